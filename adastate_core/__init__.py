@@ -1,0 +1,23 @@
+"""AdaState core: streaming video diffusion with a self-evolving anchor, free of any host.
+
+Read in this order: `config` - `layout` - `state` - `cache` - `rope` - `attention` - `anchors` -
+`families` - `noise` - `history` - `replay` - `rollout` - `storage` - `metrics` - `errors`.
+"""
+
+from .config import StreamConfig
+from .errors import AdaStateError
+from .families import describe_model
+from .rollout import StreamRequest, stream_chunks
+from .state import StreamState
+from .storage import load_state, save_state
+
+__all__ = [
+    "AdaStateError",
+    "StreamConfig",
+    "StreamRequest",
+    "StreamState",
+    "describe_model",
+    "load_state",
+    "save_state",
+    "stream_chunks",
+]

@@ -1,0 +1,28 @@
+"""Anchor policies: one file each, chosen by name from a literal table."""
+
+from __future__ import annotations
+
+from ..config import StreamConfig
+from .adaptive import AdaptiveAnchor
+from .frozen import FrozenAnchor
+from .none import NoAnchor
+from .policy import AnchorPolicy
+
+POLICIES: dict[str, AnchorPolicy] = {
+    "adaptive": AdaptiveAnchor(),
+    "frozen": FrozenAnchor(),
+    "none": NoAnchor(),
+}
+
+
+def policy_for(config: StreamConfig) -> AnchorPolicy:
+    """Return the policy that a config asks for.
+
+    An adaptive anchor of zero state frames is no anchor at all, so it is served by that policy.
+    """
+    if config.anchor == "adaptive" and config.state_frames == 0:
+        return POLICIES["none"]
+    return POLICIES[config.anchor]
+
+
+__all__ = ["POLICIES", "AnchorPolicy", "policy_for"]

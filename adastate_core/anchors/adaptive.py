@@ -1,0 +1,41 @@
+"""Adaptive anchor: slot 0 is the state that the model itself denoised with the last chunk.
+
+The recurrence of AdaState (arXiv 2605.30349): every chunk overwrites slot 0 by the keys and
+values of its own state.
+"""
+
+from __future__ import annotations
+
+from ..config import StreamConfig
+from ..layout import CommitPlan, Occupancy, SlotLayout, newest, place, refs
+
+
+class AdaptiveAnchor:
+    """Overwrite slot 0 by the new state after every chunk."""
+
+    def state_frames(self, config: StreamConfig) -> int:
+        """Count the state frames that are denoised along with the content."""
+        return config.state_frames
+
+    def layout(self, config: StreamConfig, held: Occupancy) -> SlotLayout:
+        """Place the previous state at the front, where the current one stands too."""
+        size = config.state_frames
+        split = config.state_rope == "split01"
+        return place(
+            reserved=2 * size if split else size,
+            anchor=min(len(held.anchor), size),
+            state=tuple(range(size, 2 * size) if split else range(size)),
+            window=min(len(held.window), config.window_frames),
+            window_slots=config.window_frames,
+            content=config.chunk_frames,
+            grow=config.warmup_positions == "grow",
+        )
+
+    def commit(self, config: StreamConfig, held: Occupancy, *, hold: bool) -> CommitPlan:
+        """Put the new state into slot 0 and the new content at the end of the window."""
+        keep = hold and held.anchor
+        seen = refs("window", len(held.window)) + refs("content", config.chunk_frames)
+        return CommitPlan(
+            anchor=refs("anchor", len(held.anchor)) if keep else refs("state", config.state_frames),
+            window=newest(seen, config.window_frames),
+        )

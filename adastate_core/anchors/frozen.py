@@ -1,0 +1,47 @@
+"""Frozen anchor: the first content frames of the stream stay in slot 0 for ever.
+
+The static sink of LongLive (branch v1.0) and Infinity-RoPE, with chunk-relative indices.
+"""
+
+from __future__ import annotations
+
+from ..config import StreamConfig
+from ..layout import CommitPlan, Occupancy, SlotLayout, newest, place, refs
+
+
+class FrozenAnchor:
+    """Keep the first `anchor_frames` content frames."""
+
+    def state_frames(self, config: StreamConfig) -> int:
+        """Return 0: a frozen anchor denoises no state."""
+        return 0
+
+    def layout(self, config: StreamConfig, held: Occupancy) -> SlotLayout:
+        """Place the kept frames at the front."""
+        grow = config.warmup_positions == "grow"
+        anchor = min(len(held.anchor), config.anchor_frames)
+        return place(
+            reserved=anchor if grow else config.anchor_frames,
+            anchor=anchor,
+            state=(),
+            window=min(len(held.window), config.window_frames),
+            window_slots=config.window_frames,
+            content=config.chunk_frames,
+            grow=grow,
+        )
+
+    def commit(self, config: StreamConfig, held: Occupancy, *, hold: bool) -> CommitPlan:
+        """Fill slot 0 from the first content, then leave it alone.
+
+        A frame is in slot 0 or in the window, never in both: attending to it twice would
+        double its weight. While slot 0 is being filled the window is therefore empty, which is
+        also how filling is told from a shorter anchor left by another policy.
+        """
+        content = refs("content", config.chunk_frames)
+        filling = not held.window and len(held.anchor) < config.anchor_frames
+        taken = config.anchor_frames - len(held.anchor) if filling else 0
+        seen = refs("window", len(held.window)) + content[taken:]
+        return CommitPlan(
+            anchor=refs("anchor", len(held.anchor)) + content[:taken],
+            window=newest(seen, config.window_frames),
+        )

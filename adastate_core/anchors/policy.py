@@ -1,0 +1,31 @@
+"""What an anchor policy must answer, in plain integers."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..config import StreamConfig
+from ..layout import CommitPlan, Occupancy, SlotLayout
+
+
+class AnchorPolicy(Protocol):
+    """Decide how slot 0 evolves, which frames stay, and which index each slot has."""
+
+    def state_frames(self, config: StreamConfig) -> int:
+        """Count the state frames that are denoised along with the content."""
+        ...
+
+    def layout(self, config: StreamConfig, held: Occupancy) -> SlotLayout:
+        """Place the frames that the next chunk sees.
+
+        The layout reads the first frames of slot 0 and the newest ones of the window; frames
+        it does not place are not attended.
+        """
+        ...
+
+    def commit(self, config: StreamConfig, held: Occupancy, *, hold: bool) -> CommitPlan:
+        """Choose the frames that slot 0 and the window hold after this chunk.
+
+        With `hold`, a slot 0 that holds something stays as it is.
+        """
+        ...

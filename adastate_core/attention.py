@@ -1,0 +1,219 @@
+"""What the self-attention of a chunk becomes: extend keys and values, turn, store on commit.
+
+A `BlockPass` is one chunk's view of the cache. The host calls `attend` for every self-attention
+of the model; the model itself is not changed and no mask is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .anchors import AnchorPolicy
+from .cache import KVSet, select_frames
+from .config import StreamConfig
+from .errors import LayoutError
+from .layout import FrameRef, Occupancy, SlotLayout
+from .rope import TemporalRotation
+
+Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Attention over (B, S, H, D) queries, keys and values, returning (B, S, H, D)."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockShape:
+    """Say how a model numbers and rotates the frames of a block.
+
+    Args:
+        tokens_per_frame: Tokens of one latent frame, in row-major order, frames outermost.
+        rotation: The temporal rotary channels.
+        can_shift: Whether the host can make the model number its frames from another origin.
+    """
+
+    tokens_per_frame: int
+    rotation: TemporalRotation
+    can_shift: bool
+
+
+class BlockPass:
+    """Serve the attention calls of all forwards over one block.
+
+    Args:
+        config: Options of the stream.
+        policy: Anchor policy of `config`.
+        kv: Keys and values committed so far; not changed.
+        shape: How the model numbers and rotates frames.
+        commit: Whether this forward stores the block's keys and values in a new set.
+        hold: Whether a commit leaves slot 0 alone.
+    """
+
+    def __init__(
+        self,
+        config: StreamConfig,
+        policy: AnchorPolicy,
+        kv: KVSet,
+        shape: BlockShape,
+        *,
+        commit: bool = False,
+        hold: bool = False,
+    ) -> None:
+        self.layout = policy.layout(config, kv.occupancy)
+        if commit and not config.reencode_sees_prev_state:
+            self.layout = SlotLayout(
+                (), self.layout.window, self.layout.state, self.layout.content
+            )
+        self.frames = len(self.layout.block)
+        self.commit = commit
+        # Number the block so that its content needs no turning: fewest tokens are touched.
+        self.origin = self.layout.content[0] - len(self.layout.state) if shape.can_shift else 0
+        self._kv = kv
+        self._shape = shape
+        self._split_state = bool(self.layout.state) and not config.content_sees_current_state
+        native = tuple(range(self.origin, self.origin + self.frames))
+        self._block_turn = _difference(self.layout.block, native)
+        self._context: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._plan = policy.commit(config, kv.occupancy, hold=hold)
+        self._committed = KVSet(
+            Occupancy(
+                anchor=self._native(self._plan.anchor, native),
+                window=self._native(self._plan.window, native),
+            ),
+            shape.tokens_per_frame,
+        )
+
+    @property
+    def block_tokens(self) -> int:
+        """Count the tokens of the block."""
+        return self.frames * self._shape.tokens_per_frame
+
+    def attend(
+        self,
+        layer: int,
+        conditionings: tuple[int, ...],
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        attention: Attention,
+    ) -> Tensor:
+        """Compute one self-attention of the block over the cache and itself.
+
+        Args:
+            layer: Index of the layer.
+            conditionings: Conditioning index of each equal slice of the batch.
+            q: Queries of the block as the model wrote them, (B, S, H, D).
+            k: Keys, same shape.
+            v: Values, same shape.
+            attention: The attention to use.
+
+        Returns:
+            The attention output, (B, S, H, D).
+
+        Raises:
+            LayoutError: If the cached frames do not fit the block.
+        """
+        if self.commit:
+            self._store(layer, conditionings, k, v)
+        q = self._shape.rotation.turn(q, self._block_turn)
+        k = self._shape.rotation.turn(k, self._block_turn)
+        past = [self._read(cond, layer, k) for cond in conditionings] if self.layout.context else []
+        if self._split_state:
+            return self._attend_split(past, q, k, v, attention)
+        return attention(q, _extend([p[0] for p in past], k), _extend([p[1] for p in past], v))
+
+    def committed(self) -> KVSet:
+        """Return the set made by a commit pass."""
+        return self._committed
+
+    def _attend_split(
+        self,
+        past: list[tuple[Tensor, Tensor]],
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        attention: Attention,
+    ) -> Tensor:
+        """Let the state see everything and the content everything but the current state."""
+        cut = len(self.layout.state) * self._shape.tokens_per_frame
+        keys, values = [p[0] for p in past], [p[1] for p in past]
+        state = attention(q[:, :cut], _extend(keys, k), _extend(values, v))
+        content = attention(q[:, cut:], _extend(keys, k[:, cut:]), _extend(values, v[:, cut:]))
+        return torch.cat((state, content), dim=1)
+
+    def _read(self, conditioning: int, layer: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Fetch the cached frames of a layer, turned to this chunk's indices, once per chunk."""
+        entry = (conditioning, layer)
+        if entry not in self._context:
+            keys, values = self._kv.get(conditioning, layer)
+            if keys.shape[2:] != like.shape[2:]:
+                raise LayoutError(
+                    "attention cache",
+                    seen=f"heads x channels {tuple(keys.shape[2:])}",
+                    expected=f"{tuple(like.shape[2:])}",
+                    remedy="start a new stream with this model",
+                )
+            keys, values = self._readable(keys).to(like), self._readable(values).to(like)
+            held = self._kv.occupancy
+            window = held.window[len(held.window) - len(self.layout.window) :]
+            native = held.anchor[: len(self.layout.anchor)] + window
+            keys = self._shape.rotation.turn(keys, _difference(self.layout.context, native))
+            self._context[entry] = (keys, values)
+        return self._context[entry]
+
+    def _readable(self, x: Tensor) -> Tensor:
+        """Cut cached frames that the layout does not place."""
+        held, tokens = self._kv.occupancy, self._shape.tokens_per_frame
+        anchor, window = len(self.layout.anchor), len(self.layout.window)
+        if (anchor, window) == (len(held.anchor), len(held.window)):
+            return x
+        head, tail = x[:, : anchor * tokens], x[:, x.shape[1] - window * tokens :]
+        return torch.cat((head, tail), dim=1)
+
+    def _store(self, layer: int, conditionings: tuple[int, ...], k: Tensor, v: Tensor) -> None:
+        held = self._kv.occupancy
+        for index, (ks, vs) in enumerate(
+            zip(k.chunk(len(conditionings)), v.chunk(len(conditionings)), strict=True)
+        ):
+            cond = conditionings[index]
+            past = self._kv.get(cond, layer) if held.frames else (None, None)
+            self._committed.put(
+                cond,
+                layer,
+                self._select(past[0], ks),
+                self._select(past[1], vs),
+            )
+
+    def _select(self, held: Tensor | None, block: Tensor) -> Tensor:
+        return select_frames(
+            self._plan,
+            held,
+            len(self._kv.occupancy.anchor),
+            block,
+            len(self.layout.state),
+            self._shape.tokens_per_frame,
+        )
+
+    def _native(self, frames: tuple[FrameRef, ...], block: tuple[int, ...]) -> tuple[int, ...]:
+        held = self._kv.occupancy
+        states = len(self.layout.state)
+        rows = {
+            "anchor": held.anchor,
+            "window": held.window,
+            "state": block[:states],
+            "content": block[states:],
+        }
+        return tuple(rows[ref.source][ref.position] for ref in frames)
+
+
+def _extend(past: list[Tensor], block: Tensor) -> Tensor:
+    """Put the cached frames of every batch slice in front of the block's."""
+    if not past:
+        return block
+    prefix = past[0] if len(past) == 1 else torch.cat(past, dim=0)
+    return torch.cat((prefix, block), dim=1)
+
+
+def _difference(target: tuple[int, ...], native: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(wanted - had for wanted, had in zip(target, native, strict=True))

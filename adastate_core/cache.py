@@ -1,0 +1,181 @@
+"""Keys and values of past frames: immutable sets, and the small pool that keeps two of them.
+
+A `KVSet` is what every layer remembers at one point of a stream. A commit makes a new set and
+leaves the old one as it was, so branches of a stream never disturb each other. Sets are
+`nn.Module`s of parameters, because that is the form in which a host's memory manager counts
+and moves tensors. The pool is bounded; whatever it lacks is rebuilt by replay (`rollout`).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .errors import LayoutError
+from .layout import CommitPlan, FrameRef, Occupancy
+
+
+class KVSet(nn.Module):
+    """Hold the keys and values of every (conditioning, layer) at one point of a stream.
+
+    Keys are stored as the model wrote them, with their native temporal index, and turned when
+    they are read: storing turned keys would lose bits at every chunk.
+
+    Args:
+        occupancy: The frames held, the same in every layer.
+        tokens_per_frame: Tokens of one latent frame.
+    """
+
+    def __init__(self, occupancy: Occupancy, tokens_per_frame: int) -> None:
+        super().__init__()
+        self.occupancy = occupancy
+        self.tokens_per_frame = tokens_per_frame
+        self.approximate = False
+        """Whether it was rebuilt from less than the record, or with other weights."""
+        self.keys_of = nn.ParameterDict()
+        self.values_of = nn.ParameterDict()
+
+    @classmethod
+    def empty(cls, tokens_per_frame: int) -> KVSet:
+        """Make the set of a stream that has committed nothing."""
+        return cls(Occupancy(), tokens_per_frame)
+
+    def put(self, conditioning: int, layer: int, keys: Tensor, values: Tensor) -> None:
+        """Store the keys and values of one layer, (B, S, H, D)."""
+        name = _entry(conditioning, layer)
+        self.keys_of[name] = nn.Parameter(keys, requires_grad=False)
+        self.values_of[name] = nn.Parameter(values, requires_grad=False)
+
+    def get(self, conditioning: int, layer: int) -> tuple[Tensor, Tensor]:
+        """Return the keys and values of one layer, (B, S, H, D).
+
+        Raises:
+            LayoutError: If this conditioning was not part of the commit.
+        """
+        name = _entry(conditioning, layer)
+        if name not in self.keys_of:
+            raise LayoutError(
+                "attention cache",
+                seen=f"no keys for conditioning {conditioning}, layer {layer}",
+                expected="every layer of every conditioning committed",
+                remedy="report this model: its attention calls differ between passes",
+            )
+        return self.keys_of[name], self.values_of[name]
+
+    def copy_frames(self, target: KVSet) -> None:
+        """Copy the frames that a smaller set still holds: all or none of slot 0, newest window."""
+        held, tokens = self.occupancy, self.tokens_per_frame
+        head = len(target.occupancy.anchor) * tokens
+        tail = (held.frames - len(target.occupancy.window)) * tokens
+        with torch.inference_mode(False), torch.no_grad():
+            for name, keys in self.keys_of.items():
+                values = self.values_of[name]
+                target.keys_of[name] = _pick(keys, head, tail)
+                target.values_of[name] = _pick(values, head, tail)
+
+    @property
+    def nbytes(self) -> int:
+        """Count the bytes held."""
+        return sum(p.numel() * p.element_size() for p in self.parameters())
+
+
+class KVPool(nn.Module):
+    """Keep the most recently used K/V sets of one model by history key.
+
+    Args:
+        max_sets: Sets kept at most. Two serve re-rolling a chunk and continuing a stream.
+        max_bytes: Bytes kept at most, or None for no cap. One set is always kept, since
+            without it nothing could run.
+    """
+
+    def __init__(self, max_sets: int = 2, max_bytes: int | None = None) -> None:
+        super().__init__()
+        self.max_sets = max_sets
+        self.max_bytes = max_bytes
+        self.sets = nn.ModuleDict()
+
+    def find(self, key: str) -> KVSet | None:
+        """Return the set of a history, marking it as recently used."""
+        if key not in self.sets:
+            return None
+        found = self.sets.pop(key)
+        self.sets[key] = found
+        return found  # type: ignore[return-value]  # ModuleDict is not generic
+
+    def store(self, key: str, kv: KVSet, keep: str | None = None) -> None:
+        """Add a set and drop the least recently used ones beyond the bounds.
+
+        Args:
+            key: History key of the set.
+            kv: The set.
+            keep: Key of a set to be spared while any other can go: the one that the running
+                step started from, which must survive a failure.
+        """
+        if key in self.sets:
+            self.sets.pop(key)
+        self.sets[key] = kv
+        droppable = [name for name in self.sets if name not in (key, keep)]
+        if keep in self.sets and keep != key:
+            droppable.append(keep)
+        for name in droppable:
+            if not self._over_bounds():
+                break
+            self.sets.pop(name)
+
+    def clear(self) -> None:
+        """Drop every set."""
+        self.sets.clear()
+
+    @property
+    def nbytes(self) -> int:
+        """Count the bytes held."""
+        return sum(p.numel() * p.element_size() for p in self.parameters())
+
+    def _over_bounds(self) -> bool:
+        too_large = self.max_bytes is not None and self.nbytes > self.max_bytes
+        return len(self.sets) > self.max_sets or too_large
+
+
+def select_frames(
+    plan: CommitPlan,
+    held: Tensor | None,
+    anchor_held: int,
+    block: Tensor,
+    state_frames: int,
+    tokens_per_frame: int,
+) -> Tensor:
+    """Gather the frames of a commit plan from the cache and the block just forwarded.
+
+    Args:
+        plan: The frames to keep, anchor first.
+        held: Keys or values in the cache, (B, S, H, D), anchor first; None if it is empty.
+        anchor_held: Anchor frames in `held`.
+        block: Keys or values of the block, (B, S', H, D), state first.
+        state_frames: State frames in `block`.
+        tokens_per_frame: Tokens of one frame.
+
+    Returns:
+        A new tensor (B, frames x tokens per frame, H, D).
+    """
+
+    def locate(ref: FrameRef) -> Tensor:
+        offset = {"anchor": 0, "window": anchor_held, "state": 0, "content": state_frames}
+        source = held if ref.source in ("anchor", "window") else block
+        assert source is not None  # a plan refers to cached frames only if there are any
+        start = (offset[ref.source] + ref.position) * tokens_per_frame
+        return source[:, start : start + tokens_per_frame]
+
+    frames = [locate(ref) for ref in plan.anchor + plan.window]
+    # Outside inference mode, so that the copy can be moved between devices by the host later.
+    with torch.inference_mode(False), torch.no_grad():
+        if not frames:
+            return block.new_empty((block.shape[0], 0, *block.shape[2:]))
+        return torch.cat([frame.clone() for frame in frames], dim=1)
+
+
+def _pick(x: Tensor, head: int, tail: int) -> nn.Parameter:
+    return nn.Parameter(torch.cat((x[:, :head], x[:, tail:]), dim=1), requires_grad=False)
+
+
+def _entry(conditioning: int, layer: int) -> str:
+    return f"{conditioning}_{layer}"

@@ -1,0 +1,100 @@
+"""Conditionings as values: nested lists and dicts of tensors that can be recorded and compared.
+
+A chunk is replayed under the conditioning it was made with, so a stream carries every
+conditioning it used. Only plain data can be recorded; anything else is refused by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import ConfigError
+
+_TENSOR, _TUPLE = "$tensor", "$tuple"
+
+
+@dataclass(frozen=True, repr=False)
+class Conditioning:
+    """Hold one conditioning as JSON text plus named tensors.
+
+    Args:
+        structure: JSON with a placeholder for every tensor.
+        tensors: The tensors by placeholder name, on the CPU.
+    """
+
+    structure: str
+    tensors: Mapping[str, Tensor]
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        digest = hashlib.sha256(self.structure.encode())
+        for name in sorted(self.tensors):
+            digest.update(name.encode())
+            digest.update(tensor_digest(self.tensors[name]).encode())
+        object.__setattr__(self, "digest", digest.hexdigest()[:32])
+
+    def __repr__(self) -> str:
+        return f"Conditioning({self.digest[:8]}, {len(self.tensors)} tensors)"
+
+    @classmethod
+    def pack(cls, value: object) -> Conditioning:
+        """Record a nested structure of lists, tuples, dicts, numbers, text and tensors.
+
+        Raises:
+            ConfigError: If an entry is of another type; names its path.
+        """
+        tensors: dict[str, Tensor] = {}
+        structure = json.dumps(_flatten(value, "conditioning", tensors), sort_keys=True)
+        return cls(structure, tensors)
+
+    def unpack(self) -> Any:
+        """Rebuild the structure that was packed; tensors are shared, not copied."""
+        return _rebuild(json.loads(self.structure), self.tensors)
+
+
+def tensor_digest(tensor: Tensor) -> str:
+    """Return the sha256 of a tensor's dtype, shape and bytes."""
+    data = tensor.detach().cpu().contiguous()
+    digest = hashlib.sha256(f"{data.dtype}{tuple(data.shape)}".encode())
+    digest.update(data.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _flatten(value: object, path: str, tensors: dict[str, Tensor]) -> object:
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        tensors[name] = value.detach().cpu().clone()
+        return {_TENSOR: name}
+    if isinstance(value, dict):
+        return {str(k): _flatten(v, f"{path}.{k}", tensors) for k, v in value.items()}
+    if isinstance(value, tuple):
+        return {_TUPLE: [_flatten(v, f"{path}[{i}]", tensors) for i, v in enumerate(value)]}
+    if isinstance(value, list):
+        return [_flatten(v, f"{path}[{i}]", tensors) for i, v in enumerate(value)]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ConfigError(
+        f"{path} cannot be recorded in a stream",
+        seen=type(value).__name__,
+        expected="text, numbers, tensors, lists or dicts",
+        remedy="leave this conditioning node out (controls and hooks are not streamed)",
+    )
+
+
+def _rebuild(value: object, tensors: Mapping[str, Tensor]) -> object:
+    if isinstance(value, list):
+        return [_rebuild(item, tensors) for item in value]
+    if isinstance(value, dict):
+        if set(value) == {_TENSOR}:
+            return tensors[value[_TENSOR]]
+        if set(value) == {_TUPLE}:
+            return tuple(_rebuild(item, tensors) for item in value[_TUPLE])
+        return {key: _rebuild(item, tensors) for key, item in value.items()}
+    return value

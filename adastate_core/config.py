@@ -1,0 +1,110 @@
+"""The choices that define one stream, frozen and validated.
+
+Owns names, ranges and defaults. What a choice means in slots and temporal indices is
+`layout` and `anchors`; nothing here touches a tensor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from .errors import ConfigError
+
+Anchor = Literal["adaptive", "frozen", "none"]
+StateRope = Literal["shared0", "split01"]
+WarmupPositions = Literal["fixed", "grow"]
+PromptSwitch = Literal["swap", "recache", "flush"]
+
+MAX_FRAMES = 64
+"""Upper bound of every frame count: far above any published layout, low enough to catch typos."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamConfig:
+    """Hold every option of the recurrence.
+
+    The last five options are readings of points that the paper leaves open; their defaults
+    are the most plausible ones.
+
+    Args:
+        anchor: How slot 0 evolves.
+        chunk_frames: Content latent frames made by one chunk (F).
+        window_frames: Newest content latent frames kept in the cache (W_p).
+        state_frames: Hidden latent frames denoised along with the content (F_s).
+            Only the adaptive anchor denoises a state.
+        anchor_frames: Content latent frames the frozen anchor keeps.
+        state_rope: `shared0` puts the previous and the current state both at index 0,
+            `split01` the current one behind the previous one.
+        warmup_positions: `fixed` gives chunk 0 the indices of every later chunk, `grow` lets
+            the indices start at the front while slots are empty.
+        content_sees_current_state: Whether content queries attend to the state being denoised.
+        reencode_sees_prev_state: Whether the commit pass attends to the old slot 0.
+        prompt_switch: What a changed prompt does to the cache: `swap` keeps it, `recache`
+            commits the window again under the new prompt, `flush` keeps slot 0 and the newest
+            `flush_frames` frames.
+        flush_frames: Window frames that survive a `flush`.
+
+    Raises:
+        ConfigError: If a value is out of range; names the field.
+    """
+
+    anchor: Anchor = "adaptive"
+    chunk_frames: int = 3
+    window_frames: int = 3
+    state_frames: int = 1
+    anchor_frames: int = 3
+    state_rope: StateRope = "shared0"
+    warmup_positions: WarmupPositions = "fixed"
+    content_sees_current_state: bool = True
+    reencode_sees_prev_state: bool = True
+    prompt_switch: PromptSwitch = "swap"
+    flush_frames: int = 1
+
+    def __post_init__(self) -> None:
+        _require_choice("anchor", self.anchor, get_args(Anchor))
+        _require_choice("state_rope", self.state_rope, get_args(StateRope))
+        _require_choice("warmup_positions", self.warmup_positions, get_args(WarmupPositions))
+        _require_choice("prompt_switch", self.prompt_switch, get_args(PromptSwitch))
+        _require_count("chunk_frames", self.chunk_frames, 1)
+        _require_count("window_frames", self.window_frames, 0)
+        _require_count("state_frames", self.state_frames, 0)
+        _require_count("anchor_frames", self.anchor_frames, 1)
+        _require_count("flush_frames", self.flush_frames, 0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> StreamConfig:
+        """Build a config from `to_json`.
+
+        Raises:
+            ConfigError: If a field is unknown or out of range.
+        """
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ConfigError(
+                "stream config has unknown fields",
+                seen=", ".join(unknown),
+                expected=", ".join(sorted(known)),
+                remedy="update AdaState, or make the state again",
+            )
+        return cls(**values)
+
+
+def _require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(
+            name, seen=repr(value), expected=" or ".join(choices), remedy=f"change {name}"
+        )
+
+
+def _require_count(name: str, value: object, low: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= MAX_FRAMES:
+        raise ConfigError(
+            name, seen=value, expected=f"a whole number {low} to {MAX_FRAMES}",
+            remedy=f"change {name} on Apply AdaState",
+        )  # fmt: skip

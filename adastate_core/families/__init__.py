@@ -1,0 +1,32 @@
+"""Model families: one descriptor a file, found through a literal registry."""
+
+from __future__ import annotations
+
+from ..errors import UnsupportedFamilyError
+from .family import Family, ModelTraits
+from .wan import WanFamily
+
+FAMILIES: tuple[Family, ...] = (WanFamily(),)
+
+
+def describe_model(model: object) -> ModelTraits:
+    """Describe a loaded video DiT.
+
+    Args:
+        model: The diffusion model module.
+
+    Raises:
+        UnsupportedFamilyError: If no family recognises it; lists those that are supported.
+    """
+    for family in FAMILIES:
+        if family.matches(model):
+            return family.describe(model)
+    raise UnsupportedFamilyError(
+        "model",
+        seen=type(model).__name__,
+        expected=" or ".join(family.label for family in FAMILIES),
+        remedy="load a supported video model in Load Streaming Model",
+    )
+
+
+__all__ = ["FAMILIES", "Family", "ModelTraits", "describe_model"]

@@ -1,0 +1,62 @@
+"""Wan 2.1 text-to-video: cross-attended text, one timestep, rotary axes time | height | width.
+
+Token order is frame, row, column. With d channels a head, the temporal axis has the first
+d - 4 (d // 6) of them, interleaved pairs, pair i turning by 10000^(-2i/a) radians a frame
+(`WanModel` in Wan-Video/Wan2.1, `wan/modules/model.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from ..errors import UnsupportedFamilyError
+from ..rope import TemporalRotation
+from .family import ModelTraits
+
+_SERVED = ("WanModel", "CausalWanModel")
+_REFUSED = {
+    "VaceWanModel": "VACE adds a control stream that has no place in the cache",
+    "CameraWanModel": "camera control adds a signal per frame that is not streamed",
+    "WanModel_S2V": "speech-to-video adds audio and reference tokens",
+    "HumoWanModel": "HuMo adds audio and reference tokens",
+    "AnimateWanModel": "Wan Animate adds pose and face streams",
+    "SCAILWanModel": "SCAIL adds pose and reference tokens",
+}
+
+
+class WanFamily:
+    """Describe the plain Wan text-to-video transformer of any size."""
+
+    label = "Wan 2.1 text-to-video"
+
+    def matches(self, model: object) -> bool:
+        """Recognise the class by name, so that the core need not import its host."""
+        name = type(model).__name__
+        reason = _REFUSED.get(name)
+        if name in _SERVED and getattr(model, "model_type", "t2v") != "t2v":
+            reason = "image-to-video weights expect an image with every frame"
+        if reason is not None:
+            raise UnsupportedFamilyError(
+                "model",
+                seen=f"{name} ({reason})",
+                expected=self.label,
+                remedy="load text-to-video weights in Load Streaming Model",
+            )
+        return name in _SERVED
+
+    def describe(self, model: object) -> ModelTraits:
+        """Read sizes and rotary frequencies off the module."""
+        wan = cast(Any, model)
+        head = wan.dim // wan.num_heads
+        axis = head - 4 * (head // 6)
+        theta = float(wan.rope_embedder.theta)
+        return ModelTraits(
+            family="wan2.1",
+            latent_channels=wan.in_dim,
+            patch=(wan.patch_size[1], wan.patch_size[2]),
+            rotation=TemporalRotation(
+                tuple(theta ** (-2.0 * i / axis) for i in range(axis // 2))
+            ),
+            can_shift=True,
+            time_stride=4,
+        )

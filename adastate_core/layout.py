@@ -1,0 +1,110 @@
+"""Slots and temporal indices, as plain integers.
+
+A chunk's attention sees frames in this order: anchor | window | state | content. The two on
+the left come from the cache, the two on the right are the block being denoised. This module
+says at which temporal index each of them stands and which frames a commit keeps; it knows no
+tensor. Indices are chunk-relative: they do not depend on how far the stream has come.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+FrameSource = Literal["anchor", "window", "state", "content"]
+
+
+@dataclass(frozen=True, slots=True)
+class Occupancy:
+    """Name the frames that a K/V set holds.
+
+    Args:
+        anchor: Native temporal index of every frame in slot 0: the index its keys were
+            written with.
+        window: The same for every window frame, oldest first.
+    """
+
+    anchor: tuple[int, ...] = ()
+    window: tuple[int, ...] = ()
+
+    @property
+    def frames(self) -> int:
+        """Count the frames held."""
+        return len(self.anchor) + len(self.window)
+
+
+@dataclass(frozen=True, slots=True)
+class SlotLayout:
+    """Give every frame that takes part in a chunk its temporal index.
+
+    Args:
+        anchor: Indices of the slot 0 frames that are read; empty if nothing is there.
+        window: Indices of the window frames that are read, oldest first.
+        state: Indices of the state frames being denoised.
+        content: Indices of the content frames being denoised.
+    """
+
+    anchor: tuple[int, ...]
+    window: tuple[int, ...]
+    state: tuple[int, ...]
+    content: tuple[int, ...]
+
+    @property
+    def block(self) -> tuple[int, ...]:
+        """Return the indices of the denoised block, state first."""
+        return self.state + self.content
+
+    @property
+    def context(self) -> tuple[int, ...]:
+        """Return the indices of what is read from the cache, anchor first."""
+        return self.anchor + self.window
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRef:
+    """Point to one frame of the cache or of the block by source and position."""
+
+    source: FrameSource
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommitPlan:
+    """List the frames that slot 0 and the window hold after a commit."""
+
+    anchor: tuple[FrameRef, ...]
+    window: tuple[FrameRef, ...]
+
+
+def refs(source: FrameSource, count: int) -> tuple[FrameRef, ...]:
+    """Refer to the first `count` frames of a source, in order."""
+    return tuple(FrameRef(source, position) for position in range(count))
+
+
+def newest(frames: tuple[FrameRef, ...], count: int) -> tuple[FrameRef, ...]:
+    """Keep the last `count` frames."""
+    return frames[len(frames) - min(count, len(frames)) :]
+
+
+def place(
+    *,
+    reserved: int,
+    anchor: int,
+    state: tuple[int, ...],
+    window: int,
+    window_slots: int,
+    content: int,
+    grow: bool,
+) -> SlotLayout:
+    """Lay a chunk out: `reserved` indices in front, then the window, then the content.
+
+    A window that is not full is right-aligned, so its newest frame always stands just before
+    the content. With `grow`, missing window slots take no index.
+    """
+    window_end = reserved + (window if grow else window_slots)
+    return SlotLayout(
+        anchor=tuple(range(anchor)),
+        window=tuple(range(window_end - window, window_end)),
+        state=state,
+        content=tuple(range(window_end, window_end + content)),
+    )

@@ -122,6 +122,10 @@ class KVPool(nn.Module):
                 break
             self.sets.pop(name)
 
+    def drop(self, key: str) -> None:
+        """Drop one set."""
+        self.sets.pop(key)
+
     def clear(self) -> None:
         """Drop every set."""
         self.sets.clear()

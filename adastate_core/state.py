@@ -78,9 +78,17 @@ class ChunkEntry:
 
 @dataclass(frozen=True, slots=True)
 class RootEntry:
-    """Restart the cache from given latents, committed with nothing before them."""
+    """Restart the cache from given latents, committed with nothing before them.
+
+    Args:
+        reason: What made it.
+        raw: Whether the latents still are in VAE space: they were given before any model.
+        state: Latents of slot 0, (B, C, T, H, W), or None.
+        content: Latents of the window, (B, C, T, H, W).
+    """
 
     reason: RootReason
+    raw: bool = False
     state: Tensor | None = field(default=None, repr=False)
     content: Tensor | None = field(default=None, repr=False)
 
@@ -116,6 +124,8 @@ class StreamState:
     Args:
         latent_shape: (B, C, H, W) of one latent frame.
         fingerprint: The model that made it; None before the first chunk.
+        latent_format: The host's name for the scaling between VAE space and model space; empty
+            before the first chunk.
         chunk_index: Absolute index of the next chunk.
         hold: Chunks for which slot 0 is still held; -1 until released.
         history_chunks: Chunks whose latents are kept; 0 keeps all.
@@ -125,6 +135,7 @@ class StreamState:
 
     latent_shape: tuple[int, int, int, int]
     fingerprint: ModelFingerprint | None = None
+    latent_format: str = ""
     chunk_index: int = 0
     hold: int = 0
     history_chunks: int = 0
@@ -144,6 +155,19 @@ class StreamState:
     def last_chunk(self) -> ChunkEntry | None:
         """Return the newest chunk, or None before the first one."""
         return next((e for e in reversed(self.entries) if isinstance(e, ChunkEntry)), None)
+
+    def newest_content(self) -> Tensor:
+        """Return the content latents of the newest chunk, (B, C, F, H, W).
+
+        Raises:
+            LayoutError: Before the first chunk.
+        """
+        last = self.last_chunk
+        if last is None or last.content is None:
+            raise LayoutError(
+                "stream", seen="no chunk yet", expected="at least one", remedy="stream a chunk"
+            )
+        return last.content
 
     def content(self) -> Tensor | None:
         """Join the recorded content latents, (B, C, T, H, W), or None without any."""

@@ -63,6 +63,7 @@ def save_state(state: StreamState, path: Path) -> None:
         "version": VERSION,
         "latent_shape": state.latent_shape,
         "fingerprint": asdict(state.fingerprint) if state.fingerprint else None,
+        "latent_format": state.latent_format,
         "chunk_index": state.chunk_index,
         "hold": state.hold,
         "history_chunks": state.history_chunks,
@@ -186,6 +187,7 @@ def _state_from_header(header: dict[str, Any], tensors: Mapping[str, Tensor]) ->
     batch, channels, height, width = header["latent_shape"]
     state = StreamState(
         latent_shape=(batch, channels, height, width),
+        latent_format=header["latent_format"],
         chunk_index=header["chunk_index"],
         hold=header["hold"],
         history_chunks=header["history_chunks"],

@@ -1,0 +1,70 @@
+"""Describe a stream in plain values: receipts of what happened, and how its state moves."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from torch import Tensor
+
+from .state import ChunkEntry, Entry, FlushEntry, HoldEntry, ResetEntry, RootEntry, StreamState
+
+
+def describe_stream(state: StreamState) -> dict[str, Any]:
+    """Return the record of a stream as JSON values.
+
+    Drift is the distance of the hidden state to the first and to the previous recorded one, as
+    a share of its own norm: 0 means that it stands still.
+    """
+    states = {e.index: e.state for e in state.chunks if e.state is not None}
+    return {
+        "next_chunk": state.chunk_index,
+        "latent_shape": list(state.latent_shape),
+        "model": state.fingerprint.family if state.fingerprint else None,
+        "holding": state.hold,
+        "chunks_remembered": sum(e.content is not None for e in state.chunks),
+        "events": [_receipt(entry) for entry in state.entries],
+        "hidden_state": _drift(states),
+    }
+
+
+def _receipt(entry: Entry) -> dict[str, Any]:
+    if isinstance(entry, ChunkEntry):
+        return {
+            "event": "chunk",
+            "chunk": entry.index,
+            "seed": entry.seed,
+            "prompt": entry.positive[:8],
+            "anchor": entry.config.anchor,
+            "held": entry.held,
+            "weights": entry.weights[:8] or "unpatched",
+            "approximate": entry.approximate,
+        }
+    if isinstance(entry, RootEntry):
+        return {"event": entry.reason}
+    if isinstance(entry, ResetEntry):
+        return {"event": "reset", "scope": entry.scope}
+    if isinstance(entry, HoldEntry):
+        return {"event": "hold", "chunks": entry.chunks}
+    assert isinstance(entry, FlushEntry)
+    return {"event": "flush", "frames": entry.frames}
+
+
+def _drift(states: dict[int, Tensor]) -> list[dict[str, float]]:
+    if not states:
+        return []
+    first = next(iter(states.values()))
+    rows = []
+    for (_, before), (chunk, now) in pairwise([(-1, first), *states.items()]):
+        norm = float(now.float().norm())
+        if before.shape != now.shape or first.shape != now.shape or norm == 0.0:
+            continue
+        rows.append(
+            {
+                "chunk": chunk,
+                "norm": round(norm, 4),
+                "from_first": round(float((now - first).float().norm()) / norm, 4),
+                "from_previous": round(float((now - before).float().norm()) / norm, 4),
+            }
+        )
+    return rows

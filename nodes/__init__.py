@@ -1,0 +1,39 @@
+"""The nodes, in menu order. Everything below is a thin shell over `adastate_core`."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .apply import AdaStateApply
+from .files import AdaStateLoad, AdaStateSave
+from .load import AdaStateLoadDemo, AdaStateLoadModel
+from .report import AdaStateReport
+from .state import AdaStateHold, AdaStateNewStream, AdaStateRead, AdaStateReset
+from .stream import AdaStateStream
+
+NODES: tuple[type[io.ComfyNode], ...] = (
+    AdaStateLoadDemo,
+    AdaStateLoadModel,
+    AdaStateApply,
+    AdaStateNewStream,
+    AdaStateStream,
+    AdaStateRead,
+    AdaStateReset,
+    AdaStateHold,
+    AdaStateSave,
+    AdaStateLoad,
+    AdaStateReport,
+)
+
+
+class AdaStateExtension(ComfyExtension):
+    """Register the nodes with ComfyUI."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """List the nodes."""
+        return list(NODES)
+
+
+async def comfy_entrypoint() -> AdaStateExtension:
+    """Return the extension, as ComfyUI asks for it."""
+    return AdaStateExtension()

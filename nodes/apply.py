@@ -1,0 +1,98 @@
+"""Apply AdaState: choose how the anchor evolves."""
+
+from __future__ import annotations
+
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+
+from ..adastate_core.config import MAX_FRAMES, StreamConfig
+from .bridge import bind
+from .sockets import CATEGORY
+
+
+class AdaStateApply(io.ComfyNode):
+    """Make a video model streamable."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Declare inputs and outputs."""
+        return io.Schema(
+            node_id="AdaStateApply",
+            display_name="Apply AdaState",
+            category=CATEGORY,
+            description="Give a video model a memory that evolves with the scene.",
+            search_aliases=["anchor", "sink", "self forcing", "infinite video", "streaming"],
+            inputs=[
+                io.Model.Input("model", tooltip="A video model, best one trained to stream."),
+                io.Combo.Input(
+                    "anchor",
+                    options=["adaptive", "frozen", "none"],
+                    default="adaptive",
+                    tooltip=(
+                        "What the model keeps looking back to.\n"
+                        "adaptive: a hidden frame that it renews with every chunk.\n"
+                        "frozen: the first frames, for ever; steady, but scenes stop moving.\n"
+                        "none: only the last few frames; lively, but it drifts."
+                    ),
+                ),
+                io.Int.Input(
+                    "chunk_frames",
+                    default=3,
+                    min=1,
+                    max=MAX_FRAMES,
+                    advanced=True,
+                    tooltip=(
+                        "Latent frames made per chunk. Use the number the model was trained "
+                        "with; 3 latent frames are 12 video frames."
+                    ),
+                ),
+                io.Int.Input(
+                    "window_frames",
+                    default=3,
+                    min=0,
+                    max=MAX_FRAMES,
+                    advanced=True,
+                    tooltip=(
+                        "Latent frames of the past that stay visible besides the anchor. More "
+                        "gives smoother joins and costs memory and time."
+                    ),
+                ),
+                io.Int.Input(
+                    "state_frames",
+                    default=1,
+                    min=0,
+                    max=8,
+                    advanced=True,
+                    tooltip="Hidden latent frames of the adaptive anchor. 0 turns it off.",
+                ),
+                io.Int.Input(
+                    "anchor_frames",
+                    default=3,
+                    min=1,
+                    max=MAX_FRAMES,
+                    advanced=True,
+                    tooltip="First latent frames that the frozen anchor keeps.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="The model, ready for Stream Chunks.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        anchor: str,
+        chunk_frames: int,
+        window_frames: int,
+        state_frames: int,
+        anchor_frames: int,
+    ) -> io.NodeOutput:
+        """Bind the choices to a clone of the model."""
+        config = StreamConfig(
+            anchor=anchor,  # type: ignore[arg-type]  # validated by the config
+            chunk_frames=chunk_frames,
+            window_frames=window_frames,
+            state_frames=state_frames,
+            anchor_frames=anchor_frames,
+        )
+        return io.NodeOutput(bind(model, config))

@@ -1,0 +1,106 @@
+"""Refuse what a stream cannot use, before any work starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.samplers
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ..adastate_core.conditioning import Conditioning
+from ..adastate_core.errors import ConfigError
+from ..adastate_core.state import Conditions
+
+_STEP_SKIPPERS = ("easycache", "lazycache", "teacache", "magcache", "firstblockcache")
+_PARTIAL = ("area", "mask", "start_percent", "end_percent", "clip_start_percent")
+
+
+def check_model(model: ModelPatcher) -> None:
+    """Refuse model options that break the recurrence.
+
+    Raises:
+        ConfigError: For context windows and step-skipping caches.
+    """
+    if model.model_options.get("context_handler") is not None:
+        raise ConfigError(
+            "model",
+            seen="context windows",
+            expected="none, since a stream has its own window",
+            remedy="remove the context window node",
+        )
+    wrappers = (key for kind in model.wrappers.values() for key in kind if isinstance(key, str))
+    for key in wrappers:
+        if any(name in key.lower().replace("_", "") for name in _STEP_SKIPPERS):
+            raise ConfigError(
+                "model",
+                seen=f"the step-skipping cache '{key}'",
+                expected="every forward computed, since commits write the memory",
+                remedy=f"remove the {key} node",
+            )
+
+
+def check_sampling(sampler: comfy.samplers.Sampler, sigmas: Tensor) -> None:
+    """Refuse samplers and sigmas that cannot make a clean chunk.
+
+    Raises:
+        ConfigError: For core's own autoregressive sampler, or sigmas that do not end at 0.
+    """
+    function = getattr(sampler, "sampler_function", None)
+    if getattr(function, "__name__", "") == "sample_ar_video":
+        raise ConfigError(
+            "sampler",
+            seen="Sampler AR Video",
+            expected="a plain sampler, since Stream Chunks is the loop over chunks",
+            remedy="use KSamplerSelect, with lcm for distilled models",
+        )
+    if len(sigmas) < 2 or float(sigmas[-1]) != 0.0:
+        raise ConfigError(
+            "sigmas",
+            seen=[round(float(s), 3) for s in sigmas][-4:],
+            expected="two or more noise levels that end at 0",
+            remedy="give Stream Chunks the whole schedule, not a split of it",
+        )
+
+
+def conditions_from(
+    positive: list[Any], negative: list[Any] | None, cfg: float
+) -> Conditions:
+    """Record the conditionings of a step.
+
+    Raises:
+        ConfigError: If one has several or partial entries, or guidance lacks a negative.
+    """
+    # The host skips the negative at exactly this value, so no keys are written for it.
+    guided = abs(cfg - 1.0) > 1e-6
+    if guided and negative is None:
+        raise ConfigError(
+            "cfg",
+            seen=f"{cfg} without a negative conditioning",
+            expected="1.0, or a negative",
+            remedy="wire negative on Stream Chunks, or set cfg to 1.0",
+        )
+    return Conditions(
+        _recorded(positive, "positive"),
+        _recorded(negative, "negative") if negative is not None else None,
+        guided,
+    )
+
+
+def _recorded(conditioning: list[Any], name: str) -> Conditioning:
+    if len(conditioning) != 1:
+        raise ConfigError(
+            name,
+            seen=f"{len(conditioning)} combined conditionings",
+            expected="exactly one",
+            remedy=f"wire one prompt into {name}; chain Stream Chunks to change it on the way",
+        )
+    partial = [key for key in _PARTIAL if key in conditioning[0][1]]
+    if partial:
+        raise ConfigError(
+            name,
+            seen=f"a conditioning limited by {', '.join(partial)}",
+            expected="one that holds for the whole picture and every step",
+            remedy=f"remove the area, mask or timestep node before {name}",
+        )
+    return Conditioning.pack(conditioning)

@@ -1,0 +1,205 @@
+"""Begin a stream, look into it, and steer its memory. None of these nodes needs a model."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
+from torch import Tensor
+
+from ..adastate_core.report import describe_stream
+from ..adastate_core.state import HOLD_FOREVER, ResetScope, StreamState
+from .latents import from_model_space, latent_format, video_samples
+from .sockets import CATEGORY, state_input, state_output
+
+
+class AdaStateNewStream(io.ComfyNode):
+    """Begin a stream."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Declare inputs and outputs."""
+        return io.Schema(
+            node_id="AdaStateNewStream",
+            display_name="New Stream",
+            category=CATEGORY,
+            description="Begin a stream of a given picture size.",
+            inputs=[
+                io.Latent.Input(
+                    "latent",
+                    tooltip=(
+                        "An empty video latent. Its width, height and batch size count; its "
+                        "length does not, since a stream has no end."
+                    ),
+                ),
+                io.Latent.Input(
+                    "start_latent",
+                    optional=True,
+                    tooltip="An encoded picture or clip to continue from.",
+                ),
+                io.Int.Input(
+                    "history_chunks",
+                    default=0,
+                    min=0,
+                    max=100000,
+                    advanced=True,
+                    tooltip=(
+                        "Chunks whose frames the state remembers; 0 remembers all, which lets "
+                        "it rebuild its memory exactly. Set a number for endless streams."
+                    ),
+                ),
+            ],
+            outputs=[state_output("A stream that has not begun.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        latent: dict[str, Any],
+        history_chunks: int,
+        start_latent: dict[str, Any] | None = None,
+    ) -> io.NodeOutput:
+        """Take size and batch from the latent."""
+        batch, channels, _, height, width = video_samples(latent, "New Stream").shape
+        state = StreamState((batch, channels, height, width), history_chunks=history_chunks)
+        if start_latent is not None:
+            state = state.started_with(video_samples(start_latent, "start_latent"))
+        return io.NodeOutput(state)
+
+
+class AdaStateRead(io.ComfyNode):
+    """Look into a stream."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Declare inputs and outputs."""
+        return io.Schema(
+            node_id="AdaStateRead",
+            display_name="Read State",
+            category=CATEGORY,
+            description="Look at what a stream remembers.",
+            inputs=[state_input(tooltip="The stream to look into.")],
+            outputs=[
+                io.Latent.Output(
+                    "hidden_state",
+                    display_name="hidden state",
+                    tooltip="The frame the model never shows. Decode it alone: one picture.",
+                ),
+                io.Latent.Output(
+                    "window", display_name="window", tooltip="The newest frames it looks back to."
+                ),
+                io.Latent.Output(
+                    "content",
+                    display_name="all content",
+                    tooltip="Every frame so far. Decode it as one video.",
+                ),
+                io.Int.Output(
+                    "chunk_index", display_name="chunk index", tooltip="Number of the next chunk."
+                ),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="What happened when, as JSON: chunks, seeds, resets, drift.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, state: StreamState) -> io.NodeOutput:
+        """Return the parts of a state; what is not there yet blocks only the nodes wired to it."""
+        return io.NodeOutput(
+            _latent_or_block(state, state.hidden_state(), "hidden state"),
+            _latent_or_block(state, state.window(), "window"),
+            _latent_or_block(state, state.content(), "content"),
+            state.chunk_index,
+            json.dumps(describe_stream(state), indent=2),
+        )
+
+
+class AdaStateReset(io.ComfyNode):
+    """Empty or seed parts of a stream's memory."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Declare inputs and outputs."""
+        return io.Schema(
+            node_id="AdaStateReset",
+            display_name="Reset State",
+            category=CATEGORY,
+            description="Make a stream forget, or remember something else.",
+            inputs=[
+                state_input(tooltip="The stream to reset."),
+                io.Combo.Input(
+                    "scope",
+                    options=["anchor", "window", "all"],
+                    default="anchor",
+                    tooltip=(
+                        "anchor: forget the hidden state; motion goes on, the look may change.\n"
+                        "window: forget the newest frames; the scene goes on, motion may jump.\n"
+                        "all: forget both; a new scene begins."
+                    ),
+                ),
+                io.Latent.Input(
+                    "latent",
+                    optional=True,
+                    tooltip="An encoded picture or clip to remember instead.",
+                ),
+            ],
+            outputs=[state_output()],
+        )
+
+    @classmethod
+    def execute(
+        cls, state: StreamState, scope: ResetScope, latent: dict[str, Any] | None = None
+    ) -> io.NodeOutput:
+        """Edit the value; the model's cache follows when the next chunk is made."""
+        if latent is None:
+            return io.NodeOutput(state.reset(scope))
+        samples = video_samples(latent, "Reset State")
+        if state.latent_format:
+            samples = latent_format(state.latent_format).process_in(samples)
+        return io.NodeOutput(state.reset(scope, samples))
+
+
+class AdaStateHold(io.ComfyNode):
+    """Keep the anchor as it is for a while."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Declare inputs and outputs."""
+        return io.Schema(
+            node_id="AdaStateHold",
+            display_name="Hold Anchor",
+            category=CATEGORY,
+            description="Keep the anchor as it is for some chunks.",
+            inputs=[
+                state_input(tooltip="The stream whose anchor to hold."),
+                io.Int.Input(
+                    "chunks",
+                    default=HOLD_FOREVER,
+                    min=HOLD_FOREVER,
+                    max=100000,
+                    tooltip=(
+                        "For how many chunks. -1 holds until the next Hold Anchor, 0 lets go. "
+                        "On a stream that has not begun, the first state is the one held."
+                    ),
+                ),
+            ],
+            outputs=[state_output()],
+        )
+
+    @classmethod
+    def execute(cls, state: StreamState, chunks: int) -> io.NodeOutput:
+        """Edit the value."""
+        return io.NodeOutput(state.held(chunks))
+
+
+def _latent_or_block(state: StreamState, latents: Tensor | None, what: str) -> object:
+    if latents is None:
+        return ExecutionBlocker(
+            f"Read State: this stream has no {what} yet; stream a chunk first, "
+            "with the adaptive anchor for a hidden state."
+        )
+    return from_model_space(state, latents)

@@ -1,0 +1,151 @@
+"""Stream Chunks: generate the next chunks of a stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.samplers
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..adastate_core.anchors import policy_for
+from ..adastate_core.rollout import StreamRequest, stream_chunks
+from ..adastate_core.state import StreamState
+from .bridge import Binding, binding_of
+from .checks import check_model, check_sampling, conditions_from
+from .identity import fingerprint_of, weights_digest
+from .latents import from_model_space, into_model_space
+from .progress import StreamProgress
+from .sampling import ComfyHost
+from .sockets import CATEGORY, state_input, state_output
+
+
+class AdaStateStream(io.ComfyNode):
+    """Generate the next chunks of a stream."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Declare inputs and outputs."""
+        return io.Schema(
+            node_id="AdaStateStream",
+            display_name="Stream Chunks",
+            category=CATEGORY,
+            description="Generate the next chunks of a stream.",
+            search_aliases=["autoregressive", "video sampler", "continue", "chunk", "streaming"],
+            inputs=[
+                io.Model.Input("model", tooltip="A MODEL that went through Apply AdaState."),
+                state_input(),
+                io.Conditioning.Input(
+                    "positive",
+                    tooltip=(
+                        "What happens in these chunks. To change the prompt on the way, chain "
+                        "several Stream Chunks."
+                    ),
+                ),
+                io.Conditioning.Input(
+                    "negative",
+                    optional=True,
+                    tooltip="What to avoid. Needed, and used, only with cfg above 1.",
+                ),
+                io.Float.Input(
+                    "cfg",
+                    default=1.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
+                    tooltip=(
+                        "Guidance. Models that stream are mostly distilled to 1.0, which is "
+                        "also twice as fast."
+                    ),
+                ),
+                io.Sampler.Input(
+                    "sampler", tooltip="Any sampler. Distilled causal models want lcm."
+                ),
+                io.Sigmas.Input(
+                    "sigmas", tooltip="The noise levels of one chunk, ending at 0. Any scheduler."
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip=(
+                        "Every chunk draws from this and its own number, so the same seed on "
+                        "one node of 7 chunks and on 7 nodes of one chunk gives the same video."
+                    ),
+                ),
+                io.Int.Input(
+                    "chunks",
+                    default=7,
+                    min=1,
+                    max=100000,
+                    tooltip="How many chunks to add. Memory does not grow with it.",
+                ),
+            ],
+            outputs=[
+                state_output("The stream after these chunks. Wire it into the next Stream Chunks."),
+                io.Latent.Output(
+                    "latent",
+                    display_name="latent",
+                    tooltip="The frames of these chunks. The hidden state is not among them.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        state: StreamState,
+        positive: list[Any],
+        cfg: float,
+        sampler: comfy.samplers.Sampler,
+        sigmas: Tensor,
+        seed: int,
+        chunks: int,
+        negative: list[Any] | None = None,
+    ) -> io.NodeOutput:
+        """Check everything that can be checked, then let the core stream."""
+        binding = binding_of(model)
+        check_model(model)
+        check_sampling(sampler, sigmas)
+        request = StreamRequest(
+            chunks=chunks,
+            seed=seed,
+            conditions=conditions_from(positive, negative, cfg),
+            config=binding.config,
+            weights=weights_digest(model, binding),
+            fingerprint=fingerprint_of(model, binding),
+            shape=binding.traits.block_shape(*state.latent_shape[2:]),
+        )
+        state.check_model(request.fingerprint)
+        progress = StreamProgress(
+            model,
+            chunks=chunks,
+            steps=len(sigmas) - 1,
+            first_chunk=state.chunk_index,
+            node_id=cls.hidden.unique_id,
+        )
+        host = ComfyHost(model, sampler, sigmas, cfg, _block_shape(state, binding), progress)
+        start = into_model_space(state, model)
+        # Collected as they come: a bounded history may have forgotten the first ones by the end.
+        made: list[Tensor] = []
+
+        def on_chunk(after: StreamState) -> None:
+            progress.chunk()
+            made.append(after.newest_content())
+
+        after = stream_chunks(start, request, host, binding.pool, on_chunk)
+        return io.NodeOutput(after, from_model_space(after, torch.cat(made, dim=2)))
+
+
+def _block_shape(state: StreamState, binding: Binding) -> tuple[int, int, int, int, int]:
+    batch, channels, height, width = state.latent_shape
+    config = binding.config
+    frames = policy_for(config).state_frames(config) + config.chunk_frames
+    return batch, channels, frames, height, width

@@ -179,6 +179,15 @@ class StreamState:
         states = (e.state for e in reversed(self.entries) if isinstance(e, ChunkEntry | RootEntry))
         return next((state for state in states if state is not None), None)
 
+    def hidden_states(self) -> Tensor | None:
+        """Return the newest state frame of every recorded chunk, one a batch entry.
+
+        Returns:
+            (chunks x B, C, 1, H, W), so that each decodes alone as one picture, or None.
+        """
+        states = [entry.state[:, :, -1:] for entry in self.chunks if entry.state is not None]
+        return torch.cat(states, dim=0) if states else None
+
     def window(self) -> Tensor | None:
         """Return the newest content latents that the window keeps, or None without any."""
         last, content = self.last_chunk, self.content()

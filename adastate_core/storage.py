@@ -7,6 +7,7 @@ a damaged or foreign file never becomes half a stream.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from .conditioning import Conditioning, tensor_digest
 from .config import StreamConfig
-from .errors import AdaStateError, StateFileError
+from .errors import StateFileError
 from .state import (
     ChunkEntry,
     Entry,
@@ -75,7 +76,8 @@ def save_state(state: StreamState, path: Path) -> None:
     contiguous = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(contiguous, partial, metadata={"adastate": json.dumps(header)})
+        text = json.dumps(header)
+        save_file(contiguous, partial, metadata={"adastate": text, "sha256": _sha256(text)})
         with partial.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(partial, path)
@@ -107,8 +109,6 @@ def load_state(path: Path) -> StreamState:
         raise _unreadable(path, "tensors that differ from their recorded digests")
     try:
         return _state_from_header(header, tensors)
-    except AdaStateError:
-        raise
     except (KeyError, TypeError, ValueError) as error:
         raise _unreadable(path, f"an incomplete header ({error!r})") from error
 
@@ -121,10 +121,9 @@ def _checked_header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
             expected="a file written by Save State",
             remedy="pick another file in Load State",
         )
-    try:
-        header = json.loads(metadata["adastate"])
-    except json.JSONDecodeError as error:
-        raise _unreadable(path, f"a damaged header ({error})") from error
+    if metadata.get("sha256") != _sha256(metadata["adastate"]):
+        raise _unreadable(path, "a header that differs from its digest")
+    header = json.loads(metadata["adastate"])
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise _unreadable(path, "a header of another format")
     if header.get("version") != VERSION:
@@ -135,6 +134,10 @@ def _checked_header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
             remedy="update AdaState to open it",
         )
     return header
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _unreadable(path: Path, seen: str) -> StateFileError:

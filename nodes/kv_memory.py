@@ -48,7 +48,9 @@ class KVMemory(ModelPatcher):
         return before - self.model.nbytes
 
     def detach(self, unpatch_all: bool = True) -> KVPool:
-        """Leave the load device."""
+        """Leave the load device; without `unpatch_all`, a clone of this patcher takes over."""
+        if not unpatch_all:
+            return self.model
         if self.offload_device == self.load_device:
             self.model.clear()
         else:

@@ -103,6 +103,11 @@ class AdaStateRead(io.ComfyNode):
                     display_name="report",
                     tooltip="What happened when, as JSON: chunks, seeds, resets, drift.",
                 ),
+                io.Latent.Output(
+                    "hidden_states",
+                    display_name="all hidden states",
+                    tooltip="The hidden state of every chunk, as a batch of single pictures.",
+                ),
             ],
         )
 
@@ -115,6 +120,7 @@ class AdaStateRead(io.ComfyNode):
             _latent_or_block(state, state.content(), "content"),
             state.chunk_index,
             json.dumps(describe_stream(state), indent=2),
+            _latent_or_block(state, state.hidden_states(), "hidden state"),
         )
 
 

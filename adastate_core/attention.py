@@ -62,9 +62,7 @@ class BlockPass:
     ) -> None:
         self.layout = policy.layout(config, kv.occupancy)
         if commit and not config.reencode_sees_prev_state:
-            self.layout = SlotLayout(
-                (), self.layout.window, self.layout.state, self.layout.content
-            )
+            self.layout = SlotLayout((), self.layout.window, self.layout.state, self.layout.content)
         self.frames = len(self.layout.block)
         self.commit = commit
         # Number the block so that its content needs no turning: fewest tokens are touched.

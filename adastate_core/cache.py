@@ -115,7 +115,7 @@ class KVPool(nn.Module):
             self.sets.pop(key)
         self.sets[key] = kv
         droppable = [name for name in self.sets if name not in (key, keep)]
-        if keep in self.sets and keep != key:
+        if keep is not None and keep in self.sets and keep != key:
             droppable.append(keep)
         for name in droppable:
             if not self._over_bounds():

@@ -37,7 +37,9 @@ def draw_chart(measures: StreamMeasures) -> np.ndarray:
         draw.text((_WIDTH - _MARGIN, _GAP - 24), "seams", fill=_ALARM, font=_font(15), anchor="ra")
     _panel(draw, 2 * _GAP + _PANEL, "look relative to the start", look, 0.5)
     last = len(measures.luminance) - 1
-    draw.text((_WIDTH - _MARGIN, height - 34), f"frame {last}", fill=_INK, font=_font(14), anchor="ra")
+    draw.text(
+        (_WIDTH - _MARGIN, height - 34), f"frame {last}", fill=_INK, font=_font(14), anchor="ra"
+    )
     return np.asarray(image, dtype=np.float32) / 255.0
 
 

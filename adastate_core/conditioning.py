@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,7 +53,7 @@ class Conditioning:
         structure = json.dumps(_flatten(value, "conditioning", tensors), sort_keys=True)
         return cls(structure, tensors)
 
-    def unpack(self) -> Any:
+    def unpack(self) -> object:
         """Rebuild the structure that was packed; tensors are shared, not copied."""
         return _rebuild(json.loads(self.structure), self.tensors)
 
@@ -63,7 +62,7 @@ def tensor_digest(tensor: Tensor) -> str:
     """Return the sha256 of a tensor's dtype, shape and bytes."""
     data = tensor.detach().cpu().contiguous()
     digest = hashlib.sha256(f"{data.dtype}{tuple(data.shape)}".encode())
-    digest.update(data.reshape(-1).view(torch.uint8).numpy())
+    digest.update(data.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -104,7 +104,9 @@ def _seams(motion: Tensor) -> tuple[int, ...]:
     """Find frames whose change stands out from that of the frames around them."""
     found = []
     for i in range(len(motion)):
-        around = torch.cat((motion[max(i - _NEIGHBOURS, 0) : i], motion[i + 1 : i + 1 + _NEIGHBOURS]))
+        around = torch.cat(
+            (motion[max(i - _NEIGHBOURS, 0) : i], motion[i + 1 : i + 1 + _NEIGHBOURS])
+        )
         # The floor keeps still video quiet: differences below it cannot be seen.
         if len(around) and motion[i] > SEAM_RATIO * max(float(around.median()), 0.25):
             found.append(i + 1)

@@ -99,9 +99,7 @@ class Replayer:
         if step.from_empty:
             kv = KVSet.empty(self._shape.tokens_per_frame)
         config = replace(step.config, chunk_frames=step.content.shape[2])
-        view = BlockPass(
-            config, _commit_policy(step), kv, self._shape, commit=True, hold=step.hold
-        )
+        view = BlockPass(config, _commit_policy(step), kv, self._shape, commit=True, hold=step.hold)
         parts = [step.content] if step.state is None else [step.state, step.content]
         session.commit(torch.cat(parts, dim=2), view)
         made = view.committed()

@@ -170,7 +170,7 @@ def _tensor_key(position: int, entry: Entry, name: str) -> str:
 
 
 def _entry_from_json(values: dict[str, Any], tensors: Mapping[str, Tensor]) -> Entry:
-    fields = {
+    fields: dict[str, Any] = {
         name: tensors[value["tensor"]] if isinstance(value, dict) and "tensor" in value else value
         for name, value in values.items()
         if name != "kind"

@@ -63,9 +63,7 @@ def check_sampling(sampler: comfy.samplers.Sampler, sigmas: Tensor) -> None:
         )
 
 
-def conditions_from(
-    positive: list[Any], negative: list[Any] | None, cfg: float
-) -> Conditions:
+def conditions_from(positive: list[Any], negative: list[Any] | None, cfg: float) -> Conditions:
     """Record the conditionings of a step.
 
     Raises:

@@ -14,6 +14,8 @@ def state_input(id: str = "state", tooltip: str = "The stream to continue.") -> 
     return AdaStateSocket.Input(id, tooltip=tooltip)
 
 
-def state_output(tooltip: str = "The stream after this node; the input stays as it was.") -> io.Output:
+def state_output(
+    tooltip: str = "The stream after this node; the input stays as it was.",
+) -> io.Output:
     """Declare a stream state output."""
     return AdaStateSocket.Output("state", display_name="state", tooltip=tooltip)

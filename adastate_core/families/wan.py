@@ -54,9 +54,7 @@ class WanFamily:
             family="wan2.1",
             latent_channels=wan.in_dim,
             patch=(wan.patch_size[1], wan.patch_size[2]),
-            rotation=TemporalRotation(
-                tuple(theta ** (-2.0 * i / axis) for i in range(axis // 2))
-            ),
+            rotation=TemporalRotation(tuple(theta ** (-2.0 * i / axis) for i in range(axis // 2))),
             can_shift=True,
             time_stride=4,
         )

@@ -50,9 +50,7 @@ def test_chunks_with_the_cache_equal_one_block_causal_forward(
         shape = bridge.binding_of(studio.model).traits.block_shape(4, 6)
         kv = cache.KVSet.empty(tokens)
         for start in (0, 2, 4):
-            view = attention.BlockPass(
-                config, anchors.policy_for(config), kv, shape, commit=True
-            )
+            view = attention.BlockPass(config, anchors.policy_for(config), kv, shape, commit=True)
             options = {
                 bridge.VIEW: view,
                 "cond_or_uncond": [0],

@@ -71,9 +71,7 @@ class ReferenceDiT(nn.Module):
     def project(self, tokens: Tensor, shape: tuple[int, ...]) -> Tensor:
         return self.out(tokens).transpose(1, 2).reshape(shape)
 
-    def forward(
-        self, x: Tensor, sigma: float, text: Tensor, origin: int, attend: Attend
-    ) -> Tensor:
+    def forward(self, x: Tensor, sigma: float, text: Tensor, origin: int, attend: Attend) -> Tensor:
         frames, height, width = x.shape[2:]
         tokens, time = self.embed(x, sigma)
         times = list(range(origin, origin + frames))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -33,7 +34,9 @@ class ReferenceHost:
         self.fail_at: int | None = None
 
     def run(self, conditions: Conditions, body: Callable[[Session], object]) -> None:
-        self.text = [conditions.positive.unpack()]
+        text = conditions.positive.unpack()
+        assert isinstance(text, Tensor)
+        self.text = [text]
         body(self)
 
     def forward(self, x: Tensor, sigma: float, view: BlockPass) -> Tensor:
@@ -55,7 +58,7 @@ class ReferenceHost:
         self.denoised += 1
         self.times.append((*view.layout.context, *view.layout.block))
         x = noise.initial()
-        for sigma, following in zip(self.sigmas, self.sigmas[1:], strict=False):
+        for sigma, following in pairwise(self.sigmas):
             x = x - sigma * self.forward(x, sigma, view)
             if following:
                 x = (1 - following) * x + following * noise.renoise(x)
@@ -67,7 +70,9 @@ class ReferenceHost:
 
 
 def text(seed: int, dim: int = 48) -> Conditioning:
-    return Conditioning.pack(torch.randn((1, 5, dim), generator=torch.Generator().manual_seed(seed)))
+    return Conditioning.pack(
+        torch.randn((1, 5, dim), generator=torch.Generator().manual_seed(seed))
+    )
 
 
 class Studio:

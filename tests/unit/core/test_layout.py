@@ -83,7 +83,7 @@ def test_frozen_fills_once_and_never_twice(anchor_frames: int) -> None:
     warmup=st.sampled_from(["fixed", "grow"]),
     holds=st.lists(st.booleans(), min_size=8, max_size=8),
 )
-def test_every_stream_settles(  # noqa: PLR0913
+def test_every_stream_settles(
     anchor: str, chunk: int, window: int, states: int, anchors: int, rope: str, warmup: str,
     holds: list[bool],
 ) -> None:  # fmt: skip

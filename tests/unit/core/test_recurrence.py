@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
@@ -68,7 +70,7 @@ def test_stream_equals_the_recurrence_written_out(name: str, can_shift: bool) ->
     for k, chunk in enumerate(state.chunks):
         noise = BlockNoise(7, k, (1, 4, states + 3, 2, 3), states)
         x = noise.initial()
-        for sigma, following in zip(SIGMAS, SIGMAS[1:], strict=False):
+        for sigma, following in pairwise(SIGMAS):
             x = x - sigma * line.forward(x, sigma)
             if following:
                 x = (1 - following) * x + following * noise.renoise(x)

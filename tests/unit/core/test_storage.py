@@ -83,7 +83,7 @@ def test_foreign_and_newer_files_are_named(
     digest = hashlib.sha256(header.encode()).hexdigest()
     metadata = {"adastate": header, "sha256": digest}
     save_file({"x": torch.zeros(1)}, tmp_path / "newer", metadata=metadata)
-    with pytest.raises(StateFileError, match="format version 99.*update AdaState"):
+    with pytest.raises(StateFileError, match=r"format version 99.*update AdaState"):
         load_state(tmp_path / "newer")
     with pytest.raises(StateFileError, match="state file gone"):
         load_state(tmp_path / "gone")

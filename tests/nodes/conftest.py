@@ -1,0 +1,109 @@
+"""ComfyUI in this process, and the pack loaded as ComfyUI's server loads it.
+
+Runs with `COMFYUI_PATH` naming a ComfyUI tree; `make test TIERS=nodes` sets it. The repository's
+root must stay off the import path, because its `nodes` folder would hide ComfyUI's `nodes.py`: test
+modules reach the pack through the fixtures below, and may import `comfy...` as they like.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACK_NAME = "adastate_pack"
+
+# Removed when the process ends; ComfyUI's folders for models, input and output lie in it.
+_base = tempfile.TemporaryDirectory(prefix="adastate-nodes-")
+
+
+def _open_comfyui() -> Path:
+    """Put ComfyUI first on the path and let it read its options, before any test imports it."""
+    tree = os.environ.get("COMFYUI_PATH")
+    if not tree:
+        raise pytest.UsageError("The nodes tier needs ComfyUI: run `make test TIERS=nodes`.")
+    own = (str(ROOT), "")
+    sys.path[:] = [tree, *(p for p in sys.path if p not in own)]
+    arguments, sys.argv = sys.argv, ["x", "--cpu", "--base-directory", _base.name]
+    try:
+        import comfy.options
+
+        comfy.options.enable_args_parsing()
+        import comfy.cli_args  # reads sys.argv once, when it is imported
+    finally:
+        sys.argv = arguments
+    return Path(tree)
+
+
+COMFYUI = _open_comfyui()
+
+
+@pytest.fixture(scope="session")
+def comfyui_version() -> str:
+    """Return the version of the ComfyUI under test."""
+    import comfyui_version
+
+    return str(comfyui_version.__version__)
+
+
+@pytest.fixture(scope="session")
+def base_dir() -> Path:
+    """Return the folder that holds ComfyUI's models, input, output and temp folders."""
+    import folder_paths
+
+    for folder in ("input", "output", "temp", "models"):
+        (Path(_base.name) / folder).mkdir(exist_ok=True)
+    assert Path(folder_paths.get_output_directory()).parent == Path(_base.name)
+    return Path(_base.name)
+
+
+@pytest.fixture(scope="session")
+def pack(base_dir: Path) -> ModuleType:
+    """Return the pack's module, imported as ComfyUI's `load_custom_node` does it."""
+    import server
+
+    # Packs may register routes at import, so the server object has to exist by then.
+    if getattr(server.PromptServer, "instance", None) is None:
+        server.PromptServer(asyncio.new_event_loop())
+    spec = importlib.util.spec_from_file_location(PACK_NAME, ROOT / "__init__.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[PACK_NAME] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def core(pack: ModuleType) -> ModuleType:
+    """Return the pack's own copy of the core, whose classes its nodes use."""
+    return importlib.import_module(f"{PACK_NAME}.adastate_core")
+
+
+@pytest.fixture(scope="session")
+def node_classes(pack: ModuleType) -> dict[str, Any]:
+    """Return the pack's node classes by node id, from its entry point."""
+
+    async def collect() -> dict[str, Any]:
+        extension = await pack.comfy_entrypoint()
+        await extension.on_load()
+        return {cls.GET_SCHEMA().node_id: cls for cls in await extension.get_node_list()}
+
+    return asyncio.run(collect())
+
+
+@pytest.fixture(scope="session")
+def tiny_models(base_dir: Path) -> Path:
+    """Return the models folder with tiny random checkpoints, known to `folder_paths`."""
+    from tests.support.tiny_models import ensure_tiny_models, link_models
+
+    link_models(ensure_tiny_models(COMFYUI), base_dir / "models")
+    return base_dir / "models"

@@ -1,0 +1,89 @@
+"""Rules about the repository as a whole; each failure says what to do."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import tomllib
+
+SHIPPED = {
+    *("__init__.py", "adastate_core", "assets", "nodes", "web", "workflows"),
+    *("LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "requirements.txt"),
+}
+# The registry flags a version for any of these, wherever it finds them.
+TRIPWIRES = re.compile(
+    r"^\s*(import|from)\s+(subprocess|urllib|requests|socket|pickle|marshal|ctypes)\b"
+    r"|\bos\.(environ|getenv|system|popen)\b|\btorch\.load\(|(?<![.\w])(eval|exec)\(|__import__"
+)
+
+
+def listed(repository: Path, *options: str) -> set[str]:
+    command = ["git", "ls-files", "--cached", "--others", *options]
+    try:
+        done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs git and a working copy")
+    return {name for name in done.stdout.splitlines() if (repository / name).is_file()}
+
+
+@pytest.fixture(scope="module")
+def sources(repository: Path) -> set[str]:
+    """Return all files that are, or could be, committed."""
+    return listed(repository, "--exclude-standard")
+
+
+@pytest.fixture(scope="module")
+def archive(repository: Path, sources: set[str]) -> set[str]:
+    """Return the files a published archive holds."""
+    return sources - listed(repository, "--ignored", "--exclude-from=.comfyignore")
+
+
+def test_archive_holds_only_what_users_need(archive: set[str]) -> None:
+    extra = {name for name in archive if name.split("/")[0] not in SHIPPED}
+    assert not extra, f"Add these to .comfyignore, or to SHIPPED here: {sorted(extra)}"
+    assert "__init__.py" in archive
+
+
+def test_archive_trips_no_security_scan(repository: Path, archive: set[str]) -> None:
+    found = [
+        f"{name}:{number}: {line.strip()}"
+        for name in sorted(archive)
+        if name.endswith((".py", ".js", ".mjs"))
+        for number, line in enumerate((repository / name).read_text("utf-8").splitlines(), 1)
+        if TRIPWIRES.search(line)
+    ]
+    assert not found, "Shipped code must do without these:\n" + "\n".join(found)
+
+
+def test_python_sources_are_ascii(repository: Path, sources: set[str]) -> None:
+    bad = [
+        name
+        for name in sources
+        if name.endswith(".py") and not (repository / name).read_bytes().isascii()
+    ]
+    assert not bad, f"Keep .py files ASCII (some Windows set-ups read them as cp1252): {bad}"
+
+
+def test_python_sources_stay_readable(repository: Path, sources: set[str]) -> None:
+    long = {
+        name: lines
+        for name in sources
+        if name.endswith(".py")
+        and (lines := len((repository / name).read_text("utf-8").splitlines())) > 400
+    }
+    assert not long, f"Split these by concept, 400 lines are the ceiling: {long}"
+
+
+def test_test_folders_are_no_packages(sources: set[str]) -> None:
+    allowed = {"tests/support/test_nodes_pack/__init__.py"}
+    packages = {n for n in sources if n.startswith("tests/") and n.endswith("__init__.py")}
+    assert packages <= allowed, "pytest would import the pack's root; see tests/conftest.py"
+
+
+def test_requirements_are_the_same_in_both_files(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    lines = (repository / "requirements.txt").read_text().splitlines()
+    assert project["dependencies"] == [line for line in lines if not line.startswith("#")]

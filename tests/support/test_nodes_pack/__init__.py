@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections import Counter
 from typing import Any
@@ -111,6 +112,22 @@ async def _read_forwards(request: web.Request) -> web.Response:
 async def _reset_forwards(request: web.Request) -> web.Response:
     _forwards.clear()
     return web.json_response({})
+
+
+@PromptServer.instance.routes.get("/adastate_test/kv")
+async def _read_kv(request: web.Request) -> web.Response:
+    """Count the pools and K/V sets that are alive anywhere in the process, by class name."""
+    gc.collect()
+    alive = [o for o in gc.get_objects() if type(o).__name__ in ("KVPool", "KVSet")]
+    sets = [o for o in alive if type(o).__name__ == "KVSet"]
+    return web.json_response(
+        {
+            "pools": len(alive) - len(sets),
+            "sets": len(sets),
+            "bytes": sum(o.nbytes for o in sets),
+            "largest": max((o.nbytes for o in sets), default=0),
+        }
+    )
 
 
 class TestExtension(ComfyExtension):

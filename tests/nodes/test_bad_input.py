@@ -1,0 +1,199 @@
+"""Bad input gets one clear sentence, before any work where possible."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.support.studio import NodeStudio, conditioning
+from tests.support.tiny_models import WAN, WAN_LARGER
+
+
+@pytest.fixture(scope="module")
+def studio(node_classes: dict[str, Any], tiny_models: Path) -> NodeStudio:
+    return NodeStudio(node_classes, WAN)
+
+
+@pytest.fixture(scope="module")
+def streamed(studio: NodeStudio) -> Any:
+    return studio.step(studio.fresh(), 2)[0]
+
+
+def refused(match: str) -> Any:
+    return pytest.raises(ValueError, match=match)
+
+
+def test_a_model_without_apply(studio: NodeStudio) -> None:
+    with refused("model: got a MODEL without AdaState.*put Apply AdaState between"):
+        studio.step(studio.fresh(), model=studio.bare)
+
+
+def test_an_unsupported_family(studio: NodeStudio) -> None:
+    import comfy.model_patcher
+    from comfy.ldm.genmo.joint_model.asymm_models_joint import AsymmDiTJoint
+
+    class Holder(torch.nn.Module):
+        def __init__(self, dit: Any) -> None:
+            super().__init__()
+            self.diffusion_model = dit
+
+    with torch.device("meta"):
+        mochi = Holder(AsymmDiTJoint.__new__(AsymmDiTJoint))
+    device = torch.device("cpu")
+    patcher = comfy.model_patcher.ModelPatcher(mochi, device, device)
+    with refused("model: got AsymmDiTJoint, expected Wan 2.1 text-to-video"):
+        studio.run("AdaStateApply", patcher, "adaptive", 3, 3, 1, 3)
+
+
+def test_a_variant_that_cannot_be_streamed_is_refused_with_its_reason(core: Any) -> None:
+    class VaceWanModel:
+        model_type = "vace"
+
+    class WanModel:
+        model_type = "i2v"
+
+    with refused(r"VaceWanModel \(VACE adds a control stream"):
+        core.describe_model(VaceWanModel())
+    with refused("image-to-video weights expect an image"):
+        core.describe_model(WanModel())
+
+
+def test_wrong_latent_channels(studio: NodeStudio) -> None:
+    latent = {"samples": torch.zeros((1, 4, 5, 4, 6))}
+    (state,) = studio.run("AdaStateNewStream", latent, 0)
+    with refused("latent channels of the stream: got 4, expected 16"):
+        studio.step(state)
+
+
+def test_a_picture_latent_and_a_masked_latent(studio: NodeStudio) -> None:
+    with refused("latent of New Stream: got 4 dimensions"):
+        studio.run("AdaStateNewStream", {"samples": torch.zeros((1, 16, 4, 6))}, 0)
+    masked = {"samples": torch.zeros((1, 16, 5, 4, 6)), "noise_mask": torch.ones(1)}
+    with refused("got a noise mask"):
+        studio.run("AdaStateNewStream", masked, 0)
+
+
+def test_a_state_of_another_model(
+    studio: NodeStudio, streamed: Any, node_classes: dict[str, Any]
+) -> None:
+    other = NodeStudio(node_classes, WAN_LARGER)
+    with refused("model of the stream: got wan2.1 .*load the model that made this state"):
+        other.step(streamed)
+    assert studio.step(streamed)[0].chunk_index == 3
+
+
+def test_a_seed_picture_of_another_size(studio: NodeStudio, streamed: Any) -> None:
+    picture = {"samples": torch.zeros((1, 16, 1, 8, 8))}
+    with refused(r"latent shape: got \(1, 16, 1, 8, 8\), expected \(1, 16, frames, 4, 6\)"):
+        studio.run("AdaStateReset", streamed, "anchor", picture)
+
+
+def test_guidance_without_a_negative(studio: NodeStudio) -> None:
+    with refused("cfg: got 3.0 without a negative"):
+        studio.step(studio.fresh(), cfg=3.0)
+
+
+def test_several_or_partial_conditionings(studio: NodeStudio) -> None:
+    import comfy.samplers
+
+    def stream(positive: list[Any]) -> None:
+        studio.run(
+            "AdaStateStream",
+            model=studio.model,
+            state=studio.fresh(),
+            positive=positive,
+            cfg=1.0,
+            sampler=comfy.samplers.sampler_object("euler"),
+            sigmas=torch.tensor([1.0, 0.0]),
+            seed=0,
+            chunks=1,
+        )
+
+    with refused("positive: got 2 combined conditionings"):
+        stream(conditioning(0) + conditioning(1))
+    for key in ("mask", "area", "start_percent"):
+        with refused(f"limited by {key}"):
+            stream([[conditioning(0)[0][0], {key: 0.5}]])
+    with refused(r"conditioning\[0\]\[1\].control cannot be recorded"):
+        stream([[conditioning(0)[0][0], {"control": object()}]])
+
+
+def test_sigmas_that_end_in_noise(studio: NodeStudio) -> None:
+    with refused(r"sigmas: got \[1.0, 0.5\]"):
+        studio.step(studio.fresh(), sigmas=(1.0, 0.5))
+
+
+def test_cores_own_autoregressive_sampler(studio: NodeStudio) -> None:
+    with refused("sampler: got Sampler AR Video"):
+        studio.step(studio.fresh(), sampler="ar_video")
+
+
+def test_context_windows_and_step_skippers(studio: NodeStudio) -> None:
+    import comfy.patcher_extension
+
+    windows = studio.model.clone()
+    windows.model_options["context_handler"] = object()
+    with refused("got context windows"):
+        studio.step(studio.fresh(), model=windows)
+    skipper = studio.model.clone()
+    kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
+    skipper.add_wrapper_with_key(kind, "easycache", lambda executor, *a, **k: executor(*a, **k))
+    with refused("step-skipping cache 'easycache'"):
+        studio.step(studio.fresh(), model=skipper)
+
+
+def test_scaled_temporal_positions(studio: NodeStudio) -> None:
+    model = studio.model.clone()
+    model.model_options["transformer_options"]["rope_options"] = {"scale_t": 2.0}
+    with refused("temporal RoPE scale on the model: got 2.0"):
+        studio.step(studio.fresh(), model=model)
+
+
+def test_nan_in_a_chunk(studio: NodeStudio, streamed: Any) -> None:
+    import comfy.patcher_extension
+
+    def poison(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        return executor(*args, **kwargs) * float("nan")
+
+    model = studio.model.clone()
+    model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "nan", poison)
+    with refused("chunk 2: got .* NaN or infinite values"):
+        studio.step(streamed, model=model)
+    assert studio.step(streamed)[0].chunk_index == 3
+
+
+@pytest.mark.parametrize("name", ["../escape", "/etc/adastate", "a/../../b", "", "..", "."])
+def test_names_that_leave_the_output_folder(
+    studio: NodeStudio, streamed: Any, base_dir: Path, name: str
+) -> None:
+    before = set(base_dir.rglob("*"))
+    with refused("filename_prefix: got"):
+        studio.run("AdaStateSave", streamed, name)
+    assert set(base_dir.rglob("*")) == before
+
+
+def test_unreadable_state_files(studio: NodeStudio, streamed: Any, base_dir: Path) -> None:
+    (path,) = studio.run("AdaStateSave", streamed, "broken/state")
+    data = Path(path).read_bytes()
+    Path(path).write_bytes(data[: len(data) // 2])
+    name = f"broken/{Path(path).name} [output]"
+    assert studio.nodes["AdaStateLoad"].validate_inputs(name) is True
+    with refused(f"state file {Path(path).name}"):
+        studio.run("AdaStateLoad", name)
+    for foreign in ("../x.adastate.safetensors", "gone.adastate.safetensors [input]", "a.txt"):
+        message = studio.nodes["AdaStateLoad"].validate_inputs(foreign)
+        assert "pick a file in Load State" in message
+
+
+def test_reading_what_is_not_there_blocks_only_what_is_wired_to_it(studio: NodeStudio) -> None:
+    from comfy_execution.graph_utils import ExecutionBlocker
+
+    hidden, window, content, index, report, states = studio.run("AdaStateRead", studio.fresh())
+    for value in (hidden, window, content, states):
+        assert isinstance(value, ExecutionBlocker)
+        assert "stream a chunk first" in value.message
+    assert index == 0
+    assert '"events": []' in report

@@ -1,0 +1,43 @@
+# The single entry point for developers. Everything installs into .cache on first use.
+PYTHON ?= python3
+RUN := $(PYTHON) tools/host.py run
+DEV := $(PYTHON) tools/host.py run --dev --version 0.30.0 0.27.0 --
+TIERS ?=
+ARGS ?=
+
+.PHONY: help setup demo test check bench train-demo evaluate clean
+
+help:
+	@echo "make demo        a finished video from the shipped model, through a real ComfyUI server"
+	@echo "make test        everything: checks and all test tiers (TIERS=\"unit nodes\" for some)"
+	@echo "make check       format, lint, types"
+	@echo "make bench       what the pack costs over bare model forwards"
+	@echo "make train-demo  train the small models in assets/demo again"
+	@echo "make evaluate    measure the shipped models"
+	@echo "make setup       only install and download"
+	@echo "make clean       remove .cache and output"
+	@echo "demo, bench, train-demo and evaluate take more arguments as ARGS=\"...\""
+
+setup:
+	@$(PYTHON) tools/host.py setup --dev --version 0.30.0 0.27.0
+
+demo:
+	@$(RUN) -- -m tools.demo $(ARGS)
+
+test:
+	@$(DEV) -m tools.run_tests $(TIERS)
+
+check:
+	@$(DEV) -m tools.run_tests check
+
+bench:
+	@$(RUN) -- -m tools.bench $(ARGS)
+
+train-demo:
+	@$(RUN) -- -m training $(ARGS)
+
+evaluate:
+	@$(RUN) -- -m training.evaluate $(ARGS)
+
+clean:
+	rm -rf .cache output

@@ -1,0 +1,223 @@
+"""The shipped workflows: found by ComfyUI, made of core nodes and ours, and running as saved.
+
+Every one runs on tiny random models; those made for the demo models also run exactly as they ship.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from PIL import Image
+
+from tests.support import tiny_models
+from tools.client import ComfyClient
+from tools.server import PACK_FOLDER, ComfyServer
+
+Graph = dict[str, dict[str, Any]]
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "workflows"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
+DEMO, STEPS = "Stream the demo world", "Step by step - read and reset"
+NOTES = ("Note", "MarkdownNote")
+FRAMES_PER_LATENT = 4
+
+
+def saved(name: str) -> dict[str, Any]:
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def of_type(graph: Graph, class_type: str) -> list[str]:
+    return [key for key, node in graph.items() if node["class_type"] == class_type]
+
+
+def on_tiny_models(graph: Graph) -> Graph:
+    """Swap the loaders for tiny random models and make everything as small as it can be."""
+    graph = json.loads(json.dumps(graph))
+    replaced: dict[tuple[str, int], list[Any]] = {}
+    for key, node in list(graph.items()):
+        kind, inputs = node["class_type"], node["inputs"]
+        if kind == "AdaStateLoadDemo":
+            replaced[key, 0], replaced[key, 2] = ["tiny_model", 0], ["tiny_vae", 0]
+            model = {"model_name": tiny_models.WAN_CAUSAL, "weight_dtype": "default", "shift": 0.0}
+            graph["tiny_model"] = {"class_type": "AdaStateLoadModel", "inputs": model}
+            vae = {"vae_name": tiny_models.WAN_VAE}
+            graph["tiny_vae"] = {"class_type": "VAELoader", "inputs": vae}
+            del graph[key]
+        elif kind == "AdaStateLoadModel":
+            inputs["model_name"] = tiny_models.WAN_CAUSAL
+        elif kind == "VAELoader":
+            inputs["vae_name"] = tiny_models.WAN_VAE
+        elif kind == "CLIPLoader":
+            del graph[key]
+        elif kind == "CLIPTextEncode":
+            node["class_type"] = "AdaStateTestConditioning"
+            node["inputs"] = {"seed": len(inputs["text"]), "tokens": 8, "width": 4096}
+        elif kind == "EmptyHunyuanLatentVideo":
+            inputs.update(width=64, height=64)
+        elif kind == "BasicScheduler":
+            inputs["steps"] = 2
+        elif kind == "AdaStateStream":
+            inputs["chunks"] = 2
+    for node in graph.values():
+        for name, value in node["inputs"].items():
+            if isinstance(value, list):
+                node["inputs"][name] = replaced.get((value[0], value[1]), value)
+    return graph
+
+
+def frames_of(video: Path) -> int:
+    with av.open(str(video)) as container:
+        assert container.streams.video[0].codec_context.name == "h264"
+        return sum(1 for _ in container.decode(video=0))
+
+
+def check_results(graph: Graph, client: ComfyClient, base_dir: Path) -> None:
+    """Run a workflow twice; it must save its whole stream, and then have nothing left to do."""
+    result = client.run(graph)
+    assert set(result.executed) | result.cached == set(graph)
+    chunks = sum(graph[key]["inputs"]["chunks"] for key in of_type(graph, "AdaStateStream"))
+    latents = 3 * chunks
+    (video,) = [file for file in result.files(base_dir) if file.suffix == ".mp4"]
+    assert frames_of(video) == 1 + FRAMES_PER_LATENT * (latents - 1)
+    for key in of_type(graph, "PreviewImage") + of_type(graph, "SaveImage"):
+        pictures = result.files(base_dir, key)
+        assert pictures
+        assert all(picture.is_file() for picture in pictures)
+    for key in of_type(graph, "PreviewAny"):
+        assert json.loads(result.outputs[key]["text"][0])
+    assert client.run(graph).executed == ()
+
+
+@pytest.mark.floor
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_on_tiny_models(
+    name: str,
+    load_workflow: Callable[[str], Graph],
+    client: ComfyClient,
+    base_dir: Path,
+) -> None:
+    check_results(on_tiny_models(load_workflow(f"{name}.json")), client, base_dir)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [DEMO, STEPS])
+def test_runs_as_it_ships(
+    name: str,
+    load_workflow: Callable[[str], Graph],
+    client: ComfyClient,
+    base_dir: Path,
+) -> None:
+    check_results(load_workflow(f"{name}.json"), client, base_dir)
+
+
+def test_demo_saves_what_the_demo_command_collects(
+    load_workflow: Callable[[str], Graph], client: ComfyClient, base_dir: Path
+) -> None:
+    graph = on_tiny_models(load_workflow(f"{DEMO}.json"))
+    (stream,) = of_type(graph, "AdaStateStream")
+    files = client.run(graph).files(base_dir)
+    folder = base_dir / "output" / "adastate"
+    assert {file.parent for file in files} == {folder}
+    stems = [file.name.rsplit("_", 2)[0] for file in files]
+    assert stems.count("demo") == 1
+    assert stems.count("demo_chart") == 1
+    assert stems.count("demo_state") == graph[stream]["inputs"]["chunks"]
+
+
+def test_steps_record_the_reset_between_them(
+    load_workflow: Callable[[str], Graph], client: ComfyClient
+) -> None:
+    graph = on_tiny_models(load_workflow(f"{STEPS}.json"))
+    (record,) = of_type(graph, "PreviewAny")
+    report = json.loads(client.run(graph).outputs[record]["text"][0])
+    happened = [event["event"] for event in report["events"]]
+    assert happened == ["chunk"] * 4 + ["reset"] + ["chunk"] * 2
+    prompts = [event["prompt"] for event in report["events"] if event["event"] == "chunk"]
+    assert len(set(prompts[:4])) == len(set(prompts[4:])) == 1
+    assert prompts[0] != prompts[-1]
+
+
+@pytest.mark.floor
+def test_comfyui_lists_and_serves_them(client: ComfyClient, server: ComfyServer) -> None:
+    assert sorted(client.get("/api/workflow_templates")[PACK_FOLDER]) == NAMES
+    for name in NAMES:
+        for ending, kind in ((".json", "application/json"), (".jpg", "image/jpeg")):
+            path = f"/api/workflow_templates/{PACK_FOLDER}/{urllib.parse.quote(name + ending)}"
+            with urllib.request.urlopen(server.url + path, timeout=30) as reply:
+                assert reply.headers.get_content_type() == kind
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_thumbnail_has_the_same_name_and_is_small(name: str) -> None:
+    path = FOLDER / f"{name}.jpg"
+    assert path.is_file(), f"Add a picture of the result, 512 pixels wide: {path.name}"
+    with Image.open(path) as picture:
+        assert picture.format == "JPEG"
+        assert max(picture.size) == 512
+    assert path.stat().st_size < 120_000
+
+
+@pytest.mark.floor
+@pytest.mark.parametrize("name", NAMES)
+def test_is_made_of_core_nodes_and_ours(name: str, object_info: dict[str, Any]) -> None:
+    nodes = saved(name)["nodes"]
+    assert any(node["type"] == "MarkdownNote" for node in nodes)
+    for node in nodes:
+        if node["type"] in NOTES:
+            continue
+        module = object_info[node["type"]]["python_module"]
+        ours = module == f"custom_nodes.{PACK_FOLDER}"
+        assert ours or module.split(".")[0] in ("nodes", "comfy_extras"), module
+        assert node["properties"]["cnr_id"] == ("adastate" if ours else "comfy-core")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_fit_the_node_definitions(name: str, object_info: dict[str, Any]) -> None:
+    workflow = saved(name)
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    for node in nodes.values():
+        if node["type"] not in NOTES:
+            info = object_info[node["type"]]
+            assert [o["name"] for o in node["outputs"]] == info["output_name"], node["type"]
+            assert [o["type"] for o in node["outputs"]] == info["output"], node["type"]
+    for number, origin, slot, target, socket, kind in workflow["links"]:
+        source, sink = nodes[origin]["outputs"][slot], nodes[target]["inputs"][socket]
+        assert number in source["links"]
+        assert sink["link"] == number
+        assert source["type"] == kind
+        assert sink["type"] in (kind, "*")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nodes_stand_apart(name: str) -> None:
+    """Titles included: LiteGraph draws them above a node's position."""
+    title = 30
+    boxes = [
+        (n["type"], n["pos"][0], n["pos"][1] - title, *n["size"]) for n in saved(name)["nodes"]
+    ]
+    for i, (one, x, y, width, height) in enumerate(boxes):
+        for other, left, top, across, down in boxes[i + 1 :]:
+            apart = x + width <= left or left + across <= x
+            apart = apart or y + height + title <= top or top + down + title <= y
+            assert apart, f"{one} covers {other}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_loaders_say_where_their_files_come_from(name: str) -> None:
+    files = ("model_name", "clip_name", "vae_name")
+    for node in saved(name)["nodes"]:
+        named = [s for s in node["inputs"] if s["name"] in files]
+        if named:
+            (model,) = node["properties"]["models"]
+            assert model["name"] == node["widgets_values"][0]
+            assert model["url"].startswith("https://huggingface.co/")
+            assert model["url"].endswith(model["name"])
+            assert model["directory"] in ("diffusion_models", "text_encoders", "vae")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import comfy.model_management
 import comfy.samplers
+import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..adastate_core.conditioning import Conditioning
 from ..adastate_core.errors import ConfigError
 from ..adastate_core.state import Conditions
+from .bridge import Binding
 
 _STEP_SKIPPERS = ("easycache", "lazycache", "teacache", "magcache", "firstblockcache")
 _PARTIAL = ("area", "mask", "start_percent", "end_percent", "clip_start_percent")
@@ -38,6 +41,30 @@ def check_model(model: ModelPatcher) -> None:
                 expected="every forward computed, since commits write the memory",
                 remedy=f"remove the {key} node",
             )
+
+
+def check_memory(
+    model: ModelPatcher, binding: Binding, block_shape: tuple[int, int, int, int, int], cfg: float
+) -> None:
+    """Refuse a stream whose cache cannot fit the device even if nothing else were there.
+
+    Raises:
+        ConfigError: If one chunk's keys and values exceed the memory of the device.
+    """
+    batch, _, frames, height, width = block_shape
+    config = binding.config
+    attended = frames + config.window_frames + max(config.state_frames, config.anchor_frames)
+    values = binding.traits.cache_values(height, width, attended)
+    size = torch.empty((), dtype=model.model_dtype()).element_size()
+    planned = values * size * batch * (1 if cfg == 1.0 else 2)
+    total = comfy.model_management.get_total_memory(model.load_device)
+    if planned > total:
+        raise ConfigError(
+            "memory for the attention cache",
+            seen=f"{planned / 2**30:.1f} GiB planned",
+            expected=f"at most the {total / 2**30:.1f} GiB of {model.load_device}",
+            remedy="lower window_frames on Apply AdaState, or the size or batch of the latent",
+        )
 
 
 def check_sampling(sampler: comfy.samplers.Sampler, sigmas: Tensor) -> None:

@@ -14,7 +14,7 @@ from ..adastate_core.anchors import policy_for
 from ..adastate_core.rollout import StreamRequest, stream_chunks
 from ..adastate_core.state import StreamState
 from .bridge import Binding, binding_of
-from .checks import check_model, check_sampling, conditions_from
+from .checks import check_memory, check_model, check_sampling, conditions_from
 from .identity import fingerprint_of, weights_digest
 from .latents import from_model_space, into_model_space
 from .progress import StreamProgress
@@ -114,6 +114,8 @@ class AdaStateStream(io.ComfyNode):
         binding = binding_of(model)
         check_model(model)
         check_sampling(sampler, sigmas)
+        block_shape = _block_shape(state, binding)
+        check_memory(model, binding, block_shape, cfg)
         request = StreamRequest(
             chunks=chunks,
             seed=seed,
@@ -131,7 +133,7 @@ class AdaStateStream(io.ComfyNode):
             first_chunk=state.chunk_index,
             node_id=cls.hidden.unique_id,
         )
-        host = ComfyHost(model, sampler, sigmas, cfg, _block_shape(state, binding), progress)
+        host = ComfyHost(model, sampler, sigmas, cfg, block_shape, progress)
         start = into_model_space(state, model)
         # Collected as they come: a bounded history may have forgotten the first ones by the end.
         made: list[Tensor] = []

@@ -16,6 +16,8 @@ class ModelTraits:
     Args:
         family: Name of the family.
         latent_channels: Channels of its latents.
+        layers: Layers with self-attention.
+        width: Channels of keys, all heads together; values have as many.
         patch: Latent rows and columns that one token covers.
         rotation: Rotary channels that turn with time.
         can_shift: Whether the host can make the model number its frames from another origin.
@@ -24,6 +26,8 @@ class ModelTraits:
 
     family: str
     latent_channels: int
+    layers: int
+    width: int
     patch: tuple[int, int]
     rotation: TemporalRotation
     can_shift: bool
@@ -33,6 +37,11 @@ class ModelTraits:
         """Return how the model numbers frames of a latent height and width."""
         rows, columns = -(-height // self.patch[0]), -(-width // self.patch[1])
         return BlockShape(rows * columns, self.rotation, self.can_shift)
+
+    def cache_values(self, height: int, width: int, frames: int) -> int:
+        """Count the numbers that keys and values of some frames consist of, in all layers."""
+        tokens = self.block_shape(height, width).tokens_per_frame * frames
+        return 2 * self.layers * self.width * tokens
 
 
 class Family(Protocol):

@@ -53,6 +53,8 @@ class WanFamily:
         return ModelTraits(
             family="wan2.1",
             latent_channels=wan.in_dim,
+            layers=wan.num_layers,
+            width=wan.dim,
             patch=(wan.patch_size[1], wan.patch_size[2]),
             rotation=TemporalRotation(tuple(theta ** (-2.0 * i / axis) for i in range(axis // 2))),
             can_shift=True,

@@ -152,6 +152,13 @@ def test_scaled_temporal_positions(studio: NodeStudio) -> None:
         studio.step(studio.fresh(), model=model)
 
 
+def test_a_cache_larger_than_the_device(studio: NodeStudio) -> None:
+    latent = {"samples": torch.zeros(1).expand(1, 16, 1, 16384, 16384)}
+    (state,) = studio.run("AdaStateNewStream", latent, 0)
+    with refused("memory for the attention cache: got .* GiB planned"):
+        studio.step(state)
+
+
 def test_nan_in_a_chunk(studio: NodeStudio, streamed: Any) -> None:
     import comfy.patcher_extension
 

@@ -31,18 +31,25 @@ def section(page: str, title: str) -> str:
 
 
 def rows(page: str, title: str) -> list[list[str]]:
-    """Return the cells of the table in a section, without its head; names without backticks."""
+    """Return the cells of the table in a section, without its head; names without stars."""
     lines = [line for line in section(page, title).splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
-    return [[first.strip("`"), *rest] for first, *rest in cells]
+    return [[first.strip("*"), *rest] for first, *rest in cells]
 
 
-def shown_default(item: Any) -> str:
-    """Return what the page's second column says of an input."""
+def shown_default(text: str) -> str | None:
+    """Return what a row of the table of inputs says of leaving the input alone."""
+    if text.startswith("Optional. "):
+        return "optional"
+    found = re.search(r" Default: (.+)\.$", text)
+    return found.group(1) if found else None
+
+
+def defined_default(item: Any) -> str | None:
     default = getattr(item, "default", None)
     if default is not None:
         return str(default)
-    return "optional" if item.optional else "required"
+    return "optional" if item.optional else None
 
 
 def shown_name(output: Any) -> str:
@@ -66,12 +73,10 @@ def test_page_begins_with_the_name_of_its_node(
         assert section(pages[node_id], "When to use it")
 
 
-def test_input_tables_agree_with_the_schema(
-    schemas: dict[str, Any], pages: dict[str, str]
-) -> None:
+def test_input_tables_agree_with_the_schema(schemas: dict[str, Any], pages: dict[str, str]) -> None:
     for node_id, schema in schemas.items():
-        written = [(name, default) for name, default, _ in rows(pages[node_id], "Inputs")]
-        defined = [(item.id, shown_default(item)) for item in schema.inputs]
+        written = [(name, shown_default(text)) for name, text in rows(pages[node_id], "Inputs")]
+        defined = [(item.id, defined_default(item)) for item in schema.inputs]
         assert written == defined, f"web/docs/{node_id}.md, table of inputs: name and default"
 
 
@@ -87,7 +92,7 @@ def test_choices_of_an_input_are_explained(schemas: dict[str, Any], pages: dict[
     explained = {("AdaStateApply", "anchor"), ("AdaStateReset", "scope")}
     for node_id, name in explained:
         (item,) = [item for item in schemas[node_id].inputs if item.id == name]
-        (text,) = [row[2] for row in rows(pages[node_id], "Inputs") if row[0] == name]
+        (text,) = [row[1] for row in rows(pages[node_id], "Inputs") if row[0] == name]
         for option in item.options:
             assert f"*{option}*:" in text, f"web/docs/{node_id}.md does not explain {option}"
 

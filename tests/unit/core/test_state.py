@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import hashlib
 
 import pytest
 import torch
 
+from adastate_core.cache import KVSet
 from adastate_core.config import StreamConfig
 from adastate_core.errors import ConfigError, LayoutError, NonFiniteError, StateMismatchError
 from adastate_core.report import describe_stream
@@ -101,6 +104,24 @@ def test_failure_keeps_the_cache_of_the_input() -> None:
     assert studio.host.commits == commits
     assert torch.equal(again.content(), expected.content())
     assert len(studio.pool.sets) <= 2
+
+
+def test_nothing_stays_in_memory_beyond_the_pool() -> None:
+    def alive() -> int:
+        gc.collect()
+        return sum(type(o) is KVSet for o in gc.get_objects())
+
+    before = alive()
+    studio = Studio()
+    state = studio.step(studio.fresh, 5)
+    assert alive() - before == len(studio.pool.sets) == 2
+    studio.host.fail_at = studio.host.denoised + 3
+    with contextlib.suppress(RuntimeError):
+        studio.step(state, 6)
+    assert alive() - before == len(studio.pool.sets) == 2
+    studio.pool.clear()
+    assert alive() == before
+    assert state.chunk_index == 5
 
 
 def test_hold_keeps_slot_zero() -> None:

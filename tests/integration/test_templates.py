@@ -1,6 +1,6 @@
 """The shipped workflows: found by ComfyUI, made of core nodes and ours, and running as saved.
 
-Every one runs on tiny random models; those made for the demo models also run exactly as they ship.
+Every one runs on tiny random models; two for the demo models also run exactly as they ship.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ FOLDER = ROOT / "workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 DEMO, STEPS = "Stream the demo world", "Step by step - read and reset"
 NOTES = ("Note", "MarkdownNote")
-FRAMES_PER_LATENT = 4
 
 
 def saved(name: str) -> dict[str, Any]:
@@ -36,6 +35,10 @@ def saved(name: str) -> dict[str, Any]:
 
 def of_type(graph: Graph, class_type: str) -> list[str]:
     return [key for key, node in graph.items() if node["class_type"] == class_type]
+
+
+def _feeds(graph: Graph, source: str, target: str) -> bool:
+    return graph[target]["inputs"]["state"][0] == source
 
 
 def on_tiny_models(graph: Graph) -> Graph:
@@ -84,9 +87,10 @@ def check_results(graph: Graph, client: ComfyClient, base_dir: Path) -> None:
     result = client.run(graph)
     assert set(result.executed) | result.cached == set(graph)
     chunks = sum(graph[key]["inputs"]["chunks"] for key in of_type(graph, "AdaStateStream"))
-    latents = 3 * chunks
-    (video,) = [file for file in result.files(base_dir) if file.suffix == ".mp4"]
-    assert frames_of(video) == 1 + FRAMES_PER_LATENT * (latents - 1)
+    videos = [file for file in result.files(base_dir) if file.suffix == ".mp4"]
+    assert len(videos) == len(of_type(graph, "SaveVideo"))
+    # T latent frames decode to 1 + 4 (T - 1) pictures, and a chunk has 3.
+    assert sum(map(frames_of, videos)) == 4 * 3 * chunks - 3 * len(videos)
     for key in of_type(graph, "PreviewImage") + of_type(graph, "SaveImage"):
         pictures = result.files(base_dir, key)
         assert pictures
@@ -143,6 +147,25 @@ def test_steps_record_the_reset_between_them(
     prompts = [event["prompt"] for event in report["events"] if event["event"] == "chunk"]
     assert len(set(prompts[:4])) == len(set(prompts[4:])) == 1
     assert prompts[0] != prompts[-1]
+
+
+def test_another_seed_of_the_last_step_replays_nothing(
+    load_workflow: Callable[[str], Graph], client: ComfyClient
+) -> None:
+    graph = on_tiny_models(load_workflow(f"{STEPS}.json"))
+    counter = {"model": ["tiny_model", 0], "name": "steps"}
+    graph["counter"] = {"class_type": "AdaStateTestCountForwards", "inputs": counter}
+    (apply,) = of_type(graph, "AdaStateApply")
+    graph[apply]["inputs"]["model"] = ["counter", 0]
+    client.run(graph)
+    (reset,) = of_type(graph, "AdaStateReset")
+    (last,) = [s for s in of_type(graph, "AdaStateStream") if _feeds(graph, reset, s)]
+    graph[last]["inputs"]["seed"] += 1
+    client.post("/adastate_test/reset")
+    client.run(graph)
+    steps, chunks = 2, graph[last]["inputs"]["chunks"]
+    commits = chunks - 1  # of its own chunks; the last one waits for whoever continues
+    assert client.get("/adastate_test/forwards") == {"steps": steps * chunks + commits}
 
 
 @pytest.mark.floor

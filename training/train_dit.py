@@ -43,9 +43,9 @@ class DitRun:
     # From this share of the run on, this share of the steps sees the model's own past.
     resample_from: float = 0.6
     resample_share: float = 0.5
-    # The shape covers a tenth of the picture and is most of what a viewer looks at.
+    # The shape covers a tenth of the picture and is most of what a viewer looks at. Without the
+    # weight, also when it only fades towards the end of a run, shapes get lost.
     shape_weight: float = 4.0
-    shape_weight_until: float = 0.75
     seed: int = 7
 
 
@@ -254,10 +254,7 @@ def dit_worker(rank: int, params: Params, progress: Progress, run: DitRun) -> No
     while (spent := float(progress[1])) < limit:
         share = spent / limit
         resample = share > run.resample_from and float(batches.uniform(1)) < run.resample_share
-        # Towards the end the weight goes: it favours shapes where the noise leaves a doubt.
-        fade = min(1.0, max(0.0, 4.0 * (run.shape_weight_until + 0.25 - share)))
-        weight = 1.0 + (run.shape_weight - 1.0) * fade
-        errors = flow_loss(params, batches, groups, resample, weight, run_block)
+        errors = flow_loss(params, batches, groups, resample, run.shape_weight, run_block)
         errors.mean().backward()
         norm = optimizer.step(warmup_stable_decay(share, max(local, 1)))
         if not math.isfinite(norm):

@@ -54,7 +54,7 @@ def run_stage(stage: str, minutes: float | None) -> None:
         timed[stage](minutes if minutes is not None else DEFAULT_MINUTES[stage])
 
 
-DEFAULT_MINUTES = {"vae": 26.0, "latents": 9.0, "dit": 72.0, "polish": 10.0}
+DEFAULT_MINUTES = {"vae": 26.0, "latents": 14.0, "dit": 145.0, "polish": 10.0}
 
 
 if __name__ == "__main__":

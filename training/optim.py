@@ -35,8 +35,12 @@ class TwoOptimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate * factor
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        self.zero_grad()
         return float(norm)
+
+    def zero_grad(self) -> None:
+        for optimizer in (self.muon, self.adam):
+            optimizer.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, object]:
         return {"muon": self.muon.state_dict(), "adam": self.adam.state_dict()}

@@ -31,7 +31,7 @@ AVERAGE = "dit_average.safetensors"
 class DitRun:
     """How long and on what; ``minutes`` of training time, not of wall clock."""
 
-    minutes: float = 75.0
+    minutes: float = 145.0
     long_clips: int = 4
     short_clips: int = 12
     copies: int = 2
@@ -46,6 +46,10 @@ class DitRun:
     # The shape covers a tenth of the picture and is most of what a viewer looks at. Without the
     # weight, also when it only fades towards the end of a run, shapes get lost.
     shape_weight: float = 4.0
+    # From this share on, the target itself is guided: it points away from what the model says
+    # without a prompt. At the fixed point a plain run equals guidance 1 / (1 - w).
+    guide_from: float = 0.5
+    guide_weight: float = 0.5
     seed: int = 7
 
 
@@ -146,12 +150,15 @@ def flow_loss(
     params: Params,
     batches: Batches,
     groups: Groups,
-    resample: bool,
-    weight: float,
+    share: float,
     run_block: Callable[..., Tensor],
 ) -> Tensor:
-    """Mean squared velocity error of every noisy block ``(G,)``, higher ``weight`` on shapes."""
+    """Mean squared velocity error of every noisy block ``(G,)`` at a share of the run.
+
+    Guided targets follow Tang et al. 2025, "Diffusion Models without Classifier-free Guidance".
+    """
     run = batches.run
+    resample = share > run.resample_from and float(batches.uniform(1)) < run.resample_share
     long, short, words, masks = batches.clips()
     ids, lengths = batches.tokens(words)
     encoded = text.encode(part(params, "text.", torch.float32), ids, lengths).to(torch.bfloat16)
@@ -174,12 +181,23 @@ def flow_loss(
     x = torch.cat([context[:, 0], noisy[: len(first)], clean_later, noisy[len(first) :]])
     zeros = torch.zeros(b), torch.zeros(len(clean_later))
     t = 1000.0 * torch.cat([zeros[0], sigma[: len(first)], zeros[1], sigma[len(first) :]])
-    out = dit.grouped_forward(weights, CONFIG, x, t, encoded, lengths, groups, run_block)
-    seen = torch.cat([out[b : b + len(first)], out[b + len(first) + len(clean_later) :]])
-    error = seen.float() - (noise.float() - targets.float())
+
+    def velocity(p: Params, prompts: Tensor, sizes: Tensor) -> Tensor:
+        out = dit.grouped_forward(p, CONFIG, x, t, prompts, sizes, groups, run_block)
+        seen = torch.cat([out[b : b + len(first)], out[b + len(first) + len(clean_later) :]])
+        return seen.float()
+
+    seen, wanted = velocity(weights, encoded, lengths), noise.float() - targets.float()
+    if share > run.guide_from:
+        with torch.no_grad():
+            ids, ends = batches.tokens([""] * len(words))
+            silent = text.encode(part(params, "text.", torch.float32), ids, ends)
+            plain = velocity(weights, silent.to(torch.bfloat16), ends)
+        wanted = wanted + run.guide_weight * (seen.detach() - plain)
+    error = seen - wanted
     later_mask = masks[0][:, 1:].flatten(0, 1).repeat(run.copies, 1, 1, 1)
     mask = torch.cat([masks[0][:, 0], masks[1][:, 0], later_mask])
-    factor = 1.0 + (weight - 1.0) * mask.float()
+    factor = 1.0 + (run.shape_weight - 1.0) * mask.float()
     factor = factor / factor.mean((1, 2, 3), keepdim=True)
     return (error.square().mean(1) * factor).flatten(1).mean(1)
 
@@ -206,11 +224,15 @@ def own_past(
 def save_run(folder: Path, params: Params, average: Average, optimizer: TwoOptimizers,
              progress: Progress) -> None:  # fmt: skip
     meta = {"step": str(int(progress[0])), "spent": f"{float(progress[1]):.1f}"}
-    # Written aside and renamed: an export may read it at any moment.
-    save_file(average.values, folder / "dit_average.part", meta)
-    (folder / "dit_average.part").rename(folder / AVERAGE)
-    save_file({n: v.detach().clone() for n, v in params.items()}, folder / RESUME, meta)
-    torch.save(optimizer.state_dict(), folder / "dit_resume.pt")
+    # Written aside and renamed: an export may read, and a stop may come, at any moment.
+    files: dict[str, Callable[[Path], None]] = {
+        AVERAGE: lambda path: save_file(average.values, path, meta),
+        "dit_resume.pt": lambda path: torch.save(optimizer.state_dict(), path),
+        RESUME: lambda path: save_file({n: v.detach() for n, v in params.items()}, path, meta),
+    }
+    for name, write in files.items():
+        write(folder / f"{name}.part")
+        (folder / f"{name}.part").rename(folder / name)
 
 
 def train_dit(run: DitRun | None = None, workers: int = 2) -> Path:
@@ -249,12 +271,12 @@ def dit_worker(rank: int, params: Params, progress: Progress, run: DitRun) -> No
         log.info("%s, %d parameters, %s", CONFIG, count, run)
         log.info("%d long and %d short clips", len(batches.long), len(batches.short))
     # The first pass compiles; counting it would shorten the run by minutes.
-    flow_loss(params, batches, groups, False, 1.0, run_block).mean().backward()
+    flow_loss(params, batches, groups, 1.0, run_block).mean().backward()
+    optimizer.zero_grad()
     sums, first_count, begin = torch.zeros(3), run.long_clips + run.short_clips, time.monotonic()
     while (spent := float(progress[1])) < limit:
         share = spent / limit
-        resample = share > run.resample_from and float(batches.uniform(1)) < run.resample_share
-        errors = flow_loss(params, batches, groups, resample, run.shape_weight, run_block)
+        errors = flow_loss(params, batches, groups, share, run_block)
         errors.mean().backward()
         norm = optimizer.step(warmup_stable_decay(share, max(local, 1)))
         if not math.isfinite(norm):

@@ -28,11 +28,13 @@ class BlockShape:
     """Say how a model numbers and rotates the frames of a block.
 
     Args:
+        layers: Layers with self-attention.
         tokens_per_frame: Tokens of one latent frame, in row-major order, frames outermost.
         rotation: The temporal rotary channels.
         can_shift: Whether the host can make the model number its frames from another origin.
     """
 
+    layers: int
     tokens_per_frame: int
     rotation: TemporalRotation
     can_shift: bool
@@ -73,14 +75,15 @@ class BlockPass:
         native = tuple(range(self.origin, self.origin + self.frames))
         self._block_turn = _difference(self.layout.block, native)
         self._context: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-        self._plan = policy.commit(config, kv.occupancy, hold=hold)
-        self._committed = KVSet(
-            Occupancy(
-                anchor=self._native(self._plan.anchor, native),
-                window=self._native(self._plan.window, native),
-            ),
-            shape.tokens_per_frame,
-        )
+        if commit:
+            self._plan = policy.commit(config, kv.occupancy, hold=hold)
+            self._committed = KVSet(
+                Occupancy(
+                    anchor=self._native(self._plan.anchor, native),
+                    window=self._native(self._plan.window, native),
+                ),
+                shape.tokens_per_frame,
+            )
 
     @property
     def block_tokens(self) -> int:
@@ -122,7 +125,19 @@ class BlockPass:
         return attention(q, _extend([p[0] for p in past], k), _extend([p[1] for p in past], v))
 
     def committed(self) -> KVSet:
-        """Return the set made by a commit pass."""
+        """Return the set made by a commit pass.
+
+        Raises:
+            LayoutError: If the forward did not compute every layer.
+        """
+        stored, layers = len(self._committed.keys_of), self._shape.layers
+        if stored == 0 or stored % layers:
+            raise LayoutError(
+                "commit pass",
+                seen=f"keys of {stored} layers",
+                expected=f"a multiple of {layers}, since every layer has to be computed",
+                remedy="remove nodes that skip forwards or layers of this model, such as caches",
+            )
         return self._committed
 
     def _attend_split(

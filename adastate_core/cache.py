@@ -3,7 +3,7 @@
 A `KVSet` is what every layer remembers at one point of a stream. A commit makes a new set and
 leaves the old one as it was, so branches of a stream never disturb each other. Sets are
 `nn.Module`s of parameters, because that is the form in which a host's memory manager counts
-and moves tensors. The pool is bounded; whatever it lacks is rebuilt by replay (`rollout`).
+and moves tensors. The pool is bounded; whatever it lacks is rebuilt by `replay`.
 """
 
 from __future__ import annotations
@@ -92,6 +92,8 @@ class KVPool(nn.Module):
         super().__init__()
         self.max_sets = max_sets
         self.max_bytes = max_bytes
+        self.expected_bytes = 0
+        """Bytes that the next run will hold; a host may keep them free."""
         self.sets = nn.ModuleDict()
 
     def find(self, key: str) -> KVSet | None:

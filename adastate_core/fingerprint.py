@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from .conditioning import tensor_digest
-from .state import ModelFingerprint
+from .record import ModelFingerprint
 
 
 def fingerprint_model(

@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from torch import Tensor
 
-from .conditioning import tensor_digest
 from .config import StreamConfig
-from .state import (
+from .memory import given_blocks
+from .record import (
     ChunkEntry,
     Conditions,
     FlushEntry,
     ResetEntry,
     ResetScope,
     RootEntry,
-    StreamState,
+    newest_beginning,
 )
+from .state import StreamState
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -39,7 +40,6 @@ class CommitStep:
         conditions: Conditionings to forward it under; None with `content`.
         weights: Digest of the weight patches it was recorded with; None for given latents.
         hold: Whether slot 0 stays as it is.
-        from_empty: Whether the block sees an empty cache.
     """
 
     key: str
@@ -49,7 +49,6 @@ class CommitStep:
     conditions: Conditions | None = None
     weights: str | None = None
     hold: bool = False
-    from_empty: bool = False
 
     @property
     def possible(self) -> bool:
@@ -81,6 +80,8 @@ def plan_history(
 ) -> list[HistoryStep]:
     """List the steps that make the cache which the next chunk of a stream attends to.
 
+    The first step always finds an empty cache.
+
     Args:
         state: The stream.
         conditions: Conditionings of the next chunk; given latents (start frames, the seed of a
@@ -88,11 +89,9 @@ def plan_history(
         config: Options of the next chunk.
         weights: Digest of the weight patches in effect.
     """
-    planner = _Planner(state, conditions, _digest("empty", weights, str(conditions.guided)))
+    planner = _Planner(state, conditions, weights)
     entries = state.entries
-    roots = [i for i, e in enumerate(entries) if _is_root(e)]
-    start = roots[-1] if roots else 0
-    for position in range(start, len(entries)):
+    for position in range(newest_beginning(entries), len(entries)):
         entry = entries[position]
         if isinstance(entry, ChunkEntry):
             planner.add_chunk(entry)
@@ -109,19 +108,14 @@ def plan_history(
 class _Planner:
     """Append steps and chain their keys."""
 
-    def __init__(self, state: StreamState, upcoming: Conditions, empty_key: str) -> None:
+    def __init__(self, state: StreamState, upcoming: Conditions, weights: str) -> None:
         self.steps: list[HistoryStep] = []
         self._state = state
         self._upcoming = upcoming
-        self._empty_key = self._key = empty_key
+        self._key = _digest("empty", weights, str(upcoming.guided))
 
     def add_chunk(self, entry: ChunkEntry) -> None:
-        guided = self._upcoming.guided
-        filled = self._upcoming.negative.digest if self._upcoming.negative else ""
-        negative = (entry.negative or filled) if guided else ""
-        self._chain(
-            entry.latents, entry.positive, negative, _config_text(entry.config), str(entry.held)
-        )
+        self._chain(entry.latents, *self._texts(entry), _config_text(entry.config), str(entry.held))
         self.steps.append(
             CommitStep(
                 key=self._key,
@@ -131,31 +125,32 @@ class _Planner:
                 conditions=self._recorded(entry) if entry.content is not None else None,
                 weights=entry.weights,
                 hold=entry.held,
-                from_empty=not self.steps,
             )
         )
 
     def add_root(self, entry: RootEntry, later: ChunkEntry | None, config: StreamConfig) -> None:
-        """Commit given latents in blocks counted from their end; the state comes with the last."""
-        known = later if later is not None and later.content is not None else None
-        conditions = self._recorded(known) if known else self._upcoming
+        """Commit given latents under what the chunk that follows them was made with."""
+        recorded = later is not None and later.content is not None
+        conditions = self._recorded(later) if later and recorded else self._upcoming
         config = later.config if later else config
-        blocks = _tail_blocks(entry.content, config) if entry.content is not None else []
-        self._key = self._empty_key
-        for i, block in enumerate(blocks):
-            state = entry.state if i == len(blocks) - 1 and config.state_frames else None
-            if state is not None:
-                state = state[:, :, -config.state_frames :]
-            self._chain(
-                tensor_digest(block),
-                tensor_digest(state) if state is not None else "",
-                conditions.positive.digest,
-                conditions.negative.digest if conditions.negative and conditions.guided else "",
-                _config_text(config),
-            )
+        self._chain(entry.latents, *self._texts(later), _config_text(config))
+        if entry.forgotten:
+            self.steps.append(CommitStep(self._key, config))
+            return
+        after = self._key
+        for i, block in enumerate(given_blocks(entry, config)):
+            self._key = _digest(after, str(i))
             self.steps.append(
-                CommitStep(self._key, config, state, block, conditions, from_empty=i == 0)
+                CommitStep(
+                    self._key, config, block.state, block.content, conditions, hold=block.hold
+                )
             )
+            if block.lone:
+                self.add_drop(False, 0)
+        # The same key whether the blocks are known or forgotten.
+        self._key = after
+        if self.steps:
+            self.steps[-1] = replace(self.steps[-1], key=after)
 
     def add_drop(self, anchor: bool, window_kept: int) -> None:
         self._chain("drop", str(anchor), str(window_kept))
@@ -164,23 +159,18 @@ class _Planner:
     def _chain(self, *parts: str) -> None:
         self._key = _digest(self._key, *parts)
 
+    def _texts(self, entry: ChunkEntry | None) -> tuple[str, str]:
+        """Return the digests of a chunk's conditionings, or of the next step's."""
+        filled = self._upcoming.negative.digest if self._upcoming.negative else ""
+        positive = entry.positive if entry else self._upcoming.positive.digest
+        negative = (entry.negative if entry else None) or filled
+        return positive, negative if self._upcoming.guided else ""
+
     def _recorded(self, entry: ChunkEntry) -> Conditions:
         """Return what a chunk was made with; a missing negative is filled from the next step."""
         recorded = self._state.conditionings
         negative = recorded[entry.negative] if entry.negative else self._upcoming.negative
         return Conditions(recorded[entry.positive], negative, guided=self._upcoming.guided)
-
-
-def _is_root(entry: object) -> bool:
-    return isinstance(entry, RootEntry) or entry == ResetEntry("all")
-
-
-def _tail_blocks(content: Tensor, config: StreamConfig) -> list[Tensor]:
-    """Cut the newest frames that slot 0 and the window can hold into blocks, oldest first."""
-    size = config.chunk_frames
-    wanted = config.window_frames + (config.anchor_frames if config.anchor == "frozen" else 0)
-    ends = [content.shape[2] - size * i for i in range(max(1, -(-wanted // size)))]
-    return [content[:, :, max(end - size, 0) : end] for end in reversed(ends) if end > 0]
 
 
 @lru_cache(maxsize=64)

@@ -13,12 +13,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .anchors import POLICIES, AnchorPolicy, policy_for
+from .anchors import policy_for_block
 from .attention import BlockPass, BlockShape
 from .cache import KVPool, KVSet
 from .history import CommitStep, DropStep, HistoryStep
 from .layout import Occupancy
-from .state import Conditions
+from .record import Conditions
 
 
 class CommitSession(Protocol):
@@ -43,6 +43,7 @@ class Replayer:
         self._shape = shape
         self._weights = weights
         self._pinned: str | None = None
+        self._latest: tuple[str, KVSet] | None = None
 
     def pin(self, steps: list[HistoryStep]) -> None:
         """Spare the set at the end of `steps`, so that a failed run can be tried again."""
@@ -77,15 +78,16 @@ class Replayer:
                 step, kv, session
             )  # fmt: skip
             self._pool.store(step.key, kv, keep=self._pinned)
+            self._latest = (step.key, kv)
         return kv
 
     def _warmest(self, steps: list[HistoryStep]) -> tuple[KVSet, int]:
         """Find the set to start from and how many steps it already covers."""
         for done in range(len(steps), 0, -1):
-            found = self._pool.find(steps[done - 1].key)
+            step = steps[done - 1]
+            found = self._find(step.key)
             if found is not None:
                 return found, done
-            step = steps[done - 1]
             if isinstance(step, CommitStep) and not step.possible:
                 # Older latents are forgotten: what follows is all that can be rebuilt.
                 forgotten = KVSet.empty(self._shape.tokens_per_frame)
@@ -93,15 +95,30 @@ class Replayer:
                 return forgotten, done
         return KVSet.empty(self._shape.tokens_per_frame), 0
 
+    def _find(self, key: str) -> KVSet | None:
+        """Look a set up, and hold on to it while this step runs.
+
+        Opening a session may make the host free memory and the pool lose sets. What the plan of
+        sessions was built on must still be there then, or chunks would be committed in the wrong
+        session, under another prompt.
+        """
+        found = self._pool.find(key)
+        if found is None and self._latest is not None and self._latest[0] == key:
+            found = self._latest[1]
+        if found is not None:
+            self._latest = (key, found)
+        return found
+
     def _commit(self, step: CommitStep, kv: KVSet, session: CommitSession) -> KVSet:
         """Write a clean block's keys and values: the commit pass."""
         assert step.content is not None  # _warmest never starts before a forgotten chunk
-        if step.from_empty:
-            kv = KVSet.empty(self._shape.tokens_per_frame)
         config = replace(step.config, chunk_frames=step.content.shape[2])
-        view = BlockPass(config, _commit_policy(step), kv, self._shape, commit=True, hold=step.hold)
+        policy = policy_for_block(config, step.state is not None)
+        view = BlockPass(config, policy, kv, self._shape, commit=True, hold=step.hold)
         parts = [step.content] if step.state is None else [step.state, step.content]
-        session.commit(torch.cat(parts, dim=2), view)
+        # One memory layout, whatever the parts were cut from: the last bits depend on it.
+        block = torch.cat(parts, dim=2).clone(memory_format=torch.contiguous_format)
+        session.commit(block, view)
         made = view.committed()
         made.approximate = kv.approximate or step.weights not in (None, self._weights)
         return made
@@ -114,12 +131,6 @@ class Replayer:
         made.approximate = kv.approximate
         kv.copy_frames(made)
         return made
-
-
-def _commit_policy(step: CommitStep) -> AnchorPolicy:
-    """Serve a block that has no state by a policy that expects none."""
-    policy = policy_for(step.config)
-    return POLICIES["none"] if step.state is None and policy.state_frames(step.config) else policy
 
 
 def _same(a: Conditions, b: Conditions) -> bool:

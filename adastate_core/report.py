@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .state import ChunkEntry, Entry, FlushEntry, HoldEntry, ResetEntry, RootEntry, StreamState
+from .record import ChunkEntry, Entry, FlushEntry, HoldEntry, ResetEntry, RootEntry
+from .state import StreamState
 
 
 def describe_stream(state: StreamState) -> dict[str, Any]:

@@ -23,8 +23,9 @@ from .config import StreamConfig
 from .errors import NonFiniteError
 from .history import HistoryStep, plan_history
 from .noise import BlockNoise
+from .record import ChunkEntry, Conditions, ModelFingerprint
 from .replay import CommitSession, Replayer
-from .state import ChunkEntry, Conditions, ModelFingerprint, StreamState
+from .state import StreamState
 
 
 class Session(CommitSession, Protocol):

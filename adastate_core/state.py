@@ -2,7 +2,7 @@
 
 A `StreamState` is immutable and holds no keys and values. It records the clean latents of
 every chunk, the conditionings used, and an entry for every thing that happened, from which
-`history` and `rollout` rebuild the attention cache. Every operation returns a new state and
+`history` and `replay` rebuild the attention cache. Every operation returns a new state and
 shares the tensors.
 """
 
@@ -10,111 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from .conditioning import Conditioning
-from .config import StreamConfig
 from .errors import ConfigError, LayoutError, StateMismatchError
-
-HOLD_FOREVER = -1
-
-ResetScope = Literal["anchor", "window", "all"]
-RootReason = Literal["start", "reset", "recache"]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFingerprint:
-    """Identify base weights: a family, its latent channels, and a digest of the weights."""
-
-    family: str
-    latent_channels: int
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """Pair the conditionings of a step; `guided` says whether the negative one is computed."""
-
-    positive: Conditioning
-    negative: Conditioning | None = None
-    guided: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkEntry:
-    """Record one generated chunk; also its receipt.
-
-    Args:
-        index: Absolute chunk index.
-        seed: Seed of the step that made it.
-        positive: Digest of the positive conditioning.
-        negative: Digest of the negative conditioning, or None.
-        weights: Digest of the weight patches (LoRA) in effect.
-        config: Options in effect.
-        held: Whether its commit leaves slot 0 alone.
-        approximate: Whether the cache it attended to was rebuilt from less than the full record,
-            or with other weights than those recorded.
-        latents: Digest of its latents, which outlives them in a bounded history.
-        state: Clean state latents, (B, C, F_s, H, W) in model space; None if there are none or
-            they are beyond the bounded history.
-        content: Clean content latents, (B, C, F, H, W) in model space; None beyond the history.
-    """
-
-    index: int
-    seed: int
-    positive: str
-    negative: str | None
-    weights: str
-    config: StreamConfig
-    held: bool = False
-    approximate: bool = False
-    latents: str = ""
-    state: Tensor | None = field(default=None, repr=False)
-    content: Tensor | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class RootEntry:
-    """Restart the cache from given latents, committed with nothing before them.
-
-    Args:
-        reason: What made it.
-        raw: Whether the latents still are in VAE space: they were given before any model.
-        state: Latents of slot 0, (B, C, T, H, W), or None.
-        content: Latents of the window, (B, C, T, H, W).
-    """
-
-    reason: RootReason
-    raw: bool = False
-    state: Tensor | None = field(default=None, repr=False)
-    content: Tensor | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class ResetEntry:
-    """Empty slot 0, the window, or both."""
-
-    scope: ResetScope
-
-
-@dataclass(frozen=True, slots=True)
-class HoldEntry:
-    """Leave slot 0 alone for a number of chunks; -1 means until released, 0 releases it."""
-
-    chunks: int
-
-
-@dataclass(frozen=True, slots=True)
-class FlushEntry:
-    """Keep slot 0 and the newest window frames only."""
-
-    frames: int
-
-
-Entry = ChunkEntry | RootEntry | ResetEntry | HoldEntry | FlushEntry
+from .memory import Memory, remember
+from .record import (
+    HOLD_FOREVER,
+    ChunkEntry,
+    Conditions,
+    Entry,
+    FlushEntry,
+    HoldEntry,
+    ModelFingerprint,
+    ResetEntry,
+    ResetScope,
+    RootEntry,
+    newest_beginning,
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -174,10 +89,10 @@ class StreamState:
         parts = [entry.content for entry in self.chunks if entry.content is not None]
         return torch.cat(parts, dim=2) if parts else None
 
-    def hidden_state(self) -> Tensor | None:
-        """Return the newest hidden state, (B, C, F_s, H, W), or None without one."""
-        states = (e.state for e in reversed(self.entries) if isinstance(e, ChunkEntry | RootEntry))
-        return next((state for state in states if state is not None), None)
+    @property
+    def memory(self) -> Memory:
+        """Return the latents that slot 0 and the window stand for."""
+        return remember(self.entries)
 
     def hidden_states(self) -> Tensor | None:
         """Return the newest state frame of every recorded chunk, one a batch entry.
@@ -187,13 +102,6 @@ class StreamState:
         """
         states = [entry.state[:, :, -1:] for entry in self.chunks if entry.state is not None]
         return torch.cat(states, dim=0) if states else None
-
-    def window(self) -> Tensor | None:
-        """Return the newest content latents that the window keeps, or None without any."""
-        last, content = self.last_chunk, self.content()
-        if last is None or content is None or last.config.window_frames == 0:
-            return None
-        return content[:, :, -last.config.window_frames :]
 
     def append(self, entry: ChunkEntry, conditions: Conditions) -> StreamState:
         """Return the state after one more chunk."""
@@ -211,7 +119,11 @@ class StreamState:
         )
 
     def started_with(self, content: Tensor) -> StreamState:
-        """Return a stream that continues the given latents, (B, C, T, H, W) in model space."""
+        """Return a stream that continues the given latents, (B, C, T, H, W).
+
+        Latents given before the first chunk are in VAE space: the host converts them once it
+        knows the model.
+        """
         return self._rooted(RootEntry("start", content=self._fitting(content)))
 
     def reset(self, scope: ResetScope, latent: Tensor | None = None) -> StreamState:
@@ -219,18 +131,18 @@ class StreamState:
 
         Args:
             scope: What to reset.
-            latent: Latents to seed it with, (B, C, T, H, W) in model space. The last frame
-                becomes the anchor, all frames become the window, as the scope says.
+            latent: Latents to seed it with, (B, C, T, H, W), in model space, or in VAE space
+                before the first chunk. Slot 0 and the window take as many of its last frames
+                as they hold.
         """
         if latent is None:
             return replace(self, entries=(*self.entries, ResetEntry(scope)))
         latent = self._fitting(latent)
-        anchor = latent[:, :, -1:] if scope != "window" else self.hidden_state()
-        content = latent if scope != "anchor" else self.window()
-        if content is None:
-            # Before the first chunk there is no window: the seed is all there is to commit.
-            content = latent
-        return self._rooted(RootEntry("reset", state=anchor, content=content))
+        if scope == "all":
+            return self._rooted(RootEntry("restart", content=latent))
+        if scope == "anchor":
+            return self._rooted(RootEntry("reset", state=latent, content=self.memory.window))
+        return self._rooted(RootEntry("reset", state=self.memory.anchor, content=latent))
 
     def held(self, chunks: int) -> StreamState:
         """Return the state with slot 0 held for `chunks` chunks (-1: until released)."""
@@ -246,10 +158,10 @@ class StreamState:
 
     def recached(self) -> StreamState:
         """Return the state whose anchor and window are committed again under the next prompt."""
-        content = self.window()
-        if content is None:
+        memory = self.memory
+        if memory.anchor is None and memory.window is None:
             return self
-        return self._rooted(RootEntry("recache", state=self.hidden_state(), content=content))
+        return self._rooted(RootEntry("recache", state=memory.anchor, content=memory.window))
 
     def check_model(self, fingerprint: ModelFingerprint) -> None:
         """Refuse a model that did not make this stream.
@@ -270,10 +182,11 @@ class StreamState:
                 "model of the stream",
                 seen=f"{fingerprint.family} {fingerprint.digest[:8]}",
                 expected=f"{self.fingerprint.family} {self.fingerprint.digest[:8]}",
-                remedy="load the model that made this state, or start a new stream",
+                remedy="load the model that made this state, with its weight_dtype, or start anew",
             )
 
     def _rooted(self, entry: RootEntry) -> StreamState:
+        entry = replace(entry, raw=not self.latent_format)
         return replace(self, entries=(*self.entries, entry))
 
     def _fitting(self, latent: Tensor) -> Tensor:
@@ -297,6 +210,10 @@ def _trim(entries: tuple[Entry, ...], history_chunks: int) -> tuple[Entry, ...]:
         i for i, e in enumerate(entries) if isinstance(e, ChunkEntry) and e.content is not None
     ]
     old = set(with_latents[: len(with_latents) - history_chunks])
+    # Given latents are out of reach once something newer began the stream anew, or once the
+    # chunk made from them is forgotten.
+    reach = max(newest_beginning(entries), max(old, default=0))
+    old |= {i for i in range(reach) if isinstance(entries[i], RootEntry)}
     return tuple(
         replace(e, state=None, content=None) if i in old else e  # type: ignore[arg-type]
         for i, e in enumerate(entries)

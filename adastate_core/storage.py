@@ -21,8 +21,8 @@ from torch import Tensor
 
 from .conditioning import Conditioning, tensor_digest
 from .config import StreamConfig
-from .errors import StateFileError
-from .state import (
+from .errors import AdaStateError, StateFileError
+from .record import (
     ChunkEntry,
     Entry,
     FlushEntry,
@@ -30,8 +30,8 @@ from .state import (
     ModelFingerprint,
     ResetEntry,
     RootEntry,
-    StreamState,
 )
+from .state import StreamState
 
 SUFFIX = ".adastate.safetensors"
 FORMAT = "adastate.stream"
@@ -78,7 +78,7 @@ def save_state(state: StreamState, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(header)
         save_file(contiguous, partial, metadata={"adastate": text, "sha256": _sha256(text)})
-        with partial.open("rb") as written:
+        with partial.open("r+b") as written:  # some systems flush writable handles only
             os.fsync(written.fileno())
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
@@ -101,7 +101,9 @@ def load_state(path: Path) -> StreamState:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # Clones: tensors in the file's own memory are aligned by chance, and kernels round
+            # by alignment, so a continued stream would differ in its last bits.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise _unreadable(path, str(error)) from error
     header = _checked_header(path, metadata)
@@ -109,6 +111,8 @@ def load_state(path: Path) -> StreamState:
         raise _unreadable(path, "tensors that differ from their recorded digests")
     try:
         return _state_from_header(header, tensors)
+    except AdaStateError as error:
+        raise _unreadable(path, f"a value out of range ({error})") from error
     except (KeyError, TypeError, ValueError) as error:
         raise _unreadable(path, f"an incomplete header ({error!r})") from error
 

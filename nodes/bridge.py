@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import comfy.model_management
 import comfy.patcher_extension
 from comfy.model_patcher import ModelPatcher
 
@@ -144,11 +143,4 @@ def _transformer_options(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[
 
 
 def _shifted(rope_options: dict[str, float], origin: int) -> dict[str, float]:
-    if rope_options.get("scale_t", 1.0) != 1.0:
-        raise ConfigError(
-            "temporal RoPE scale on the model",
-            seen=rope_options["scale_t"],
-            expected="1.0, since AdaState places frames in time itself",
-            remedy="set scale_t to 1.0 on the ScaleROPE node",
-        )
     return {**rope_options, "shift_t": rope_options.get("shift_t", 0.0) + origin}

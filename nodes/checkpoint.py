@@ -15,9 +15,14 @@ _WRAPPERS = ("_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_orig_mod.
 
 
 def is_generator_checkpoint(weights: Mapping[str, Any]) -> bool:
-    """Recognise a Self-Forcing style training checkpoint."""
+    """Recognise a Self-Forcing style training checkpoint.
+
+    The host unwraps a file whose only entry is the generator; what is left then is the prefix
+    of the training code's wrapper around the model.
+    """
     named = any(isinstance(weights.get(key), Mapping) for key in _GENERATORS)
-    return named or any(part in key for key in weights for part in _WRAPPERS)
+    wrapped = any(part in key for key in weights for part in _WRAPPERS)
+    return named or wrapped or (bool(weights) and all(key.startswith("model.") for key in weights))
 
 
 def unwrap_generator(weights: Mapping[str, Any]) -> dict[str, Tensor]:

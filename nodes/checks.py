@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import comfy.model_management
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ..adastate_core.conditioning import Conditioning
 from ..adastate_core.errors import ConfigError
-from ..adastate_core.state import Conditions
+from ..adastate_core.record import Conditions
 from .bridge import Binding
 
 _STEP_SKIPPERS = ("easycache", "lazycache", "teacache", "magcache", "firstblockcache")
@@ -23,8 +24,24 @@ def check_model(model: ModelPatcher) -> None:
     """Refuse model options that break the recurrence.
 
     Raises:
-        ConfigError: For context windows and step-skipping caches.
+        ConfigError: For context windows, step-skipping caches, a temporal RoPE scale and LoRAs
+            in bypass mode.
     """
+    options = model.model_options.get("transformer_options", {})
+    if options.get("rope_options", {}).get("scale_t", 1.0) != 1.0:
+        raise ConfigError(
+            "temporal RoPE scale on the model",
+            seen=options["rope_options"]["scale_t"],
+            expected="1.0, since AdaState places frames in time itself",
+            remedy="set scale_t to 1.0 on the ScaleROPE node",
+        )
+    if model.injections:
+        raise ConfigError(
+            "model",
+            seen=f"layers replaced by {', '.join(model.injections)}",
+            expected="plain weights and patches, which the memory of a stream can be keyed by",
+            remedy="use the ordinary Load LoRA node",
+        )
     if model.model_options.get("context_handler") is not None:
         raise ConfigError(
             "model",
@@ -32,8 +49,9 @@ def check_model(model: ModelPatcher) -> None:
             expected="none, since a stream has its own window",
             remedy="remove the context window node",
         )
-    wrappers = (key for kind in model.wrappers.values() for key in kind if isinstance(key, str))
-    for key in wrappers:
+    wrappers = [key for kind in model.wrappers.values() for key in kind if isinstance(key, str)]
+    # Caches of other packs leave their settings here instead.
+    for key in (*wrappers, *(("teacache",) if "rel_l1_thresh" in options else ())):
         if any(name in key.lower().replace("_", "") for name in _STEP_SKIPPERS):
             raise ConfigError(
                 "model",
@@ -44,19 +62,22 @@ def check_model(model: ModelPatcher) -> None:
 
 
 def check_memory(
-    model: ModelPatcher, binding: Binding, block_shape: tuple[int, int, int, int, int], cfg: float
-) -> None:
-    """Refuse a stream whose cache cannot fit the device even if nothing else were there.
+    model: ModelPatcher,
+    binding: Binding,
+    block_shape: tuple[int, int, int, int, int],
+    guided: bool,
+) -> int:
+    """Plan the memory of one K/V set, in bytes.
 
     Raises:
-        ConfigError: If one chunk's keys and values exceed the memory of the device.
+        ConfigError: If one chunk's keys and values exceed the memory of the device, even if
+            nothing else were there.
     """
     batch, _, frames, height, width = block_shape
     config = binding.config
-    attended = frames + config.window_frames + max(config.state_frames, config.anchor_frames)
-    values = binding.traits.cache_values(height, width, attended)
-    size = torch.empty((), dtype=model.model_dtype()).element_size()
-    planned = values * size * batch * (1 if cfg == 1.0 else 2)
+    kept = config.window_frames + max(config.state_frames, config.anchor_frames)
+    size = torch.empty((), dtype=model.model_dtype()).element_size() * batch * (1 + guided)
+    planned = binding.traits.cache_values(height, width, frames + kept) * size
     total = comfy.model_management.get_total_memory(model.load_device)
     if planned > total:
         raise ConfigError(
@@ -65,6 +86,7 @@ def check_memory(
             expected=f"at most the {total / 2**30:.1f} GiB of {model.load_device}",
             remedy="lower window_frames on Apply AdaState, or the size or batch of the latent",
         )
+    return binding.traits.cache_values(height, width, kept) * size
 
 
 def check_sampling(sampler: comfy.samplers.Sampler, sigmas: Tensor) -> None:
@@ -90,20 +112,31 @@ def check_sampling(sampler: comfy.samplers.Sampler, sigmas: Tensor) -> None:
         )
 
 
-def conditions_from(positive: list[Any], negative: list[Any] | None, cfg: float) -> Conditions:
+def is_guided(model: ModelPatcher, sampler: comfy.samplers.Sampler, cfg: float) -> bool:
+    """Say whether the negative conditioning takes part in this run.
+
+    The host leaves it out at a cfg of 1, unless the model or the sampler asks for it.
+    """
+    if not math.isclose(cfg, 1.0) or model.model_options.get("disable_cfg1_optimization", False):
+        return True
+    function = getattr(sampler, "sampler_function", None)
+    return getattr(function, "__name__", "").endswith("_cfg_pp")
+
+
+def conditions_from(
+    positive: list[Any], negative: list[Any] | None, guided: bool, cfg: float
+) -> Conditions:
     """Record the conditionings of a step.
 
     Raises:
         ConfigError: If one has several or partial entries, or guidance lacks a negative.
     """
-    # The host skips the negative at exactly this value, so no keys are written for it.
-    guided = abs(cfg - 1.0) > 1e-6
     if guided and negative is None:
         raise ConfigError(
             "cfg",
             seen=f"{cfg} without a negative conditioning",
-            expected="1.0, or a negative",
-            remedy="wire negative on Stream Chunks, or set cfg to 1.0",
+            expected="a negative, since this cfg, sampler or model compares with one",
+            remedy="wire negative on Stream Chunks, or set cfg to 1.0 and take a plain sampler",
         )
     return Conditions(
         _recorded(positive, "positive"),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..adastate_core.conditioning import tensor_digest
 from ..adastate_core.fingerprint import fingerprint_model
-from ..adastate_core.state import ModelFingerprint
+from ..adastate_core.record import ModelFingerprint
 from .bridge import Binding
 
 _PREFIX = "diffusion_model."

@@ -17,18 +17,18 @@ SHARE_OF_MEMORY = 0.5
 class KVMemory(ModelPatcher):
     """Stand for a pool in the list of loaded models.
 
-    Freed partly, it drops the least recent sets. Freed wholly, it moves them to the offload
-    device; where that is the same device, which would free nothing, it drops them. What is
-    dropped is rebuilt by one replay.
+    Freed partly, it gives up the least recent sets first. They move to the offload device; where
+    that is the same device, which would free nothing, they are dropped and, when needed again,
+    rebuilt by one replay.
     """
 
     def model_size(self) -> int:
-        """Count the bytes of the pool as it is now; it changes with every commit."""
-        return self.model.nbytes
+        """Count the bytes that the pool takes in the run to come, so that they are kept free."""
+        return max(self.model.nbytes, self.model.expected_bytes)
 
     def loaded_size(self) -> int:
         """Count the bytes on the load device."""
-        return self.model.nbytes
+        return sum(_size_on(kv, self.load_device) for kv in self.model.sets.values())
 
     def partially_load(self, device_to: torch.device, *args: Any, **kwargs: Any) -> int:
         """Bring all sets to the device."""
@@ -39,24 +39,32 @@ class KVMemory(ModelPatcher):
     def partially_unload(
         self, device_to: torch.device, memory_to_free: int = 0, *args: Any, **kwargs: Any
     ) -> int:
-        """Drop the least recent sets until enough is free."""
-        before = self.model.nbytes
+        """Give up the least recent sets until enough is free."""
+        before = self.loaded_size()
         for key in list(self.model.sets):
-            if before - self.model.nbytes >= memory_to_free:
+            if before - self.loaded_size() >= memory_to_free:
                 break
-            self.model.drop(key)
-        return before - self.model.nbytes
+            self._give_up(key)
+        return before - self.loaded_size()
 
     def detach(self, unpatch_all: bool = True) -> KVPool:
         """Leave the load device; without `unpatch_all`, a clone of this patcher takes over."""
-        if not unpatch_all:
-            return self.model
-        if self.offload_device == self.load_device:
-            self.model.clear()
-        else:
-            self.model.to(self.offload_device)
+        if unpatch_all:
+            for key in list(self.model.sets):
+                self._give_up(key)
             self.model.device = self.offload_device
+            self.model.expected_bytes = 0
         return self.model
+
+    def _give_up(self, key: str) -> None:
+        if self.offload_device == self.load_device:
+            self.model.drop(key)
+        else:
+            self.model.sets[key].to(self.offload_device)
+
+
+def _size_on(kv: torch.nn.Module, device: torch.device) -> int:
+    return sum(p.numel() * p.element_size() for p in kv.parameters() if p.device == device)
 
 
 def pool_for(model: ModelPatcher) -> tuple[KVPool, KVMemory]:

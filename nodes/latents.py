@@ -11,7 +11,8 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..adastate_core.errors import LayoutError
-from ..adastate_core.state import RootEntry, StreamState
+from ..adastate_core.record import RootEntry
+from ..adastate_core.state import StreamState
 
 
 def video_samples(latent: dict[str, Any], source: str) -> Tensor:
@@ -39,8 +40,9 @@ def video_samples(latent: dict[str, Any], source: str) -> Tensor:
 
 
 def from_model_space(state: StreamState, latents: Tensor) -> dict[str, Any]:
-    """Make a LATENT of recorded latents."""
-    out = latent_format(state.latent_format).process_out(latents)
+    """Make a LATENT of recorded latents; before the first chunk they are in VAE space anyway."""
+    form = state.latent_format
+    out = latent_format(form).process_out(latents) if form else latents
     return {"samples": out.to(comfy.model_management.intermediate_device())}
 
 

@@ -36,6 +36,7 @@ class StreamProgress:
         self._chunks, self._steps = chunks, steps
         self._first, self._done = first_chunk, 0
         self._node_id = node_id
+        self._commits = 0
         self._bar = comfy.utils.ProgressBar(chunks * steps)
 
     def step(self, step: int, denoised: Tensor, x: Tensor, total: int) -> None:
@@ -50,13 +51,21 @@ class StreamProgress:
 
     def commit(self) -> None:
         """Note a commit pass; raises the host's interruption if the user cancelled."""
+        self._commits += 1
+        if self._commits > 1:
+            # One a chunk is the normal course; more mean that the memory is being rebuilt.
+            self._say(f"rebuilding the memory: {self._commits} chunks")
         comfy.model_management.throw_exception_if_processing_interrupted()
 
     def chunk(self) -> None:
         """Note a finished chunk."""
         self._done += 1
+        self._commits = 0
         self._bar.update_absolute(self._done * self._steps, self._chunks * self._steps)
+        self._say(f"chunk {self._first + self._done - 1} ({self._done} of {self._chunks})")
+
+    def _say(self, text: str) -> None:
+        """Write under the node."""
         server = getattr(PromptServer, "instance", None)
         if server is not None and self._node_id is not None:
-            text = f"chunk {self._first + self._done - 1} ({self._done} of {self._chunks})"
             server.send_progress_text(text, self._node_id)

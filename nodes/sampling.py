@@ -7,9 +7,10 @@ denoise a block with the artist's SAMPLER or to forward a clean block.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +22,8 @@ from torch import Tensor
 
 from ..adastate_core.attention import BlockPass
 from ..adastate_core.noise import BlockNoise
+from ..adastate_core.record import Conditions
 from ..adastate_core.rollout import Session
-from ..adastate_core.state import Conditions
 from .bridge import VIEW
 from .progress import StreamProgress
 
@@ -57,7 +58,7 @@ class ComfyHost:
             conditions.negative.unpack() if conditions.negative else [],
             self.cfg,
             self.model.load_device,
-            _SessionSampler(self, body),
+            _SessionSampler(self, conditions.guided, body),
             self.sigmas,
             model_options=self.model.model_options,
             latent_image=blank,
@@ -69,8 +70,8 @@ class ComfyHost:
 class _SessionSampler(comfy.samplers.Sampler):
     """Stand where a SAMPLER stands, and hand the open session to the core."""
 
-    def __init__(self, host: ComfyHost, body: Callable[[Session], object]) -> None:
-        self._host, self._body = host, body
+    def __init__(self, host: ComfyHost, guided: bool, body: Callable[[Session], object]) -> None:
+        self._host, self._guided, self._body = host, guided, body
 
     def sample(
         self,
@@ -83,7 +84,11 @@ class _SessionSampler(comfy.samplers.Sampler):
         denoise_mask: Tensor | None = None,
         disable_pbar: bool = False,
     ) -> Tensor:
-        self._body(_ComfySession(self._host, model_wrap, sigmas, extra_args, noise.device))
+        options = extra_args["model_options"]
+        if self._guided:
+            # A commit has to write the negative's keys too, also where a cfg of 1 would skip it.
+            options = {**options, "disable_cfg1_optimization": True}
+        self._body(_ComfySession(self._host, model_wrap, sigmas, options, noise.device))
         # The core has recorded the chunks; what the host makes of this return value is unused.
         return noise
 
@@ -96,20 +101,18 @@ class _ComfySession:
         host: ComfyHost,
         guider: Any,
         sigmas: Tensor,
-        extra_args: dict[str, Any],
+        model_options: dict[str, Any],
         device: torch.device,
     ) -> None:
         self._host, self._guider, self._sigmas = host, guider, sigmas
-        self._extra_args, self._device = extra_args, device
+        self._model_options, self._device = model_options, device
 
     def denoise(self, noise: BlockNoise, view: BlockPass) -> Tensor:
         """Sample one block with the artist's SAMPLER."""
         start = noise.initial().to(self._device)
         sampler = _with_noise(self._host.sampler, noise, start)
-        devices = [self._device] if self._device.type == "cuda" else []
         # Samplers that draw on their own use the global generators: seed a fork of them.
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(noise.sampler_seed)
+        with _private_rng(self._device, noise.sampler_seed):
             return sampler.sample(  # type: ignore[no-any-return]
                 self._guider,
                 self._sigmas,
@@ -129,9 +132,28 @@ class _ComfySession:
         self._host.progress.commit()
 
     def _arguments(self, view: BlockPass, seed: int) -> dict[str, Any]:
-        options = comfy.model_patcher.create_model_options_clone(self._extra_args["model_options"])
+        options = comfy.model_patcher.create_model_options_clone(self._model_options)
         options["transformer_options"][VIEW] = view
         return {"model_options": options, "seed": seed}
+
+
+@contextlib.contextmanager
+def _private_rng(device: torch.device, seed: int) -> Iterator[None]:
+    """Seed the global generators of the CPU and of one device, and put them back afterwards."""
+    accelerator = getattr(torch, device.type) if device.type != "cpu" else None
+    place = () if accelerator is None or device.type == "mps" else (device,)
+    cpu = torch.get_rng_state()
+    own = accelerator.get_rng_state(*place) if accelerator else None
+    try:
+        torch.default_generator.manual_seed(seed)
+        if accelerator:
+            with accelerator.device(device) if place else contextlib.nullcontext():
+                accelerator.manual_seed(seed)
+        yield
+    finally:
+        torch.set_rng_state(cpu)
+        if accelerator:
+            accelerator.set_rng_state(own, *place)
 
 
 def _with_noise(

@@ -9,8 +9,9 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
+from ..adastate_core.record import HOLD_FOREVER, ResetScope
 from ..adastate_core.report import describe_stream
-from ..adastate_core.state import HOLD_FOREVER, ResetScope, StreamState
+from ..adastate_core.state import StreamState
 from .latents import from_model_space, latent_format, video_samples
 from .sockets import CATEGORY, state_input, state_output
 
@@ -114,9 +115,10 @@ class AdaStateRead(io.ComfyNode):
     @classmethod
     def execute(cls, state: StreamState) -> io.NodeOutput:
         """Return the parts of a state; what is not there yet blocks only the nodes wired to it."""
+        memory = state.memory
         return io.NodeOutput(
-            _latent_or_block(state, state.hidden_state(), "hidden state"),
-            _latent_or_block(state, state.window(), "window"),
+            _latent_or_block(state, memory.anchor, "hidden state"),
+            _latent_or_block(state, memory.window, "window"),
             _latent_or_block(state, state.content(), "content"),
             state.chunk_index,
             json.dumps(describe_stream(state), indent=2),

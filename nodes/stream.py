@@ -14,7 +14,7 @@ from ..adastate_core.anchors import policy_for
 from ..adastate_core.rollout import StreamRequest, stream_chunks
 from ..adastate_core.state import StreamState
 from .bridge import Binding, binding_of
-from .checks import check_memory, check_model, check_sampling, conditions_from
+from .checks import check_memory, check_model, check_sampling, conditions_from, is_guided
 from .identity import fingerprint_of, weights_digest
 from .latents import from_model_space, into_model_space
 from .progress import StreamProgress
@@ -115,17 +115,19 @@ class AdaStateStream(io.ComfyNode):
         check_model(model)
         check_sampling(sampler, sigmas)
         block_shape = _block_shape(state, binding)
-        check_memory(model, binding, block_shape, cfg)
+        guided = is_guided(model, sampler, cfg)
+        conditions = conditions_from(positive, negative, guided, cfg)
+        # Two sets: the one that a chunk reads and the one that its commit writes.
+        binding.pool.expected_bytes = 2 * check_memory(model, binding, block_shape, guided)
         request = StreamRequest(
             chunks=chunks,
             seed=seed,
-            conditions=conditions_from(positive, negative, cfg),
+            conditions=conditions,
             config=binding.config,
             weights=weights_digest(model, binding),
             fingerprint=fingerprint_of(model, binding),
             shape=binding.traits.block_shape(*state.latent_shape[2:]),
         )
-        state.check_model(request.fingerprint)
         progress = StreamProgress(
             model,
             chunks=chunks,

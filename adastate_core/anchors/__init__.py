@@ -25,4 +25,10 @@ def policy_for(config: StreamConfig) -> AnchorPolicy:
     return POLICIES[config.anchor]
 
 
-__all__ = ["POLICIES", "AnchorPolicy", "policy_for"]
+def policy_for_block(config: StreamConfig, has_state: bool) -> AnchorPolicy:
+    """Return the policy that commits a block; one without a state needs one that expects none."""
+    policy = policy_for(config)
+    return POLICIES["none"] if policy.state_frames(config) and not has_state else policy
+
+
+__all__ = ["POLICIES", "AnchorPolicy", "policy_for", "policy_for_block"]

@@ -36,7 +36,7 @@ class ModelTraits:
     def block_shape(self, height: int, width: int) -> BlockShape:
         """Return how the model numbers frames of a latent height and width."""
         rows, columns = -(-height // self.patch[0]), -(-width // self.patch[1])
-        return BlockShape(rows * columns, self.rotation, self.can_shift)
+        return BlockShape(self.layers, rows * columns, self.rotation, self.can_shift)
 
     def cache_values(self, height: int, width: int, frames: int) -> int:
         """Count the numbers that keys and values of some frames consist of, in all layers."""

@@ -35,6 +35,8 @@ class WanFamily:
         reason = _REFUSED.get(name)
         if name in _SERVED and getattr(model, "model_type", "t2v") != "t2v":
             reason = "image-to-video weights expect an image with every frame"
+        elif name in _SERVED and cast(Any, model).in_dim != cast(Any, model).out_dim:
+            reason = "its input has channels for an image or a mask besides the video"
         if reason is not None:
             raise UnsupportedFamilyError(
                 "model",

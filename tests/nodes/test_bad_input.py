@@ -94,6 +94,8 @@ def test_a_seed_picture_of_another_size(studio: NodeStudio, streamed: Any) -> No
 def test_guidance_without_a_negative(studio: NodeStudio) -> None:
     with refused("cfg: got 3.0 without a negative"):
         studio.step(studio.fresh(), cfg=3.0)
+    with refused("cfg: got 1.0 without a negative.*plain sampler"):
+        studio.step(studio.fresh(), sampler="euler_cfg_pp")
 
 
 def test_several_or_partial_conditionings(studio: NodeStudio) -> None:
@@ -150,6 +152,30 @@ def test_scaled_temporal_positions(studio: NodeStudio) -> None:
     model.model_options["transformer_options"]["rope_options"] = {"scale_t": 2.0}
     with refused("temporal RoPE scale on the model: got 2.0"):
         studio.step(studio.fresh(), model=model)
+
+
+def test_layers_replaced_by_injections(studio: NodeStudio) -> None:
+    model = studio.model.clone()
+    model.set_injections("bypass_lora", [])
+    with refused("layers replaced by bypass_lora.*ordinary Load LoRA"):
+        studio.step(studio.fresh(), model=model)
+
+
+def test_forwards_that_never_reach_the_model(studio: NodeStudio, streamed: Any) -> None:
+    """What a cache of another pack does by replacing the model's forward."""
+    model = studio.model.clone()
+    model.set_model_unet_function_wrapper(lambda apply, args: torch.zeros_like(args["input"]))
+    with refused("commit pass: got keys of 0 layers.*skip forwards"):
+        studio.step(streamed, model=model, seed=4321, prompt=5, chunks=2)
+    assert studio.step(streamed)[0].chunk_index == 3
+
+
+def test_image_to_video_channels(core: Any) -> None:
+    class WanModel:
+        model_type, in_dim, out_dim = "t2v", 36, 16
+
+    with refused("channels for an image or a mask"):
+        core.describe_model(WanModel())
 
 
 def test_a_cache_larger_than_the_device(studio: NodeStudio) -> None:

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+FILES = ("model_name", "file")
 GOLDEN = Path(__file__).parents[1] / "golden" / "node_definitions.json"
 
 
@@ -26,6 +27,9 @@ def definition(node: Any) -> dict[str, Any]:
                 "type": item.io_type,
                 "optional": item.optional,
                 "default": getattr(item, "default", None),
+                # Files on disk are no part of the interface.
+                "options": getattr(item, "options", None) if item.id not in FILES else None,
+                "range": [getattr(item, "min", None), getattr(item, "max", None)],
             }
             for item in schema.inputs
         ],

@@ -147,7 +147,7 @@ def test_rerolling_the_last_chunk_replays_nothing(studio: NodeStudio) -> None:
     model = studio.model.clone()
     model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "count", count)
     state = studio.fresh()
-    for _ in range(6):
+    for _ in range(20):
         before = state
         state, _ = studio.step(state, model=model)
     calls.clear()
@@ -280,6 +280,18 @@ def test_guidance_keeps_two_caches_and_equals_its_replay(studio: NodeStudio) -> 
     torch.testing.assert_close(content(at_once), content(chained), atol=1e-5, rtol=0)
 
 
+def test_cfg_plus_plus_samplers_keep_both_caches_at_cfg_one(studio: NodeStudio) -> None:
+    options = {"sampler": "euler_cfg_pp", "negative": 9}
+    at_once, _ = studio.step(studio.fresh(), 3, **options)
+    other, _ = studio.step(studio.fresh(), 3, sampler="euler_cfg_pp", negative=8)
+    assert not torch.equal(content(at_once), content(other))
+    (cold,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
+    first, _ = studio.step(studio.fresh(), 1, model=cold, **options)
+    pool_of(cold).clear()
+    rest, _ = studio.step(first, 2, model=cold, **options)
+    torch.testing.assert_close(content(at_once), content(rest), atol=1e-5, rtol=0)
+
+
 def test_core_causal_checkpoints_stream_with_their_shift(
     node_classes: dict[str, Any], tiny_models: Any
 ) -> None:
@@ -347,8 +359,35 @@ def test_start_latents_are_continued(studio: NodeStudio) -> None:
     a, _ = studio.step(started)
     b, _ = studio.step(studio.fresh())
     assert not torch.equal(content(a), content(b))
+    # Given before any model in VAE space, committed in model space; given later, the same.
+    form = studio.model.get_model_object("latent_format")
+    wanted = form.process_in(clip["samples"])
+    assert torch.equal(a.entries[0].content, wanted)
+    assert not a.entries[0].raw
     reset, _ = studio.step(studio.run("AdaStateReset", a, "all", clip)[0])
+    assert torch.equal(reset.entries[2].content, wanted)
     assert reset.chunk_index == 2
+    early, _ = studio.step(studio.run("AdaStateReset", studio.fresh(), "all", clip)[0])
+    assert torch.equal(early.entries[0].content, wanted)
+
+
+def test_reading_a_start_gives_back_what_was_given(studio: NodeStudio) -> None:
+    clip = {"samples": torch.randn((1, 16, 2, 4, 6), generator=torch.Generator().manual_seed(1))}
+    window = studio.run("AdaStateRead", studio.fresh(start_latent=clip))[1]
+    assert torch.equal(window["samples"], clip["samples"])
+
+
+@pytest.mark.parametrize("anchor", ["adaptive", "frozen", "none"])
+@pytest.mark.parametrize("states", [1, 2])
+@pytest.mark.parametrize("scope", ["anchor", "window", "all"])
+def test_reset_with_a_picture_under_every_anchor(
+    studio: NodeStudio, anchor: str, states: int, scope: str
+) -> None:
+    picture = {"samples": torch.randn((1, 16, 1, 4, 6), generator=torch.Generator().manual_seed(1))}
+    (model,) = studio.run("AdaStateApply", studio.bare, anchor, 3, 3, states, 3)
+    state, _ = studio.step(studio.fresh(), 2, model=model)
+    after, _ = studio.step(studio.run("AdaStateReset", state, scope, picture)[0], model=model)
+    assert after.chunk_index == 3
 
 
 def test_nodes_do_not_touch_the_rng(studio: NodeStudio) -> None:

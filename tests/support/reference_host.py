@@ -13,9 +13,10 @@ from adastate_core.cache import KVPool
 from adastate_core.conditioning import Conditioning
 from adastate_core.config import StreamConfig
 from adastate_core.noise import BlockNoise
+from adastate_core.record import Conditions, ModelFingerprint
 from adastate_core.rollout import Session, StreamRequest, stream_chunks
 from adastate_core.rope import TemporalRotation
-from adastate_core.state import Conditions, ModelFingerprint, StreamState
+from adastate_core.state import StreamState
 from tests.support.reference_dit import ReferenceDiT, plain_attention
 
 SIGMAS = (1.0, 0.6, 0.3, 0.0)
@@ -92,7 +93,10 @@ class Studio:
         self.host = ReferenceHost(self.model)
         self.pool = KVPool(max_sets)
         self.shape = BlockShape(
-            size[0] * size[1], TemporalRotation(self.model.temporal_frequencies), can_shift
+            len(self.model.blocks),
+            size[0] * size[1],
+            TemporalRotation(self.model.temporal_frequencies),
+            can_shift,
         )
         self.fresh = StreamState((batch, self.model.channels, *size))
 

@@ -176,7 +176,9 @@ def test_frozen_anchor_keeps_the_first_frames(anchor_frames: int) -> None:
     tokens = [n // 6 for n in studio.host.key_tokens]
     assert max(tokens) == anchor_frames + 6
     assert tokens[2 * (len(SIGMAS) - 1) + 2 * 1] <= 3 + 3
-    assert state.hidden_state() is None
+    assert state.hidden_states() is None
+    assert state.memory.anchor is not None
+    assert torch.equal(state.memory.anchor, state.content()[:, :, :anchor_frames])
 
 
 def test_slot_zero_is_attended() -> None:

@@ -12,8 +12,9 @@ import torch
 from adastate_core.cache import KVSet
 from adastate_core.config import StreamConfig
 from adastate_core.errors import ConfigError, LayoutError, NonFiniteError, StateMismatchError
+from adastate_core.record import ModelFingerprint
 from adastate_core.report import describe_stream
-from adastate_core.state import ModelFingerprint, StreamState
+from adastate_core.state import StreamState
 from tests.support.reference_host import Studio
 
 

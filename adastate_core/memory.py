@@ -1,0 +1,153 @@
+"""What a stream looks back to, as latents: the frames that slot 0 and the window stand for.
+
+The attention cache holds keys and values of exactly these frames. The same commit plans that
+write it run here over the latents themselves, so the two cannot disagree. It also says how
+latents that were given, not made, are committed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .anchors import policy_for, policy_for_block
+from .config import StreamConfig
+from .layout import CommitPlan, FrameRef, Occupancy
+from .record import ChunkEntry, Entry, FlushEntry, ResetEntry, RootEntry, newest_beginning
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Memory:
+    """Hold the latents of slot 0 and of the window, (B, C, T, H, W) or None each."""
+
+    anchor: Tensor | None = None
+    window: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class GivenBlock:
+    """Name one commit of given latents.
+
+    Args:
+        state: Latents for slot 0, (B, C, F_s, H, W), or None.
+        content: Latents committed as content, (B, C, T, H, W).
+        hold: Whether slot 0 stays as an earlier block left it.
+        lone: Whether the content only keeps the state company and leaves the window again.
+    """
+
+    state: Tensor | None
+    content: Tensor
+    hold: bool = False
+    lone: bool = False
+
+
+def remember(entries: tuple[Entry, ...]) -> Memory:
+    """Return what the entries of a stream leave in slot 0 and the window.
+
+    Latents given after the last chunk are not cut to a policy's sizes yet: the next chunk's
+    options decide about them.
+    """
+    memory = Memory()
+    for position in range(newest_beginning(entries), len(entries)):
+        entry = entries[position]
+        if isinstance(entry, ChunkEntry):
+            memory = _after_chunk(memory, entry)
+        elif isinstance(entry, RootEntry):
+            later = (e for e in entries[position:] if isinstance(e, ChunkEntry))
+            memory = _after_root(entry, next(later, None))
+        elif isinstance(entry, ResetEntry):
+            memory = Memory(
+                None if entry.scope != "window" else memory.anchor,
+                None if entry.scope != "anchor" else memory.window,
+            )
+        elif isinstance(entry, FlushEntry):
+            memory = replace(memory, window=_last(memory.window, entry.frames))
+    return memory
+
+
+def given_blocks(entry: RootEntry, config: StreamConfig) -> list[GivenBlock]:
+    """Cut given latents into the blocks that fill slot 0 and the window, oldest first.
+
+    A clip's newest frames are committed in blocks counted from their end. A hidden state comes
+    with the last block. A frozen anchor is a block of its own in front.
+    """
+    size, wanted = config.chunk_frames, config.window_frames
+    states = policy_for(config).state_frames(config)
+    anchor, content = entry.state, entry.content
+    if entry.reason == "restart" and content is not None and states:
+        anchor = content[:, :, -1:]
+    if config.anchor == "frozen" and anchor is not None:
+        first = GivenBlock(None, anchor[:, :, -config.anchor_frames :])
+        return [first, *(GivenBlock(None, b, hold=True) for b in _tail(content, size, wanted))]
+    if config.anchor == "frozen":
+        wanted += config.anchor_frames
+    blocks = [GivenBlock(None, block) for block in _tail(content, size, wanted)]
+    if anchor is None or not states:
+        return blocks
+    seed = anchor[:, :, -states:]
+    missing = states - seed.shape[2]
+    seed = torch.cat([seed[:, :, :1]] * missing + [seed], dim=2)
+    if not blocks:
+        return [GivenBlock(seed, anchor[:, :, -1:], lone=True)]
+    return [*blocks[:-1], replace(blocks[-1], state=seed)]
+
+
+def _after_chunk(memory: Memory, entry: ChunkEntry) -> Memory:
+    if entry.content is None:
+        return Memory()  # beyond the bounded history
+    return _committed(memory, entry.config, entry.state, entry.content, entry.held)
+
+
+def _after_root(entry: RootEntry, later: ChunkEntry | None) -> Memory:
+    if later is None:
+        anchor = entry.state
+        if entry.reason == "restart" and entry.content is not None:
+            anchor = entry.content[:, :, -1:]
+        return Memory(anchor, entry.content)
+    memory = Memory()
+    for block in given_blocks(entry, later.config):
+        memory = _committed(memory, later.config, block.state, block.content, block.hold)
+        if block.lone:
+            memory = replace(memory, window=None)
+    return memory
+
+
+def _committed(
+    memory: Memory, config: StreamConfig, state: Tensor | None, content: Tensor, hold: bool
+) -> Memory:
+    """Apply the commit plan of one block to latents."""
+    held = Occupancy(tuple(range(_frames(memory.anchor))), tuple(range(_frames(memory.window))))
+    config = replace(config, chunk_frames=content.shape[2])
+    plan: CommitPlan = policy_for_block(config, state is not None).commit(config, held, hold=hold)
+    sources = {
+        "anchor": memory.anchor, "window": memory.window, "state": state, "content": content,
+    }  # fmt: skip
+
+    def gather(refs: tuple[FrameRef, ...]) -> Tensor | None:
+        frames = []
+        for ref in refs:
+            source = sources[ref.source]
+            assert source is not None  # a plan names frames that are there
+            frames.append(source[:, :, ref.position : ref.position + 1])
+        return torch.cat(frames, dim=2) if frames else None
+
+    return Memory(gather(plan.anchor), gather(plan.window))
+
+
+def _tail(content: Tensor | None, size: int, wanted: int) -> list[Tensor]:
+    """Cut the newest frames that are wanted, at least one, into blocks of `size` from the end."""
+    if content is None:
+        return []
+    ends = [content.shape[2] - size * i for i in range(max(1, -(-wanted // size)))]
+    return [content[:, :, max(end - size, 0) : end] for end in reversed(ends) if end > 0]
+
+
+def _last(latents: Tensor | None, frames: int) -> Tensor | None:
+    kept = min(frames, _frames(latents))
+    return None if latents is None or kept == 0 else latents[:, :, -kept:]
+
+
+def _frames(latents: Tensor | None) -> int:
+    return 0 if latents is None else latents.shape[2]

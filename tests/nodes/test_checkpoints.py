@@ -1,0 +1,93 @@
+"""What Load Streaming Model and Load Demo Models make of their files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.support.studio import NodeStudio, conditioning
+from tests.support.tiny_models import WAN
+
+
+@pytest.fixture(scope="module")
+def studio(node_classes: dict[str, Any], tiny_models: Path) -> NodeStudio:
+    return NodeStudio(node_classes, WAN)
+
+
+@pytest.fixture(scope="module")
+def weights(tiny_models: Path) -> dict[str, torch.Tensor]:
+    return load_file(tiny_models / "diffusion_models" / WAN)
+
+
+def prefixed(weights: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {prefix + name: value for name, value in weights.items()}
+
+
+LAYOUTS = {
+    # The published self_forcing_dmd.pt: the host unwraps the only key by itself.
+    "one key": lambda w: {"generator_ema": prefixed(w, "model.")},
+    "two keys": lambda w: {
+        "generator": prefixed({n: torch.zeros_like(v) for n, v in w.items()}, "model."),
+        "generator_ema": prefixed(w, "model."),
+    },
+    "sharded": lambda w: {"generator": prefixed(w, "model._fsdp_wrapped_module.")},
+    "compiled": lambda w: {
+        "generator": prefixed(w, "model._orig_mod."), "critic": {}, "step": torch.tensor(7),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_training_checkpoints_are_causal_models_of_shift_five(
+    studio: NodeStudio, weights: dict[str, torch.Tensor], tiny_models: Path, layout: str
+) -> None:
+    name = f"self_forcing_{layout.replace(' ', '_')}.pt"
+    torch.save(LAYOUTS[layout](weights), tiny_models / "diffusion_models" / name)
+    (model,) = studio.run("AdaStateLoadModel", name, "default", 0.0)
+    assert model.get_model_object("model_sampling").shift == 5.0
+    loaded = model.get_model_object("diffusion_model").state_dict()
+    for key, value in weights.items():
+        assert torch.equal(loaded[key].float(), value.float()), key
+
+
+def test_a_plain_pt_file_keeps_the_models_own_shift(
+    studio: NodeStudio, weights: dict[str, torch.Tensor], tiny_models: Path
+) -> None:
+    torch.save(weights, tiny_models / "diffusion_models" / "plain.pt")
+    (model,) = studio.run("AdaStateLoadModel", "plain.pt", "default", 0.0)
+    assert model.get_model_object("model_sampling").shift == 8.0
+    (shifted,) = studio.run("AdaStateLoadModel", "plain.pt", "default", 3.0)
+    assert shifted.get_model_object("model_sampling").shift == 3.0
+
+
+def test_a_pt_file_of_something_else_is_refused(studio: NodeStudio, tiny_models: Path) -> None:
+    foreign = {"generator": {"model.conv.weight": torch.zeros(4)}, "other": {}}
+    torch.save(foreign, tiny_models / "diffusion_models" / "foreign.pt")
+    with pytest.raises(ValueError, match=r"model file: got foreign.pt.*Load Streaming Model"):
+        studio.run("AdaStateLoadModel", "foreign.pt", "default", 0.0)
+
+
+def test_the_demo_models_stream_and_decode(studio: NodeStudio) -> None:
+    import comfy.samplers
+
+    model, clip, vae = studio.run("AdaStateLoadDemo")
+    with torch.inference_mode():
+        text = "red circle moving left, camera pans right, blue hills"
+        positive = clip.encode_from_tokens_scheduled(clip.tokenize(text))
+    assert positive[0][0].shape[-1] != conditioning(0)[0][0].shape[-1]  # an encoder of its own
+    (model,) = studio.run("AdaStateApply", model, "adaptive", 3, 3, 1, 3)
+    (state,) = studio.run("AdaStateNewStream", {"samples": torch.zeros((1, 16, 1, 16, 16))}, 0)
+    sampling = model.get_model_object("model_sampling")
+    _, latent = studio.run(
+        "AdaStateStream", model=model, state=state, positive=positive, cfg=1.0,
+        sampler=comfy.samplers.sampler_object("euler"),
+        sigmas=comfy.samplers.calculate_sigmas(sampling, "simple", 2), seed=0, chunks=2,
+    )  # fmt: skip
+    with torch.inference_mode():
+        frames = vae.decode(latent["samples"])
+    assert frames.shape == (1, 21, 128, 128, 3)
+    assert torch.isfinite(frames).all()

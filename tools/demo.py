@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from aiohttp import ClientError
 from PIL import Image
 
 from tools import contact_sheet, host
@@ -52,7 +53,7 @@ def run_demo(workflow_file: Path, output: Path) -> tuple[Path, Path]:
                 bar = PromptBar(prompt)
                 result = client.run(prompt, bar.update)
                 bar.close()
-        except (ServerError, PromptError, ConnectionError):
+        except Exception:
             _keep_log(server, output)
             raise
         return _collect(prompt, result, Path(scratch), output)
@@ -112,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     begin = time.monotonic()
     try:
         video, picture = run_demo(options.workflow, options.output)
-    except (ServerError, PromptError, GraphError, DemoError, OSError) as error:
+    except (ServerError, PromptError, GraphError, DemoError, ClientError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

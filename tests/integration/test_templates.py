@@ -1,6 +1,7 @@
 """The shipped workflows: found by ComfyUI, made of core nodes and ours, and running as saved.
 
-Every one runs on tiny random models; two for the demo models also run exactly as they ship.
+Every one runs on tiny random models; those for the demo models also run exactly
+as they ship (the first of them in `test_demo`).
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def test_runs_on_tiny_models(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [DEMO, STEPS])
+@pytest.mark.parametrize("name", [STEPS])
 def test_runs_as_it_ships(
     name: str,
     load_workflow: Callable[[str], Graph],

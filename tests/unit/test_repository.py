@@ -47,6 +47,13 @@ def test_archive_holds_only_what_users_need(archive: set[str]) -> None:
     assert "__init__.py" in archive
 
 
+def test_archive_holds_all_that_users_need(archive: set[str], sources: set[str]) -> None:
+    folders = ("nodes/", "adastate_core/", "web/", "workflows/", "assets/")
+    needed = {n for n in sources if n.startswith(folders) and not n.endswith("ruff.toml")}
+    assert needed <= archive, sorted(needed - archive)
+    assert {"web/docs/AdaStateStream.md", "README.md", "LICENSE"} <= archive
+
+
 def test_archive_trips_no_security_scan(repository: Path, archive: set[str]) -> None:
     found = [
         f"{name}:{number}: {line.strip()}"

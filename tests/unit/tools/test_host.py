@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,33 @@ def test_override_without_comfyui_is_refused(
     monkeypatch.setenv("COMFYUI_PATH", str(tmp_path))
     with pytest.raises(SetupError, match=r"COMFYUI_PATH names .* holds no ComfyUI"):
         host.setup()
+    assert pip == []  # found out before minutes go into packages
+
+
+def test_a_second_set_up_waits_for_the_first(
+    tmp_path: Path, pip: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_tree(tmp_path / "comfyui" / host.PRIMARY)
+    holding, finish = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with host._only_one():
+            holding.set()
+            finish.wait(20)
+
+    first = threading.Thread(target=hold)
+    first.start()
+    assert holding.wait(20)
+    second = threading.Thread(target=host.setup)
+    second.start()
+    second.join(0.3)
+    assert second.is_alive()
+    assert pip == []
+    finish.set()
+    first.join(20)
+    second.join(20)
+    assert installed(pip) == ["torch", "host"]
+    assert "waiting for another set-up" in capsys.readouterr().out
 
 
 def test_unchanged_pins_are_installed_once(tmp_path: Path, pip: list[tuple[str, ...]]) -> None:

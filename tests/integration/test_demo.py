@@ -1,0 +1,41 @@
+"""`make demo`: the shipped workflow on the shipped models, through a server of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import pytest
+from PIL import Image
+
+from tools import demo, host
+
+
+@pytest.mark.slow
+def test_the_demo_leaves_a_video_and_a_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert demo.main(["--output", str(tmp_path)]) == 0
+    video, picture = tmp_path / "adastate-demo.mp4", tmp_path / "adastate-demo.png"
+    printed = capsys.readouterr().out
+    assert str(video) in printed
+    assert str(picture) in printed
+    with av.open(str(video)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    chunks = (len(frames) + 3) / 12
+    assert chunks == int(chunks) >= 10
+    assert frames[0].shape == (128, 128, 3)
+    moved = abs(frames[-1].astype(float) - frames[0].astype(float)).mean()
+    assert moved > 3.0  # a still would pass every other line
+    with Image.open(picture) as sheet:
+        assert sheet.width > 10 * 100
+
+
+def test_a_broken_workflow_is_one_sentence_and_leaves_no_server(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workflow = (host.ROOT / "workflows" / demo.DEMO_WORKFLOW).read_text(encoding="utf-8")
+    broken = tmp_path / "broken.json"
+    broken.write_text(workflow.replace('"AdaStateApply"', '"AdaStateGone"'), encoding="utf-8")
+    assert demo.main(["--workflow", str(broken), "--output", str(tmp_path / "out")]) == 1
+    assert "AdaStateGone" in capsys.readouterr().err

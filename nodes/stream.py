@@ -47,7 +47,7 @@ class AdaStateStream(io.ComfyNode):
                 io.Conditioning.Input(
                     "negative",
                     optional=True,
-                    tooltip="What to avoid. Needed, and used, only with cfg above 1.",
+                    tooltip="What to avoid. Needed, and used, with a cfg other than 1.",
                 ),
                 io.Float.Input(
                     "cfg",

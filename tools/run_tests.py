@@ -49,12 +49,14 @@ class Tier:
         """Run pytest on the tier's folder and return the counts from its report."""
         folder = host.ROOT / self.folder
         if not any(folder.rglob("test_*.py")):
-            return Outcome(note="no tests")
+            return Outcome(failed=1, note="no tests in its folder")
         report = REPORTS / f"{self.name}.xml"
         report.unlink(missing_ok=True)
         command = [sys.executable, "-m", "pytest", self.folder, "-q", f"--junitxml={report}"]
         command += [*self.pytest_arguments, *extra_arguments]
         code = subprocess.run(command, cwd=host.ROOT, env=self._environment(), check=False)
+        if code.returncode == _NO_TESTS_COLLECTED and not extra_arguments:
+            return Outcome(failed=1, note="collected no tests")
         return _read_report(report, code.returncode)
 
     def _environment(self) -> Mapping[str, str]:

@@ -38,11 +38,23 @@ def test_nothing_selected_is_no_failure(tmp_path: Path) -> None:
     assert read(tmp_path, None, 5) == Outcome(note="no tests")
 
 
-def test_a_tier_without_tests_is_no_failure(
+def test_a_tier_without_tests_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_tests.host, "ROOT", tmp_path)
+    assert Tier("gone", "tests/gone").run([]).failed == 1
+
+
+def test_a_tier_that_collects_nothing_is_a_failure_unless_it_was_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_tests.host, "ROOT", tmp_path)
-    assert Tier("later", "tests/later").run([]) == Outcome(note="no tests")
+    monkeypatch.setattr(run_tests, "REPORTS", tmp_path)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_it.py").write_text("def test_it():\n    pass\n")
+    tier = Tier("one", "tests")
+    assert tier.run([]).passed == 1
+    assert tier.run(["-k", "other"]) == Outcome(note="no tests")
+    (tmp_path / "tests" / "test_it.py").write_text("")
+    assert tier.run([]).failed == 1
 
 
 def test_tiers_are_chosen_by_the_beginning_of_their_names() -> None:

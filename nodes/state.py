@@ -86,7 +86,7 @@ class AdaStateRead(io.ComfyNode):
                 io.Latent.Output(
                     "hidden_state",
                     display_name="hidden state",
-                    tooltip="What slot 0 holds: the frame the model never shows. Decodes to one picture.",
+                    tooltip="What slot 0 holds: the frame the model never shows. Decode it alone.",
                 ),
                 io.Latent.Output(
                     "window", display_name="window", tooltip="The newest frames it looks back to."

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from .anchors import AnchorPolicy
 from .cache import KVSet, select_frames
+from .calls import AttentionCalls
 from .config import StreamConfig
-from .errors import LayoutError
+from .errors import ConfigError, LayoutError
 from .layout import FrameRef, Occupancy, SlotLayout
 from .rope import TemporalRotation
+from .text import TextPlace, cut_text, join_text
 
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Attention over (B, S, H, D) queries, keys and values, returning (B, S, H, D)."""
@@ -31,13 +33,25 @@ class BlockShape:
         layers: Layers with self-attention.
         tokens_per_frame: Tokens of one latent frame, in row-major order, frames outermost.
         rotation: The temporal rotary channels.
+        calls: Which attention calls of a forward are the self-attentions of its layers.
+        text: Where text tokens stand in a self-attention, `apart` if it has none.
         can_shift: Whether the host can make the model number its frames from another origin.
+        first_index: Where the model puts the first frame of a block; the others stand at 1, 2,
+            and so on. Not 0 for models that give a video's first, shorter frame its own place.
     """
 
     layers: int
     tokens_per_frame: int
     rotation: TemporalRotation
-    can_shift: bool
+    calls: AttentionCalls
+    text: TextPlace = "apart"
+    can_shift: bool = False
+    first_index: float = 0.0
+
+    def native(self, origin: int, frames: int) -> tuple[float, ...]:
+        """Return the temporal indices that the model gives the frames of a block."""
+        indices: tuple[float, ...] = tuple(range(origin, origin + frames))
+        return (self.first_index, *indices[1:]) if self.first_index else indices
 
 
 class BlockPass:
@@ -67,12 +81,19 @@ class BlockPass:
             self.layout = SlotLayout((), self.layout.window, self.layout.state, self.layout.content)
         self.frames = len(self.layout.block)
         self.commit = commit
+        self.shape = shape
         # Number the block so that its content needs no turning: fewest tokens are touched.
         self.origin = self.layout.content[0] - len(self.layout.state) if shape.can_shift else 0
         self._kv = kv
-        self._shape = shape
         self._split_state = bool(self.layout.state) and not config.content_sees_current_state
-        native = tuple(range(self.origin, self.origin + self.frames))
+        if self._split_state and shape.text != "apart":
+            raise ConfigError(
+                "content_sees_current_state",
+                seen="false on a model that mixes text into its self-attention",
+                expected="true, since its text tokens see the state too",
+                remedy="leave content_sees_current_state at true",
+            )
+        native = shape.native(self.origin, self.frames)
         self._block_turn = _difference(self.layout.block, native)
         self._context: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         if commit:
@@ -88,7 +109,7 @@ class BlockPass:
     @property
     def block_tokens(self) -> int:
         """Count the tokens of the block."""
-        return self.frames * self._shape.tokens_per_frame
+        return self.frames * self.shape.tokens_per_frame
 
     def attend(
         self,
@@ -104,7 +125,8 @@ class BlockPass:
         Args:
             layer: Index of the layer.
             conditionings: Conditioning index of each equal slice of the batch.
-            q: Queries of the block as the model wrote them, (B, S, H, D).
+            q: Queries of the block as the model wrote them, (B, S, H, D), text tokens included
+                where the model has them here.
             k: Keys, same shape.
             v: Values, same shape.
             attention: The attention to use.
@@ -115,10 +137,13 @@ class BlockPass:
         Raises:
             LayoutError: If the cached frames do not fit the block.
         """
+        place = self.shape.text
+        q, text_q = cut_text(q, place, self.block_tokens)
+        k, text_k = cut_text(k, place, self.block_tokens)
         if self.commit:
-            self._store(layer, conditionings, k, v)
-        q = self._shape.rotation.turn(q, self._block_turn)
-        k = self._shape.rotation.turn(k, self._block_turn)
+            self._store(layer, conditionings, k, cut_text(v, place, self.block_tokens)[0])
+        q = join_text(self.shape.rotation.turn(q, self._block_turn), text_q, place)
+        k = join_text(self.shape.rotation.turn(k, self._block_turn), text_k, place)
         past = [self._read(cond, layer, k) for cond in conditionings] if self.layout.context else []
         if self._split_state:
             return self._attend_split(past, q, k, v, attention)
@@ -130,7 +155,7 @@ class BlockPass:
         Raises:
             LayoutError: If the forward did not compute every layer.
         """
-        stored, layers = len(self._committed.keys_of), self._shape.layers
+        stored, layers = len(self._committed.keys_of), self.shape.layers
         if stored == 0 or stored % layers:
             raise LayoutError(
                 "commit pass",
@@ -149,7 +174,7 @@ class BlockPass:
         attention: Attention,
     ) -> Tensor:
         """Let the state see everything and the content everything but the current state."""
-        cut = len(self.layout.state) * self._shape.tokens_per_frame
+        cut = len(self.layout.state) * self.shape.tokens_per_frame
         keys, values = [p[0] for p in past], [p[1] for p in past]
         state = attention(q[:, :cut], _extend(keys, k), _extend(values, v))
         content = attention(q[:, cut:], _extend(keys, k[:, cut:]), _extend(values, v[:, cut:]))
@@ -171,13 +196,13 @@ class BlockPass:
             held = self._kv.occupancy
             window = held.window[len(held.window) - len(self.layout.window) :]
             native = held.anchor[: len(self.layout.anchor)] + window
-            keys = self._shape.rotation.turn(keys, _difference(self.layout.context, native))
+            keys = self.shape.rotation.turn(keys, _difference(self.layout.context, native))
             self._context[entry] = (keys, values)
         return self._context[entry]
 
     def _readable(self, x: Tensor) -> Tensor:
         """Cut cached frames that the layout does not place."""
-        held, tokens = self._kv.occupancy, self._shape.tokens_per_frame
+        held, tokens = self._kv.occupancy, self.shape.tokens_per_frame
         anchor, window = len(self.layout.anchor), len(self.layout.window)
         if (anchor, window) == (len(held.anchor), len(held.window)):
             return x
@@ -205,10 +230,10 @@ class BlockPass:
             len(self._kv.occupancy.anchor),
             block,
             len(self.layout.state),
-            self._shape.tokens_per_frame,
+            self.shape.tokens_per_frame,
         )
 
-    def _native(self, frames: tuple[FrameRef, ...], block: tuple[int, ...]) -> tuple[int, ...]:
+    def _native(self, frames: tuple[FrameRef, ...], block: tuple[float, ...]) -> tuple[float, ...]:
         held = self._kv.occupancy
         states = len(self.layout.state)
         rows = {
@@ -228,5 +253,5 @@ def _extend(past: list[Tensor], block: Tensor) -> Tensor:
     return torch.cat((prefix, block), dim=1)
 
 
-def _difference(target: tuple[int, ...], native: tuple[int, ...]) -> tuple[int, ...]:
+def _difference(target: tuple[float, ...], native: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(wanted - had for wanted, had in zip(target, native, strict=True))

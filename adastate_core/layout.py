@@ -20,12 +20,12 @@ class Occupancy:
 
     Args:
         anchor: Native temporal index of every frame in slot 0: the index its keys were
-            written with.
+            written with. Whole for all but the first frame of some models.
         window: The same for every window frame, oldest first.
     """
 
-    anchor: tuple[int, ...] = ()
-    window: tuple[int, ...] = ()
+    anchor: tuple[float, ...] = ()
+    window: tuple[float, ...] = ()
 
     @property
     def frames(self) -> int:

@@ -43,7 +43,7 @@ class AdaStateApply(io.ComfyNode):
                     advanced=True,
                     tooltip=(
                         "Latent frames made per chunk. Use the number the model was trained "
-                        "with; 3 latent frames are 12 video frames."
+                        "with; 3 latent frames of a Wan model are 12 video frames."
                     ),
                 ),
                 io.Int.Input(

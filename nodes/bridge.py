@@ -1,6 +1,6 @@
 """The bridge from a ModelPatcher to the core: what Apply AdaState puts on a MODEL.
 
-One `DIFFUSION_MODEL` wrapper and, inside it, one chained attention override. Both act only
+Two wrappers around a forward and, inside them, one chained attention override. They act only
 while a run of ours has put its `BlockPass` into the transformer options; any other sampler
 sees the model as if we were not there.
 """
@@ -10,19 +10,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from threading import Event
 from typing import Any
 
-import comfy.patcher_extension
+import torch
 from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+from torch.nn.functional import pad
 
 from ..adastate_core.attention import BlockPass
 from ..adastate_core.cache import KVPool
+from ..adastate_core.calls import LayerCounter
 from ..adastate_core.config import StreamConfig
 from ..adastate_core.errors import ConfigError, LayoutError
 from ..adastate_core.families import ModelTraits, describe_model
 from .kv_memory import pool_for
 
 KEY = "adastate"
+_APPLY_MODEL, _DIFFUSION_MODEL = WrappersMP.APPLY_MODEL, WrappersMP.DIFFUSION_MODEL
 VIEW = "adastate_view"
 """Transformer option under which a run hands its `BlockPass` to the wrapper."""
 
@@ -36,12 +42,14 @@ class Binding:
         traits: What the core must know about the model.
         pool: K/V sets of this model.
         weights: Digests of weight patches by the host's id of them.
+        layout_checked: Set once the model was found to be as `traits` say.
     """
 
     config: StreamConfig
     traits: ModelTraits
     pool: KVPool
     weights: dict[object, str] = field(default_factory=dict)
+    layout_checked: Event = field(default_factory=Event)
 
 
 def bind(model: ModelPatcher, config: StreamConfig) -> ModelPatcher:
@@ -55,9 +63,12 @@ def bind(model: ModelPatcher, config: StreamConfig) -> ModelPatcher:
     pool, memory = pool_for(bound)
     bound.set_additional_models(KEY, [memory])
     bound.set_attachments(KEY, Binding(config, traits, pool))
-    kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
-    bound.remove_wrappers_with_key(kind, KEY)
-    bound.add_wrapper_with_key(kind, KEY, extend_attention)
+    # Every family is called through the second; the first comes after other packs' wrappers of
+    # that kind and is the one to renumber frames in, but not every model class calls it.
+    wrappers = {_DIFFUSION_MODEL: extend_attention, _APPLY_MODEL: prepare_forward}
+    for kind, wrapper in wrappers.items():
+        bound.remove_wrappers_with_key(kind, KEY)
+        bound.add_wrapper_with_key(kind, KEY, wrapper)
     return bound
 
 
@@ -78,60 +89,145 @@ def binding_of(model: ModelPatcher) -> Binding:
     return binding
 
 
+def prepare_forward(
+    executor: Callable[..., Any],
+    x: Tensor,
+    t: Tensor,
+    concat: Tensor | None,
+    text: Any,
+    control: Any,
+    options: dict[str, Any],
+    **kwargs: Any,
+) -> Any:
+    """Wrap one call of the host's model, which calls the DiT inside."""
+    if VIEW in options:
+        if concat is not None:
+            concat = _fitted(concat, x.shape[2])
+        if not _calls_wrappers(executor.class_obj.diffusion_model):
+            options = dict(options)
+            _install(options, options[VIEW])
+    return executor(x, t, concat, text, control, options, **kwargs)
+
+
 def extend_attention(executor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Wrap one forward of the DiT: renumber its frames and extend its self-attention."""
     options = _transformer_options(args, kwargs)
-    view = options.get(VIEW)
-    if view is None:
-        return executor(*args, **kwargs)
+    if VIEW in options:
+        _install(options, options[VIEW])
+    return executor(*args, **kwargs)
+
+
+def _install(options: dict[str, Any], view: BlockPass) -> None:
     # The host merges these options anew for every forward, so writing to them leaks nowhere.
     if view.origin:
         options["rope_options"] = _shifted(options.get("rope_options") or {}, view.origin)
     previous = options.get("optimized_attention_override")
-    options["optimized_attention_override"] = _Override(view, options, previous)
-    return executor(*args, **kwargs)
+    options["optimized_attention_override"] = _Override(view, previous)
 
 
 class _Override:
     """Replace the self-attention of one forward; pass everything else on."""
 
-    def __init__(
-        self, view: BlockPass, options: dict[str, Any], previous: Callable[..., Any] | None
-    ) -> None:
-        self._view, self._options, self._previous = view, options, previous
-        self._seen: set[int] = set()
+    def __init__(self, view: BlockPass, previous: Callable[..., Any] | None) -> None:
+        self._view, self._previous = view, previous
+        self._layers = LayerCounter(view.shape.calls)
 
     def __call__(
         self, func: Callable[..., Any], q: Any, k: Any, v: Any, *args: Any, **kwargs: Any
     ) -> Any:
         following = partial(self._previous, func) if self._previous else func
-        layer = self._self_attention_layer()
+        options = kwargs.get("transformer_options") or {}
+        layer = self._layers.layer(_block_name(options))
         if layer is None:
             return following(q, k, v, *args, **kwargs)
-        if q.shape[1] != self._view.block_tokens or k.shape[1] != q.shape[1]:
+        form = _Form.of(args, kwargs)
+        q, k, v = (form.split(x) for x in (q, k, v))
+        self._require_block(q.shape[1], k.shape[1])
+
+        def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            given = form.extended(kwargs, k.shape[1])
+            out = following(form.merge(q), form.merge(k), form.merge(v), *args, **given)
+            return form.split_output(out)
+
+        conditionings = tuple(options["cond_or_uncond"])
+        return form.merge_output(self._view.attend(layer, conditionings, q, k, v, attention))
+
+    def _require_block(self, queries: int, keys: int) -> None:
+        expected, joint = self._view.block_tokens, self._view.shape.text != "apart"
+        if keys != queries or queries < expected or (queries > expected and not joint):
             raise LayoutError(
                 "tokens of the block",
-                seen=f"{q.shape[1]} queries, {k.shape[1]} keys",
-                expected=self._view.block_tokens,
+                seen=f"{queries} queries, {keys} keys",
+                expected=expected,
                 remedy="remove nodes that add reference frames to this model",
             )
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """Know in which form an attention call hands its tensors over.
+
+    Args:
+        heads: Heads.
+        by_head: Whether queries, keys and values come as (B, H, S, D), not as (B, S, H D).
+        output_by_head: The same for what the call returns.
+    """
+
+    heads: int
+    by_head: bool
+    output_by_head: bool
+
+    @classmethod
+    def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Form:
         heads = kwargs["heads"] if "heads" in kwargs else args[0]
+        by_head, output = (kwargs.get(k, False) for k in ("skip_reshape", "skip_output_reshape"))
+        return cls(heads, by_head, output)
 
-        def attention(q: Any, k: Any, v: Any) -> Any:
-            out = following(q.flatten(2), k.flatten(2), v.flatten(2), *args, **kwargs)
-            return out.unflatten(-1, (heads, -1))
+    def split(self, x: Tensor) -> Tensor:
+        """Bring to (B, S, H, D)."""
+        return x.transpose(1, 2) if self.by_head else x.unflatten(-1, (self.heads, -1))
 
-        q, k, v = (x.unflatten(-1, (heads, -1)) for x in (q, k, v))
-        conditionings = tuple(self._options["cond_or_uncond"])
-        return self._view.attend(layer, conditionings, q, k, v, attention).flatten(2)
+    def merge(self, x: Tensor) -> Tensor:
+        """Bring (B, S, H, D) back."""
+        return x.transpose(1, 2) if self.by_head else x.flatten(2)
 
-    def _self_attention_layer(self) -> int | None:
-        """Return the layer of a self-attention: the first attention call in each Wan block."""
-        block = self._options.get("block_index")
-        if block is None or block in self._seen:
-            return None
-        self._seen.add(block)
-        return int(block)
+    def split_output(self, x: Tensor) -> Tensor:
+        """Bring a result to (B, S, H, D)."""
+        return x.transpose(1, 2) if self.output_by_head else x.unflatten(-1, (self.heads, -1))
+
+    def merge_output(self, x: Tensor) -> Tensor:
+        """Bring a result of (B, S, H, D) back."""
+        return x.transpose(1, 2) if self.output_by_head else x.flatten(2)
+
+    def extended(self, kwargs: dict[str, Any], keys: int) -> dict[str, Any]:
+        """Return the call's options with a mask that also covers the keys in front."""
+        mask = kwargs.get("mask")
+        if mask is None or mask.shape[-1] == keys:
+            return kwargs
+        visible = True if mask.dtype == torch.bool else 0.0
+        return {**kwargs, "mask": pad(mask, (keys - mask.shape[-1], 0), value=visible)}
+
+
+def _block_name(options: dict[str, Any]) -> object | None:
+    if "block_index" not in options:
+        return None
+    return options.get("block_type"), options["block_index"]
+
+
+def _calls_wrappers(model: object) -> bool:
+    """Say whether a DiT calls the wrappers of its own forward; Mochi does not."""
+    return type(model).__name__ != "AsymmDiTJoint"
+
+
+def _fitted(concat: Tensor, frames: int) -> Tensor:
+    """Cut or continue what the host joins to a block's channels to the frames of this block.
+
+    The host makes it for the blocks of this run; a commit of given latents may be shorter.
+    """
+    if concat.shape[2] >= frames:
+        return concat[:, :, :frames]
+    last = concat[:, :, -1:]
+    return torch.cat((concat, last.expand(-1, -1, frames - concat.shape[2], -1, -1)), dim=2)
 
 
 def _transformer_options(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

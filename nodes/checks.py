@@ -112,6 +112,24 @@ def check_sampling(sampler: comfy.samplers.Sampler, sigmas: Tensor) -> None:
         )
 
 
+def check_frame_rate(binding: Binding, *conditionings: list[Any] | None) -> None:
+    """Refuse a frame rate that moves frames in time otherwise than the family's rotation.
+
+    Raises:
+        ConfigError: For a family whose positions are in seconds, at another rate than it has.
+    """
+    expected = binding.traits.frame_rate
+    rates = [entry[1].get("frame_rate") for given in conditionings for entry in given or []]
+    for rate in rates:
+        if expected is not None and rate is not None and float(rate) != expected:
+            raise ConfigError(
+                "frame_rate of the conditioning",
+                seen=rate,
+                expected=f"{expected:g}, at which the frames of a stream are placed",
+                remedy="set it there, and the rate you want where the video is saved",
+            )
+
+
 def is_guided(model: ModelPatcher, sampler: comfy.samplers.Sampler, cfg: float) -> bool:
     """Say whether the negative conditioning takes part in this run.
 

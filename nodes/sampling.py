@@ -24,7 +24,8 @@ from ..adastate_core.attention import BlockPass
 from ..adastate_core.noise import BlockNoise
 from ..adastate_core.record import Conditions
 from ..adastate_core.rollout import Session
-from .bridge import VIEW
+from .bridge import KEY, VIEW, Binding
+from .layout_check import LayoutProbe, check_layout
 from .progress import StreamProgress
 
 
@@ -34,6 +35,7 @@ class ComfyHost:
 
     Args:
         model: A MODEL that went through Apply AdaState.
+        binding: What Apply AdaState put on it.
         sampler: The artist's SAMPLER.
         sigmas: The artist's SIGMAS, ending at 0.
         cfg: Guidance scale.
@@ -42,6 +44,7 @@ class ComfyHost:
     """
 
     model: ModelPatcher
+    binding: Binding
     sampler: comfy.samplers.Sampler
     sigmas: Tensor
     cfg: float
@@ -88,7 +91,9 @@ class _SessionSampler(comfy.samplers.Sampler):
         if self._guided:
             # A commit has to write the negative's keys too, also where a cfg of 1 would skip it.
             options = {**options, "disable_cfg1_optimization": True}
-        self._body(_ComfySession(self._host, model_wrap, sigmas, options, noise.device))
+        session = _ComfySession(self._host, model_wrap, sigmas, options, noise.device)
+        session.check_layout()
+        self._body(session)
         # The core has recorded the chunks; what the host makes of this return value is unused.
         return noise
 
@@ -131,7 +136,24 @@ class _ComfySession:
         self._guider(x, self._sigmas.new_zeros(x.shape[0]), **arguments)
         self._host.progress.commit()
 
-    def _arguments(self, view: BlockPass, seed: int) -> dict[str, Any]:
+    def check_layout(self) -> None:
+        """Compare the model with its descriptor, once for every MODEL."""
+        binding, block = self._host.binding, self._host.block_shape
+        if not binding.layout_checked.is_set():
+            shape = binding.traits.block_shape(*block[3:])
+            check_layout(self._probe, shape, block, binding.traits.family)
+            binding.layout_checked.set()
+
+    def _probe(self, x: Tensor, probe: LayoutProbe) -> None:
+        arguments = self._arguments(probe, 0)
+        # Other packs' wrappers have nothing to do with this forward.
+        own = arguments["model_options"]["transformer_options"]
+        own["wrappers"] = {
+            kind: {KEY: named[KEY]} for kind, named in own["wrappers"].items() if KEY in named
+        }
+        self._guider(x.to(self._device), self._sigmas[:1].expand(x.shape[0]), **arguments)
+
+    def _arguments(self, view: BlockPass | LayoutProbe, seed: int) -> dict[str, Any]:
         options = comfy.model_patcher.create_model_options_clone(self._model_options)
         options["transformer_options"][VIEW] = view
         return {"model_options": options, "seed": seed}

@@ -14,7 +14,14 @@ from ..adastate_core.anchors import policy_for
 from ..adastate_core.rollout import StreamRequest, stream_chunks
 from ..adastate_core.state import StreamState
 from .bridge import Binding, binding_of
-from .checks import check_memory, check_model, check_sampling, conditions_from, is_guided
+from .checks import (
+    check_frame_rate,
+    check_memory,
+    check_model,
+    check_sampling,
+    conditions_from,
+    is_guided,
+)
 from .identity import fingerprint_of, weights_digest
 from .latents import from_model_space, into_model_space
 from .progress import StreamProgress
@@ -117,6 +124,7 @@ class AdaStateStream(io.ComfyNode):
         block_shape = _block_shape(state, binding)
         guided = is_guided(model, sampler, cfg)
         conditions = conditions_from(positive, negative, guided, cfg)
+        check_frame_rate(binding, positive, negative)
         # Two sets: the one that a chunk reads and the one that its commit writes.
         binding.pool.expected_bytes = 2 * check_memory(model, binding, block_shape, guided)
         request = StreamRequest(
@@ -135,7 +143,7 @@ class AdaStateStream(io.ComfyNode):
             first_chunk=state.chunk_index,
             node_id=cls.hidden.unique_id,
         )
-        host = ComfyHost(model, sampler, sigmas, cfg, block_shape, progress)
+        host = ComfyHost(model, binding, sampler, sigmas, cfg, block_shape, progress)
         start = into_model_space(state, model)
         # Collected as they come: a bounded history may have forgotten the first ones by the end.
         made: list[Tensor] = []

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from ..errors import UnsupportedFamilyError
+from .cosmos import CosmosPredict2Family
 from .family import Family, ModelTraits
+from .hunyuan import HunyuanVideoFamily
+from .kandinsky import Kandinsky5Family
+from .ltxv import LtxVideoFamily
+from .mochi import MochiFamily
 from .wan import WanFamily
 
-FAMILIES: tuple[Family, ...] = (WanFamily(),)
+FAMILIES: tuple[Family, ...] = (
+    WanFamily(),
+    CosmosPredict2Family(),
+    Kandinsky5Family(),
+    LtxVideoFamily(),
+    HunyuanVideoFamily(),
+    MochiFamily(),
+)
 
 
 def describe_model(model: object) -> ModelTraits:

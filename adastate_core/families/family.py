@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..attention import BlockShape
+from ..calls import AttentionCalls
 from ..rope import TemporalRotation
+from ..text import TextPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +22,13 @@ class ModelTraits:
         width: Channels of keys, all heads together; values have as many.
         patch: Latent rows and columns that one token covers.
         rotation: Rotary channels that turn with time.
+        calls: Which attention calls of a forward are the self-attentions of its layers.
+        text: Where text tokens stand in a self-attention, `apart` if it has none.
         can_shift: Whether the host can make the model number its frames from another origin.
         time_stride: Video frames of one latent frame after the first.
+        first_index: Where the model puts the first frame of a block, in latent frames.
+        frame_rate: Video frames per second that `rotation` holds for, where positions are in
+            seconds; None where they are in frames.
     """
 
     family: str
@@ -30,13 +37,25 @@ class ModelTraits:
     width: int
     patch: tuple[int, int]
     rotation: TemporalRotation
-    can_shift: bool
+    calls: AttentionCalls
     time_stride: int
+    text: TextPlace = "apart"
+    can_shift: bool = False
+    first_index: float = 0.0
+    frame_rate: float | None = None
 
     def block_shape(self, height: int, width: int) -> BlockShape:
         """Return how the model numbers frames of a latent height and width."""
         rows, columns = -(-height // self.patch[0]), -(-width // self.patch[1])
-        return BlockShape(self.layers, rows * columns, self.rotation, self.can_shift)
+        return BlockShape(
+            layers=self.layers,
+            tokens_per_frame=rows * columns,
+            rotation=self.rotation,
+            calls=self.calls,
+            text=self.text,
+            can_shift=self.can_shift,
+            first_index=self.first_index,
+        )
 
     def cache_values(self, height: int, width: int, frames: int) -> int:
         """Count the numbers that keys and values of some frames consist of, in all layers."""

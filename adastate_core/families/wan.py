@@ -1,17 +1,18 @@
-"""Wan 2.1 text-to-video: cross-attended text, one timestep, rotary axes time | height | width.
+"""Wan 2.1 and 2.2: cross-attended text, rotary axes time | height | width, interleaved pairs.
 
 Token order is frame, row, column. With d channels a head, the temporal axis has the first
-d - 4 (d // 6) of them, interleaved pairs, pair i turning by 10000^(-2i/a) radians a frame
-(`WanModel` in Wan-Video/Wan2.1, `wan/modules/model.py`).
+d - 4 (d // 6) of them; pair i of its p pairs turns by 10000^(-i/p) radians a frame (`WanModel` in
+Wan-Video/Wan2.1, `wan/modules/model.py`).
 """
 
 from __future__ import annotations
 
 from typing import Any, cast
 
-from ..errors import UnsupportedFamilyError
-from ..rope import TemporalRotation
+from ..calls import AttentionCalls
+from ..rope import TemporalRotation, geometric
 from .family import ModelTraits
+from .refusal import refuse
 
 _SERVED = ("WanModel", "CausalWanModel")
 _REFUSED = {
@@ -27,7 +28,7 @@ _REFUSED = {
 class WanFamily:
     """Describe the plain Wan text-to-video transformer of any size."""
 
-    label = "Wan 2.1 text-to-video"
+    label = "Wan 2.1 or 2.2 text-to-video"
 
     def matches(self, model: object) -> bool:
         """Recognise the class by name, so that the core need not import its host."""
@@ -38,27 +39,22 @@ class WanFamily:
         elif name in _SERVED and cast(Any, model).in_dim != cast(Any, model).out_dim:
             reason = "its input has channels for an image or a mask besides the video"
         if reason is not None:
-            raise UnsupportedFamilyError(
-                "model",
-                seen=f"{name} ({reason})",
-                expected=self.label,
-                remedy="load text-to-video weights in Load Streaming Model",
-            )
+            refuse(name, reason, self.label)
         return name in _SERVED
 
     def describe(self, model: object) -> ModelTraits:
         """Read sizes and rotary frequencies off the module."""
         wan = cast(Any, model)
         head = wan.dim // wan.num_heads
-        axis = head - 4 * (head // 6)
-        theta = float(wan.rope_embedder.theta)
+        pairs = (head - 4 * (head // 6)) // 2
         return ModelTraits(
             family="wan2.1",
             latent_channels=wan.in_dim,
             layers=wan.num_layers,
             width=wan.dim,
             patch=(wan.patch_size[1], wan.patch_size[2]),
-            rotation=TemporalRotation(tuple(theta ** (-2.0 * i / axis) for i in range(axis // 2))),
+            rotation=TemporalRotation((geometric(pairs, float(wan.rope_embedder.theta)),)),
+            calls=AttentionCalls(named=True),
             can_shift=True,
             time_stride=4,
         )

@@ -33,7 +33,7 @@ def test_a_model_without_apply(studio: NodeStudio) -> None:
 
 def test_an_unsupported_family(studio: NodeStudio) -> None:
     import comfy.model_patcher
-    from comfy.ldm.genmo.joint_model.asymm_models_joint import AsymmDiTJoint
+    from comfy.ldm.cogvideo.model import CogVideoXTransformer3DModel
 
     class Holder(torch.nn.Module):
         def __init__(self, dit: Any) -> None:
@@ -41,10 +41,10 @@ def test_an_unsupported_family(studio: NodeStudio) -> None:
             self.diffusion_model = dit
 
     with torch.device("meta"):
-        mochi = Holder(AsymmDiTJoint.__new__(AsymmDiTJoint))
+        other = Holder(CogVideoXTransformer3DModel.__new__(CogVideoXTransformer3DModel))
     device = torch.device("cpu")
-    patcher = comfy.model_patcher.ModelPatcher(mochi, device, device)
-    with refused("model: got AsymmDiTJoint, expected Wan 2.1 text-to-video"):
+    patcher = comfy.model_patcher.ModelPatcher(other, device, device)
+    with refused("model: got CogVideoXTransformer3DModel, expected Wan 2.1 or 2.2 text-to-video"):
         studio.run("AdaStateApply", patcher, "adaptive", 3, 3, 1, 3)
 
 

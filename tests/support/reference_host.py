@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adastate_core.attention import BlockPass, BlockShape
 from adastate_core.cache import KVPool
+from adastate_core.calls import AttentionCalls
 from adastate_core.conditioning import Conditioning
 from adastate_core.config import StreamConfig
 from adastate_core.noise import BlockNoise
@@ -93,10 +94,11 @@ class Studio:
         self.host = ReferenceHost(self.model)
         self.pool = KVPool(max_sets)
         self.shape = BlockShape(
-            len(self.model.blocks),
-            size[0] * size[1],
-            TemporalRotation(self.model.temporal_frequencies),
-            can_shift,
+            layers=len(self.model.blocks),
+            tokens_per_frame=size[0] * size[1],
+            rotation=TemporalRotation((self.model.temporal_frequencies,)),
+            calls=AttentionCalls(),
+            can_shift=can_shift,
         )
         self.fresh = StreamState((batch, self.model.channels, *size))
 

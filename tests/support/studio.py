@@ -12,9 +12,11 @@ import torch
 class NodeStudio:
     """A loaded tiny model and the nodes around it."""
 
-    def __init__(self, nodes: dict[str, Any], model_name: str) -> None:
+    def __init__(self, nodes: dict[str, Any], model: Any) -> None:
         self.nodes = nodes
-        (self.bare,) = self.run("AdaStateLoadModel", model_name, "default", 0.0)
+        self.bare = model
+        if isinstance(model, str):
+            (self.bare,) = self.run("AdaStateLoadModel", model, "default", 0.0)
         (self.model,) = self.run("AdaStateApply", self.bare, "adaptive", 3, 3, 1, 3)
 
     def run(self, node_id: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:

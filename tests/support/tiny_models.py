@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +27,11 @@ WAN_CAUSAL = "tiny_wan_causal.safetensors"
 WAN_LARGER = "tiny_wan_2heads.safetensors"
 WAN_22_5B = "tiny_wan22_5b.safetensors"
 WAN_VAE = "tiny_wan_vae.safetensors"
+COSMOS = "tiny_cosmos_predict2.safetensors"
+KANDINSKY = "tiny_kandinsky5.safetensors"
+HUNYUAN = "tiny_hunyuan_video.safetensors"
+LTXV = "tiny_ltxv.safetensors"
+LTXV_CAUSAL = "tiny_ltxv_causal.safetensors"
 
 
 def ensure_tiny_models(tree: Path, python: str | Path = sys.executable) -> Path:
@@ -87,6 +92,83 @@ def _wan(heads: int, layers: int, seed: int, channels: int = 16) -> dict[str, to
     return _filled(model, seed, std=0.05)
 
 
+def _cosmos(seed: int) -> dict[str, torch.Tensor]:
+    from comfy.ldm.cosmos.predict2 import MiniTrainDIT
+
+    # Only the width is free: for one it does not know, ComfyUI takes 16 heads and 10 blocks.
+    model = MiniTrainDIT(
+        max_img_h=240, max_img_w=240, max_frames=128, in_channels=16, out_channels=16,
+        patch_spatial=2, patch_temporal=1, concat_padding_mask=True, model_channels=192,
+        num_blocks=10, num_heads=16, crossattn_emb_channels=1024, pos_emb_cls="rope3d",
+        use_adaln_lora=True, adaln_lora_dim=256, rope_h_extrapolation_ratio=4.0,
+        rope_w_extrapolation_ratio=4.0, **_build_options(),
+    )  # fmt: skip
+    return _filled(model, seed, std=0.05)
+
+
+def _kandinsky(seed: int) -> dict[str, torch.Tensor]:
+    from comfy.ldm.kandinsky5.model import Kandinsky5
+
+    model = Kandinsky5(
+        time_dim=32, model_dim=128, ff_dim=128, num_text_blocks=1, num_visual_blocks=2,
+        **_build_options(),
+    )  # fmt: skip
+    return _filled(model, seed, std=0.05)
+
+
+def _hunyuan(seed: int) -> dict[str, torch.Tensor]:
+    from comfy.ldm.hunyuan_video.model import HunyuanVideo
+
+    model = HunyuanVideo(
+        in_channels=16, out_channels=16, vec_in_dim=768, context_in_dim=64, hidden_size=128,
+        mlp_ratio=4.0, num_heads=1, depth=1, depth_single_blocks=1, axes_dim=[16, 56, 56],
+        theta=256, patch_size=[1, 2, 2], qkv_bias=True, guidance_embed=False, byt5=False,
+        meanflow=False, use_cond_type_embedding=False, vision_in_dim=None, meanflow_sum=False,
+        **_build_options(),
+    )  # fmt: skip
+    return _filled(model, seed, std=0.05)
+
+
+LTXV_CONFIG = {"caption_channels": 64, "num_attention_heads": 2, "attention_head_dim": 32}
+
+
+def _ltxv(seed: int) -> dict[str, torch.Tensor]:
+    from comfy.ldm.lightricks.model import LTXVModel
+
+    model = LTXVModel(cross_attention_dim=64, num_layers=2, **LTXV_CONFIG, **_build_options())
+    return _filled(model, seed, std=0.05)
+
+
+def mochi_patcher(seed: int) -> Any:
+    """Return a MODEL of a tiny Mochi; ComfyUI's loader knows the full size only."""
+    import comfy.model_patcher
+    import comfy.supported_models
+    import torch
+
+    config = comfy.supported_models.GenmoMochi(
+        {
+            "image_model": "mochi_preview", "depth": 2, "patch_size": 2, "num_heads": 2,
+            "hidden_size_x": 96, "hidden_size_y": 64, "mlp_ratio_x": 128.0, "mlp_ratio_y": 4.0,
+            "learn_sigma": False, "in_channels": 12, "qk_norm": True, "qkv_bias": False,
+            "out_bias": True, "attn_drop": 0.0, "timestep_scale": 1000.0, "use_t5": True,
+            "t5_feat_dim": 64, "t5_token_length": 256, "rope_theta": 10000.0,
+        }
+    )  # fmt: skip
+    config.set_inference_dtype(torch.float32, None)
+    model = config.get_model({}, "")
+    model.diffusion_model.load_state_dict(_filled(model.diffusion_model, seed, std=0.05))
+    device = torch.device("cpu")
+    return comfy.model_patcher.ModelPatcher(model, device, device)
+
+
+def _build_options() -> dict[str, Any]:
+    import comfy.ops
+    import torch
+
+    options = {"dtype": torch.float32, "device": "cpu"}
+    return {**options, "operations": comfy.ops.disable_weight_init}
+
+
 def _wan_vae(seed: int) -> dict[str, torch.Tensor]:
     from comfy.ldm.wan.vae import WanVAE
 
@@ -130,6 +212,13 @@ def _build(target: Path) -> None:
     save_file(small, diffusion / WAN_CAUSAL, metadata=causal)
     save_file(_wan(heads=2, layers=3, seed=2), diffusion / WAN_LARGER)
     save_file(_wan(heads=1, layers=2, seed=3, channels=48), diffusion / WAN_22_5B)
+    save_file(_cosmos(seed=5), diffusion / COSMOS)
+    save_file(_kandinsky(seed=6), diffusion / KANDINSKY)
+    save_file(_hunyuan(seed=7), diffusion / HUNYUAN)
+    ltxv = _ltxv(seed=8)
+    for name, causal in ((LTXV, False), (LTXV_CAUSAL, True)):
+        config = {**LTXV_CONFIG, "causal_temporal_positioning": causal}
+        save_file(ltxv, diffusion / name, {"config": json.dumps({"transformer": config})})
     save_file(_wan_vae(seed=4), vae / WAN_VAE)
 
 

@@ -1,0 +1,44 @@
+"""Kandinsky 5: cross-attended text, rotary axes time | height | width, interleaved pairs.
+
+The first `axes_dim[0]` channels of a head turn with time; pair i of its p pairs turns by
+theta^(-i/p) radians a frame (`DiffusionTransformer3D` in kandinskylab/kandinsky-5). Setting another
+temporal origin through the host would also replace the scale of its spatial positions, so frames
+are turned instead.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from ..calls import AttentionCalls
+from ..rope import TemporalRotation, geometric
+from .family import ModelTraits
+from .refusal import refuse
+
+
+class Kandinsky5Family:
+    """Describe the Kandinsky 5 video transformer."""
+
+    label = "Kandinsky 5 text-to-video"
+
+    def matches(self, model: object) -> bool:
+        """Recognise the class by name; its image model is refused."""
+        name, dit = type(model).__name__, cast(Any, model)
+        if name == "Kandinsky5" and dit.visual_embed_dim != 4 * (2 * dit.in_visual_dim + 1):
+            refuse(name, "it makes single images", self.label)
+        return name == "Kandinsky5"
+
+    def describe(self, model: object) -> ModelTraits:
+        """Read sizes off the module."""
+        dit = cast(Any, model)
+        rope = dit.rope_embedder_3d
+        return ModelTraits(
+            family="kandinsky5",
+            latent_channels=dit.in_visual_dim,
+            layers=len(dit.visual_transformer_blocks),
+            width=dit.model_dim,
+            patch=(dit.patch_size[1], dit.patch_size[2]),
+            rotation=TemporalRotation((geometric(rope.axes_dim[0] // 2, float(rope.theta)),)),
+            calls=AttentionCalls(named=True),
+            time_stride=4,
+        )

@@ -1,0 +1,75 @@
+"""LTX-Video: cross-attended text, positions in seconds, rotary pairs over all heads together.
+
+Of the D channels of all heads, D mod 6 in front do not turn. The rest are triples of interleaved
+pairs, one pair each for time, height and width. Of n triples, triple j turns by
+10000^(j / (n - 1)) x pi / 2 per unit of a position that runs from -1 to 1 over
+`positional_embedding_max_pos` (`LTXVideo` in Lightricks/LTX-Video). A latent frame is 8 video
+frames at the 25 per second that the host assumes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+from ..calls import AttentionCalls
+from ..rope import TemporalRotation
+from .family import ModelTraits
+from .refusal import refuse
+
+_STRIDE, _FRAME_RATE, _THETA = 8, 25.0, 10000.0
+
+
+class LtxVideoFamily:
+    """Describe the LTX-Video transformer without audio."""
+
+    label = "LTX-Video"
+
+    def matches(self, model: object) -> bool:
+        """Recognise the class by name; the audio-video model and another layout are refused."""
+        name, dit = type(model).__name__, cast(Any, model)
+        if name == "LTXAVModel":
+            refuse(name, "it denoises sound along with the video", self.label)
+        if name != "LTXVModel":
+            return False
+        if getattr(dit.split_positional_embedding, "value", "interleaved") != "interleaved":
+            refuse(name, "its rotary pairs lie in halves", self.label)
+        return True
+
+    def describe(self, model: object) -> ModelTraits:
+        """Read sizes off the module and spread the temporal pairs over its heads."""
+        dit = cast(Any, model)
+        turns = 2.0 * _STRIDE / _FRAME_RATE / dit.positional_embedding_max_pos[0]
+        pairs = [0.0] * (dit.inner_dim % 6 // 2)
+        for speed in _speeds(dit.inner_dim // 6):
+            pairs += [speed * turns, 0.0, 0.0]
+        size = len(pairs) // dit.num_attention_heads
+        rows = tuple(tuple(pairs[i : i + size]) for i in range(0, len(pairs), size))
+        return ModelTraits(
+            family="ltxv",
+            latent_channels=dit.in_channels,
+            layers=len(dit.transformer_blocks),
+            width=dit.inner_dim,
+            patch=(1, 1),
+            rotation=TemporalRotation(rows),
+            calls=AttentionCalls(per_block=2),
+            time_stride=_STRIDE,
+            first_index=_first_index(dit.causal_temporal_positioning, dit.use_middle_indices_grid),
+            frame_rate=_FRAME_RATE,
+        )
+
+
+def _speeds(count: int) -> list[float]:
+    """Return the temporal frequencies per unit of position."""
+    return [_THETA ** (j / (count - 1)) * math.pi / 2.0 for j in range(count)]
+
+
+def _first_index(causal: bool, middle: bool) -> float:
+    """Return where the first frame stands, in latent frames.
+
+    With causal positions, latent frame t begins at video frame 8 t - 7 and ends at 8 t + 1, but the
+    first one begins at 0. A model takes the beginning or the middle of a frame.
+    """
+    if not causal:
+        return 0.0
+    return (_STRIDE - 1) / 2 / _STRIDE if middle else (_STRIDE - 1) / _STRIDE

@@ -1,0 +1,40 @@
+"""Mochi: joint attention over video and text, learned rotary frequencies.
+
+Tokens stand frame, row, column, then text. Every interleaved pair of every head turns with all
+three axes, by learned frequencies; row 0 of `pos_frequencies` (3, heads, pairs) is the one of time
+(`AsymmDiTJoint` in genmoai/mochi). Text does not turn.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from ..calls import AttentionCalls
+from ..rope import TemporalRotation
+from .family import ModelTraits
+
+
+class MochiFamily:
+    """Describe the Mochi 1 transformer."""
+
+    label = "Mochi 1"
+
+    def matches(self, model: object) -> bool:
+        """Recognise the class by name."""
+        return type(model).__name__ == "AsymmDiTJoint"
+
+    def describe(self, model: object) -> ModelTraits:
+        """Read sizes and the learned temporal frequencies off the module."""
+        dit = cast(Any, model)
+        rows = dit.pos_frequencies[0].detach().double().cpu().tolist()
+        return ModelTraits(
+            family="mochi",
+            latent_channels=dit.in_channels,
+            layers=len(dit.blocks),
+            width=dit.hidden_size_x,
+            patch=(dit.patch_size, dit.patch_size),
+            rotation=TemporalRotation(tuple(tuple(row) for row in rows)),
+            calls=AttentionCalls(per_block=1),
+            text="last",
+            time_stride=6,
+        )

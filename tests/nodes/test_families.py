@@ -1,0 +1,229 @@
+"""Every family on ComfyUI's real class: the same conformance for all of them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.support import tiny_models
+from tests.support.studio import NodeStudio, pool_of
+
+HEIGHT, WIDTH = 4, 6
+
+
+OTHER_PAIRING = {"interleaved": "half", "half": "interleaved"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A tiny model, by file or built, and what its forward takes besides the video."""
+
+    model: str | Callable[[], Any]
+    channels: int
+    text_width: int
+    extras: dict[str, int] = field(default_factory=dict)
+    tolerance: float = 1e-5
+    attention_mask: bool = False
+
+    def conditioning(self, seed: int) -> list[Any]:
+        source = torch.Generator().manual_seed(seed)
+        extras = {n: torch.randn((1, size), generator=source) for n, size in self.extras.items()}
+        if self.attention_mask:
+            extras["attention_mask"] = torch.ones((1, 8), dtype=torch.long)
+        return [[torch.randn((1, 8, self.text_width), generator=source), extras]]
+
+
+CASES = {
+    "wan 2.1": Case(tiny_models.WAN, 16, 4096),
+    "wan 2.2 5B": Case(tiny_models.WAN_22_5B, 48, 4096),
+    "cosmos predict2": Case(tiny_models.COSMOS, 16, 1024),
+    "kandinsky 5": Case(tiny_models.KANDINSKY, 16, 3584, {"pooled_output": 768}),
+    "hunyuan video": Case(tiny_models.HUNYUAN, 16, 64, {"pooled_output": 768}),
+    "ltxv": Case(tiny_models.LTXV, 128, 64, tolerance=1e-4, attention_mask=True),
+    "ltxv causal": Case(tiny_models.LTXV_CAUSAL, 128, 64, tolerance=1e-4, attention_mask=True),
+    "mochi": Case(lambda: tiny_models.mochi_patcher(9), 12, 64, attention_mask=True),
+}  # fmt: skip
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    return CASES[request.param]
+
+
+@pytest.fixture
+def studio(case: Case, node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
+    return NodeStudio(node_classes, case.model if isinstance(case.model, str) else case.model())
+
+
+def fresh(studio: NodeStudio, case: Case) -> Any:
+    latent = {"samples": torch.zeros((1, case.channels, 1, HEIGHT, WIDTH))}
+    return studio.run("AdaStateNewStream", latent, 0)[0]
+
+
+def step(studio: NodeStudio, case: Case, state: Any, chunks: int, **changes: Any) -> Any:
+    import comfy.samplers
+
+    model = changes.pop("model", studio.model)
+    sampling = model.get_model_object("model_sampling")
+    inputs = {
+        "positive": case.conditioning(0), "cfg": 1.0, "seed": 3, "chunks": chunks,
+        "sampler": comfy.samplers.sampler_object("euler"),
+        "sigmas": comfy.samplers.calculate_sigmas(sampling, "simple", 2),
+    }  # fmt: skip
+    return studio.run("AdaStateStream", model, state, **{**inputs, **changes})
+
+
+class Direct:
+    """Forwards of the host's model at one noise level, as its sampling calls it."""
+
+    def __init__(self, studio: NodeStudio, case: Case, pack: Any) -> None:
+        import comfy.model_management
+
+        self.bridge = importlib.import_module(f"{pack.__name__}.nodes.bridge")
+        comfy.model_management.load_models_gpu([studio.model])
+        self.model, self.case = studio.model.model, case
+        self.sigma = self.model.model_sampling.percent_to_sigma(0.6)
+
+    def __call__(self, x: Tensor, **options: Any) -> Tensor:
+        text, extras = self.case.conditioning(0)[0]
+        conds = self.model.extra_conds(
+            cross_attn=text, noise=x, device=x.device, latent_image=x, **extras
+        )
+        named = {n: c.process_cond(batch_size=1, area=None).cond for n, c in conds.items()}
+        base = {"cond_or_uncond": [0], "sigmas": torch.tensor([self.sigma])}
+        sigma = torch.full((1,), float(self.sigma))
+        return self.model.apply_model(x, sigma, transformer_options={**base, **options}, **named)
+
+    def chunk(self, x: Tensor, view: Any) -> Tensor:
+        wrappers = {
+            "apply_model": {"adastate": [self.bridge.prepare_forward]},
+            "diffusion_model": {"adastate": [self.bridge.extend_attention]},
+        }
+        return self(x, wrappers=wrappers, **{self.bridge.VIEW: view})
+
+
+def causal_mask(tokens: int, keys: int, chunk_of: Tensor, text: str) -> Tensor:
+    """Block-causal over the video; text among the keys is seen by all and sees all."""
+    video = chunk_of.repeat_interleave(tokens // len(chunk_of))
+    mask = torch.zeros((keys, keys))
+    at = slice(keys - tokens, None) if text == "first" else slice(0, tokens)
+    mask[at, at] = (video[:, None] >= video[None, :]).float().log()
+    return mask
+
+
+def test_chunk_by_chunk_equals_one_block_causal_forward(
+    studio: NodeStudio, case: Case, core: Any, pack: Any
+) -> None:
+    anchors, attention, cache = (
+        importlib.import_module(f"{core.__name__}.{name}")
+        for name in ("anchors", "attention", "cache")
+    )
+    direct = Direct(studio, case, pack)
+    traits = direct.bridge.binding_of(studio.model).traits
+    shape = traits.block_shape(HEIGHT, WIDTH)
+    tokens = 6 * shape.tokens_per_frame
+    x = torch.randn(
+        (1, case.channels, 6, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(3)
+    )
+    chunk_of = torch.arange(6) // 2
+
+    def causal(func: Any, q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any) -> Any:
+        axis = 2 if kwargs.get("skip_reshape") else 1
+        if q.shape[axis] == k.shape[axis] >= tokens:
+            kwargs["mask"] = causal_mask(tokens, k.shape[axis], chunk_of, shape.text)
+            if shape.first_index:  # a first frame between the others; streams have even steps
+                heads = len(shape.rotation.frequencies)
+                even = (-shape.first_index, *[0] * 5)
+                q, k = (
+                    shape.rotation.turn(x.unflatten(-1, (heads, -1)), even).flatten(2)
+                    for x in (q, k)
+                )
+        return func(q, k, v, *args, **kwargs)
+
+    with torch.inference_mode():
+        free = direct(x)
+        expected = direct(x, optimized_attention_override=causal)
+        assert (free - expected).abs().max() > 1e-3  # the mask matters, so the test can fail
+        # Growing positions are those of the one forward; text, if any, stands at a fixed one.
+        config = core.StreamConfig(
+            anchor="none", chunk_frames=2, window_frames=4, warmup_positions="grow"
+        )
+        kv = cache.KVSet.empty(shape.tokens_per_frame)
+        for start in (0, 2, 4):
+            view = attention.BlockPass(config, anchors.policy_for(config), kv, shape, commit=True)
+            out = direct.chunk(x[:, :, start : start + 2], view)
+            kv = view.committed()
+            if shape.text != "apart" and start < 4:
+                continue  # there the text has seen later frames in the reference, so they differ
+            wanted = expected[:, :, start : start + 2]
+            torch.testing.assert_close(out, wanted, atol=case.tolerance, rtol=case.tolerance)
+
+
+def test_a_stream_of_eight_chunks_at_constant_memory(studio: NodeStudio, case: Case) -> None:
+    state, sizes = fresh(studio, case), []
+    for _ in range(8):
+        state, latent = step(studio, case, state, 1)
+        sizes.append(max((kv.nbytes for kv in pool_of(studio.model).sets.values()), default=0))
+    assert latent["samples"].shape == (1, case.channels, 3, HEIGHT, WIDTH)
+    assert state.content().shape[2] == 24
+    assert torch.isfinite(state.content()).all()
+    assert sizes[0] == 0
+    assert len(set(sizes[1:])) == 1
+
+
+def test_replay_and_guidance(studio: NodeStudio, case: Case) -> None:
+    state, _ = step(studio, case, fresh(studio, case), 3)
+    warm, _ = step(studio, case, state, 1)
+    (cold_model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
+    cold, _ = step(studio, case, state, 1, model=cold_model)
+    assert torch.equal(warm.newest_content(), cold.newest_content())
+    guided = {"cfg": 3.0, "negative": case.conditioning(9)}
+    other, _ = step(studio, case, state, 1, **guided)
+    assert not torch.equal(other.newest_content(), warm.newest_content())
+
+
+def test_a_model_that_is_not_as_described_is_refused(studio: NodeStudio, case: Case) -> None:
+    """As after an update of ComfyUI that moves rotary channels: here, a descriptor of another."""
+    import dataclasses
+
+    binding = studio.model.get_attachment("adastate")
+    rotation = binding.traits.rotation
+    faster = tuple(tuple(2.0 * f for f in row) for row in rotation.frequencies)
+    for change in (
+        {"rotation": dataclasses.replace(rotation, frequencies=faster)},
+        {"rotation": dataclasses.replace(rotation, pairing=OTHER_PAIRING[rotation.pairing])},
+    ):
+        model = studio.model.clone()
+        wrong = dataclasses.replace(binding, traits=dataclasses.replace(binding.traits, **change))
+        wrong.layout_checked.clear()
+        model.set_attachments("adastate", wrong)
+        with pytest.raises(ValueError, match=r"layout of the model: got frames placed in time"):
+            step(studio, case, fresh(studio, case), 1, model=model)
+
+
+def test_another_frame_rate_is_refused_where_it_counts(studio: NodeStudio, case: Case) -> None:
+    positive = case.conditioning(0)
+    positive[0][1]["frame_rate"] = 12.0
+    if studio.model.get_attachment("adastate").traits.frame_rate is None:
+        step(studio, case, fresh(studio, case), 1, positive=positive)
+        return
+    with pytest.raises(ValueError, match=r"frame_rate of the conditioning: got 12.0, expected 2\d"):
+        step(studio, case, fresh(studio, case), 1, positive=positive)
+
+
+def test_a_start_clip_is_continued(studio: NodeStudio, case: Case) -> None:
+    """Also a single frame: what a family joins to the channels must fit shorter blocks."""
+    for frames in (1, 5):
+        source = torch.Generator().manual_seed(frames)
+        clip = {"samples": torch.randn((1, case.channels, frames, HEIGHT, WIDTH), generator=source)}
+        latent = {"samples": torch.zeros((1, case.channels, 1, HEIGHT, WIDTH))}
+        (state,) = studio.run("AdaStateNewStream", latent, 0, clip)
+        after, _ = step(studio, case, state, 2)
+        plain, _ = step(studio, case, fresh(studio, case), 2)
+        assert not torch.equal(after.content(), plain.content())

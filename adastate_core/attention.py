@@ -17,7 +17,7 @@ from .cache import KVSet, select_frames
 from .calls import AttentionCalls
 from .config import StreamConfig
 from .errors import ConfigError, LayoutError
-from .layout import FrameRef, Occupancy, SlotLayout
+from .layout import FrameMix, FrameRef, Occupancy, SlotLayout
 from .rope import TemporalRotation
 from .text import TextPlace, cut_text, join_text
 
@@ -100,8 +100,12 @@ class BlockPass:
             self._plan = policy.commit(config, kv.occupancy, hold=hold)
             self._committed = KVSet(
                 Occupancy(
-                    anchor=self._native(self._plan.anchor, native),
-                    window=self._native(self._plan.window, native),
+                    anchor=tuple(
+                        self._native_of(kept.terms[0][0] if isinstance(kept, FrameMix) else kept)
+                        for kept in self._plan.anchor
+                    ),
+                    window=tuple(self._native_of(ref) for ref in self._plan.window),
+                    seen=kv.occupancy.seen + len(self.layout.content),
                 ),
                 shape.tokens_per_frame,
             )
@@ -210,39 +214,41 @@ class BlockPass:
         return torch.cat((head, tail), dim=1)
 
     def _store(self, layer: int, conditionings: tuple[int, ...], k: Tensor, v: Tensor) -> None:
-        held = self._kv.occupancy
-        for index, (ks, vs) in enumerate(
-            zip(k.chunk(len(conditionings)), v.chunk(len(conditionings)), strict=True)
-        ):
-            cond = conditionings[index]
-            past = self._kv.get(cond, layer) if held.frames else (None, None)
+        count = len(conditionings)
+        for cond, keys, values in zip(conditionings, k.chunk(count), v.chunk(count), strict=True):
+            past: tuple[Tensor, Tensor] | tuple[None, None] = (None, None)
+            if self._kv.occupancy.frames:
+                past = self._kv.get(cond, layer)
             self._committed.put(
                 cond,
                 layer,
-                self._select(past[0], ks),
-                self._select(past[1], vs),
+                self._select(past[0], keys, turns=True),
+                self._select(past[1], values, turns=False),
             )
 
-    def _select(self, held: Tensor | None, block: Tensor) -> Tensor:
-        return select_frames(
-            self._plan,
-            held,
-            len(self._kv.occupancy.anchor),
-            block,
-            len(self.layout.state),
-            self.shape.tokens_per_frame,
-        )
+    def _select(self, held: Tensor | None, block: Tensor, *, turns: bool) -> Tensor:
+        """Gather the frames that the commit keeps, from the cache and the block."""
+        tokens = self.shape.tokens_per_frame
+        first = {"anchor": 0, "window": len(self._kv.occupancy.anchor)}
+        first |= {"state": 0, "content": len(self.layout.state)}
 
-    def _native(self, frames: tuple[FrameRef, ...], block: tuple[float, ...]) -> tuple[float, ...]:
-        held = self._kv.occupancy
-        states = len(self.layout.state)
-        rows = {
-            "anchor": held.anchor,
-            "window": held.window,
-            "state": block[:states],
-            "content": block[states:],
-        }
-        return tuple(rows[ref.source][ref.position] for ref in frames)
+        def locate(ref: FrameRef, at: FrameRef) -> Tensor:
+            source = held if ref.source in ("anchor", "window") else block
+            assert source is not None  # a plan refers to cached frames only if there are any
+            start = (first[ref.source] + ref.position) * tokens
+            frame = source[:, start : start + tokens]
+            delta = self._native_of(at) - self._native_of(ref) if turns else 0
+            return self.shape.rotation.turn(frame, (delta,))
+
+        return select_frames(self._plan, locate, block[:, :0])
+
+    def _native_of(self, ref: FrameRef) -> float:
+        """Return the temporal index that the keys of a frame were written with."""
+        held, states = self._kv.occupancy, len(self.layout.state)
+        native = self.shape.native(self.origin, self.frames)
+        rows = {"anchor": held.anchor, "window": held.window}
+        rows |= {"state": native[:states], "content": native[states:]}
+        return rows[ref.source][ref.position]
 
 
 def _extend(past: list[Tensor], block: Tensor) -> Tensor:

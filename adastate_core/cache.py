@@ -8,11 +8,13 @@ and moves tensors. The pool is bounded; whatever it lacks is rebuilt by `replay`
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from .errors import LayoutError
-from .layout import CommitPlan, FrameRef, Occupancy
+from .layout import CommitPlan, FrameMix, FrameRef, Occupancy
 
 
 class KVSet(nn.Module):
@@ -143,40 +145,32 @@ class KVPool(nn.Module):
 
 
 def select_frames(
-    plan: CommitPlan,
-    held: Tensor | None,
-    anchor_held: int,
-    block: Tensor,
-    state_frames: int,
-    tokens_per_frame: int,
+    plan: CommitPlan, locate: Callable[[FrameRef, FrameRef], Tensor], empty: Tensor
 ) -> Tensor:
-    """Gather the frames of a commit plan from the cache and the block just forwarded.
+    """Gather the frames of a commit plan.
 
     Args:
         plan: The frames to keep, anchor first.
-        held: Keys or values in the cache, (B, S, H, D), anchor first; None if it is empty.
-        anchor_held: Anchor frames in `held`.
-        block: Keys or values of the block, (B, S', H, D), state first.
-        state_frames: State frames in `block`.
-        tokens_per_frame: Tokens of one frame.
+        locate: Returns the keys or values of a frame, (B, tokens, H, D), at the place in time of
+            another one.
+        empty: What to return when nothing is kept, (B, 0, H, D).
 
     Returns:
-        A new tensor (B, frames x tokens per frame, H, D).
+        A new tensor (B, frames x tokens per frame, H, D), in float32 if frames are averaged: a
+        slow average would not move in a shorter type.
     """
 
-    def locate(ref: FrameRef) -> Tensor:
-        offset = {"anchor": 0, "window": anchor_held, "state": 0, "content": state_frames}
-        source = held if ref.source in ("anchor", "window") else block
-        assert source is not None  # a plan refers to cached frames only if there are any
-        start = (offset[ref.source] + ref.position) * tokens_per_frame
-        return source[:, start : start + tokens_per_frame]
+    def frame(kept: FrameRef | FrameMix) -> Tensor:
+        if isinstance(kept, FrameRef):
+            return locate(kept, kept).clone()
+        first = kept.terms[0][0]
+        parts = [weight * locate(ref, first).float() for ref, weight in kept.terms]
+        return torch.stack(parts).sum(dim=0)
 
-    frames = [locate(ref) for ref in plan.anchor + plan.window]
     # Outside inference mode, so that the copy can be moved between devices by the host later.
     with torch.inference_mode(False), torch.no_grad():
-        if not frames:
-            return block.new_empty((block.shape[0], 0, *block.shape[2:]))
-        return torch.cat([frame.clone() for frame in frames], dim=1)
+        frames = [frame(kept) for kept in plan.anchor + plan.window]
+        return torch.cat(frames, dim=1) if frames else empty.clone()
 
 
 def _pick(x: Tensor, head: int, tail: int) -> nn.Parameter:

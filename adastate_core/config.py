@@ -11,7 +11,8 @@ from typing import Any, Literal, get_args
 
 from .errors import ConfigError
 
-Anchor = Literal["adaptive", "frozen", "none"]
+Anchor = Literal["adaptive", "frozen", "ema", "none"]
+Positions = Literal["relative", "absolute"]
 StateRope = Literal["shared0", "split01"]
 WarmupPositions = Literal["fixed", "grow"]
 PromptSwitch = Literal["swap", "recache", "flush"]
@@ -24,8 +25,8 @@ MAX_FRAMES = 64
 class StreamConfig:
     """Hold every option of the recurrence.
 
-    The last five options are readings of points that the paper leaves open; their defaults
-    are the most plausible ones.
+    `state_rope` to `prompt_switch` are readings of points that the paper leaves open; their
+    defaults are the most plausible ones.
 
     Args:
         anchor: How slot 0 evolves.
@@ -33,7 +34,7 @@ class StreamConfig:
         window_frames: Newest content latent frames kept in the cache (W_p).
         state_frames: Hidden latent frames denoised along with the content (F_s).
             Only the adaptive anchor denoises a state.
-        anchor_frames: Content latent frames the frozen anchor keeps.
+        anchor_frames: Content latent frames the frozen anchor and the averaged one hold.
         state_rope: `shared0` puts the previous and the current state both at index 0,
             `split01` the current one behind the previous one.
         warmup_positions: `fixed` gives chunk 0 the indices of every later chunk, `grow` lets
@@ -44,6 +45,9 @@ class StreamConfig:
             commits the window again under the new prompt, `flush` keeps slot 0 and the newest
             `flush_frames` frames.
         flush_frames: Window frames that survive a `flush`.
+        positions: `relative` gives every chunk the same temporal indices, `absolute` counts the
+            frames of the stream. A state has a place among relative ones only.
+        ema_rate: Share of the averaged anchor that stays when frames leave the window.
 
     Raises:
         ConfigError: If a value is out of range; names the field.
@@ -60,6 +64,8 @@ class StreamConfig:
     reencode_sees_prev_state: bool = True
     prompt_switch: PromptSwitch = "swap"
     flush_frames: int = 1
+    positions: Positions = "relative"
+    ema_rate: float = 0.999
 
     def __post_init__(self) -> None:
         _require_choice("anchor", self.anchor, get_args(Anchor))
@@ -71,6 +77,16 @@ class StreamConfig:
         _require_count("state_frames", self.state_frames, 0)
         _require_count("anchor_frames", self.anchor_frames, 1)
         _require_count("flush_frames", self.flush_frames, 0)
+        _require_choice("positions", self.positions, get_args(Positions))
+        if not isinstance(self.ema_rate, float | int) or not 0.0 <= self.ema_rate <= 1.0:
+            raise ConfigError(
+                "ema_rate", seen=self.ema_rate, expected="0 to 1", remedy="change ema_rate"
+            )
+        if self.positions == "absolute" and self.anchor == "adaptive" and self.state_frames:
+            raise ConfigError(
+                "positions", seen="absolute with a hidden state", expected="relative",
+                remedy="choose another anchor, or relative positions",
+            )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""

@@ -22,10 +22,12 @@ class Occupancy:
         anchor: Native temporal index of every frame in slot 0: the index its keys were
             written with. Whole for all but the first frame of some models.
         window: The same for every window frame, oldest first.
+        seen: Content frames committed since the cache began.
     """
 
     anchor: tuple[float, ...] = ()
     window: tuple[float, ...] = ()
+    seen: int = 0
 
     @property
     def frames(self) -> int:
@@ -69,10 +71,17 @@ class FrameRef:
 
 
 @dataclass(frozen=True, slots=True)
+class FrameMix:
+    """Average frames: terms of a frame and its weight; the first says which place it has."""
+
+    terms: tuple[tuple[FrameRef, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CommitPlan:
     """List the frames that slot 0 and the window hold after a commit."""
 
-    anchor: tuple[FrameRef, ...]
+    anchor: tuple[FrameRef | FrameMix, ...]
     window: tuple[FrameRef, ...]
 
 
@@ -95,13 +104,15 @@ def place(
     window_slots: int,
     content: int,
     grow: bool,
+    seen: int | None = None,
 ) -> SlotLayout:
     """Lay a chunk out: `reserved` indices in front, then the window, then the content.
 
     A window that is not full is right-aligned, so its newest frame always stands just before
-    the content. With `grow`, missing window slots take no index.
+    the content. With `grow`, missing window slots take no index. With `seen`, the number of
+    frames so far, indices are absolute: the window ends where the stream has come to.
     """
-    window_end = reserved + (window if grow else window_slots)
+    window_end = reserved + (window if grow else window_slots) if seen is None else seen
     return SlotLayout(
         anchor=tuple(range(anchor)),
         window=tuple(range(window_end - window, window_end)),

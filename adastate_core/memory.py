@@ -1,6 +1,7 @@
 """What a stream looks back to, as latents: the frames that slot 0 and the window stand for.
 
-The attention cache holds keys and values of exactly these frames. The same commit plans that
+The attention cache holds keys and values of exactly these frames (an averaged anchor: the average
+of keys and values, where this has the average of the pictures). The same commit plans that
 write it run here over the latents themselves, so the two cannot disagree. It also says how
 latents that were given, not made, are committed.
 """
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from .anchors import policy_for, policy_for_block
 from .config import StreamConfig
-from .layout import CommitPlan, FrameRef, Occupancy
+from .layout import CommitPlan, FrameMix, FrameRef, Occupancy
 from .record import ChunkEntry, Entry, FlushEntry, ResetEntry, RootEntry, newest_beginning
 
 
@@ -71,17 +72,18 @@ def given_blocks(entry: RootEntry, config: StreamConfig) -> list[GivenBlock]:
     """Cut given latents into the blocks that fill slot 0 and the window, oldest first.
 
     A clip's newest frames are committed in blocks counted from their end. A hidden state comes
-    with the last block. A frozen anchor is a block of its own in front.
+    with the last block. A frozen or averaged anchor is a block of its own in front.
     """
     size, wanted = config.chunk_frames, config.window_frames
     states = policy_for(config).state_frames(config)
     anchor, content = entry.state, entry.content
     if entry.reason == "restart" and content is not None and states:
         anchor = content[:, :, -1:]
-    if config.anchor == "frozen" and anchor is not None:
+    sink = config.anchor in ("frozen", "ema")
+    if sink and anchor is not None:
         first = GivenBlock(None, anchor[:, :, -config.anchor_frames :])
         return [first, *(GivenBlock(None, b, hold=True) for b in _tail(content, size, wanted))]
-    if config.anchor == "frozen":
+    if sink:
         wanted += config.anchor_frames
     blocks = [GivenBlock(None, block) for block in _tail(content, size, wanted)]
     if anchor is None or not states:
@@ -125,13 +127,16 @@ def _committed(
         "anchor": memory.anchor, "window": memory.window, "state": state, "content": content,
     }  # fmt: skip
 
-    def gather(refs: tuple[FrameRef, ...]) -> Tensor | None:
-        frames = []
-        for ref in refs:
-            source = sources[ref.source]
-            assert source is not None  # a plan names frames that are there
-            frames.append(source[:, :, ref.position : ref.position + 1])
-        return torch.cat(frames, dim=2) if frames else None
+    def frame(kept: FrameRef | FrameMix) -> Tensor:
+        if isinstance(kept, FrameMix):
+            parts = [weight * frame(ref).float() for ref, weight in kept.terms]
+            return torch.stack(parts).sum(dim=0).to(content.dtype)
+        source = sources[kept.source]
+        assert source is not None  # a plan names frames that are there
+        return source[:, :, kept.position : kept.position + 1]
+
+    def gather(kept: tuple[FrameRef | FrameMix, ...]) -> Tensor | None:
+        return torch.cat([frame(k) for k in kept], dim=2) if kept else None
 
     return Memory(gather(plan.anchor), gather(plan.window))
 

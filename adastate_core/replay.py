@@ -127,7 +127,7 @@ class Replayer:
         held = kv.occupancy
         anchor = () if step.anchor else held.anchor
         window = held.window[max(len(held.window) - step.window_kept, 0) :]
-        made = KVSet(Occupancy(anchor, window), kv.tokens_per_frame)
+        made = KVSet(Occupancy(anchor, window, held.seen), kv.tokens_per_frame)
         made.approximate = kv.approximate
         kv.copy_frames(made)
         return made

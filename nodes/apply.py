@@ -6,6 +6,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..adastate_core.config import MAX_FRAMES, StreamConfig
+from ..adastate_core.presets import PRESETS, preset_config
 from .bridge import bind
 from .sockets import CATEGORY
 
@@ -26,12 +27,13 @@ class AdaStateApply(io.ComfyNode):
                 io.Model.Input("model", tooltip="A video model, best one trained to stream."),
                 io.Combo.Input(
                     "anchor",
-                    options=["adaptive", "frozen", "none"],
+                    options=["adaptive", "frozen", "ema", "none"],
                     default="adaptive",
                     tooltip=(
                         "What the model keeps looking back to.\n"
                         "adaptive: a hidden frame that it renews with every chunk.\n"
                         "frozen: the first frames, for ever; steady, but scenes stop moving.\n"
+                        "ema: the first frames, into which older ones are slowly blended.\n"
                         "none: only the last few frames; lively, but it drifts."
                     ),
                 ),
@@ -71,7 +73,29 @@ class AdaStateApply(io.ComfyNode):
                     min=1,
                     max=MAX_FRAMES,
                     advanced=True,
-                    tooltip="First latent frames that the frozen anchor keeps.",
+                    tooltip="First latent frames that the frozen and the ema anchor keep.",
+                ),
+                io.Combo.Input(
+                    "preset",
+                    options=["custom", *PRESETS],
+                    default="custom",
+                    tooltip=(
+                        "A published method, to compare it on the same weights. It overrides "
+                        "everything else here; custom takes what you set."
+                    ),
+                ),
+                io.Float.Input(
+                    "ema_rate",
+                    default=0.999,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    round=0.0001,
+                    advanced=True,
+                    tooltip=(
+                        "How much of the ema anchor stays when a frame is blended in. Lower "
+                        "follows the scene faster."
+                    ),
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model, ready for Stream Chunks.")],
@@ -86,13 +110,18 @@ class AdaStateApply(io.ComfyNode):
         window_frames: int,
         state_frames: int,
         anchor_frames: int,
+        preset: str = "custom",
+        ema_rate: float = 0.999,
     ) -> io.NodeOutput:
         """Bind the choices to a clone of the model."""
+        if preset != "custom":
+            return io.NodeOutput(bind(model, preset_config(preset)))
         config = StreamConfig(
             anchor=anchor,  # type: ignore[arg-type]  # validated by the config
             chunk_frames=chunk_frames,
             window_frames=window_frames,
             state_frames=state_frames,
             anchor_frames=anchor_frames,
+            ema_rate=ema_rate,
         )
         return io.NodeOutput(bind(model, config))

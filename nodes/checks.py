@@ -76,7 +76,9 @@ def check_memory(
     batch, _, frames, height, width = block_shape
     config = binding.config
     kept = config.window_frames + max(config.state_frames, config.anchor_frames)
-    size = torch.empty((), dtype=model.model_dtype()).element_size() * batch * (1 + guided)
+    # Averages are kept in float32.
+    dtype = torch.float32 if config.anchor == "ema" else model.model_dtype()
+    size = torch.empty((), dtype=dtype).element_size() * batch * (1 + guided)
     planned = binding.traits.cache_values(height, width, frames + kept) * size
     total = comfy.model_management.get_total_memory(model.load_device)
     if planned > total:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..config import StreamConfig
 from .adaptive import AdaptiveAnchor
+from .ema import EmaAnchor
 from .frozen import FrozenAnchor
 from .none import NoAnchor
 from .policy import AnchorPolicy
@@ -11,6 +12,7 @@ from .policy import AnchorPolicy
 POLICIES: dict[str, AnchorPolicy] = {
     "adaptive": AdaptiveAnchor(),
     "frozen": FrozenAnchor(),
+    "ema": EmaAnchor(),
     "none": NoAnchor(),
 }
 

@@ -1,6 +1,6 @@
 """Frozen anchor: the first content frames of the stream stay in slot 0 for ever.
 
-The static sink of LongLive (branch v1.0) and Infinity-RoPE, with chunk-relative indices.
+The static sink of LongLive (branch v1.0) and Infinity-RoPE.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class FrozenAnchor:
             window_slots=config.window_frames,
             content=config.chunk_frames,
             grow=grow,
+            seen=held.seen if config.positions == "absolute" else None,
         )
 
     def commit(self, config: StreamConfig, held: Occupancy, *, hold: bool) -> CommitPlan:
@@ -35,10 +36,12 @@ class FrozenAnchor:
 
         A frame is in slot 0 or in the window, never in both: attending to it twice would
         double its weight. While slot 0 is being filled the window is therefore empty, which is
-        also how filling is told from a shorter anchor left by another policy.
+        also how filling is told from a shorter anchor left by another policy. With `hold`, an
+        anchor that has begun to fill stays as it is.
         """
         content = refs("content", config.chunk_frames)
-        filling = not held.window and len(held.anchor) < config.anchor_frames
+        complete = len(held.anchor) >= config.anchor_frames or (hold and held.anchor)
+        filling = not held.window and not complete
         taken = config.anchor_frames - len(held.anchor) if filling else 0
         seen = refs("window", len(held.window)) + content[taken:]
         return CommitPlan(

@@ -23,6 +23,7 @@ class NoAnchor:
             window_slots=config.window_frames,
             content=config.chunk_frames,
             grow=config.warmup_positions == "grow",
+            seen=held.seen if config.positions == "absolute" else None,
         )
 
     def commit(self, config: StreamConfig, held: Occupancy, *, hold: bool) -> CommitPlan:

@@ -1,0 +1,53 @@
+"""Averaged anchor: frames that leave the window are blended into slot 0.
+
+The EMA sink of Reward-Forcing: keys and values of the first frames, from then on
+sink <- rate x sink + (1 - rate) x evicted, once a chunk, on keys without a place in time. The
+published inference averages in bfloat16, where 0.999 x rounds back to x and most of the decay never
+happens; here the average is kept in float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..config import StreamConfig
+from ..layout import CommitPlan, FrameMix, FrameRef, Occupancy, SlotLayout, refs
+from .frozen import FrozenAnchor
+
+
+class EmaAnchor:
+    """Blend evicted frames into the first `anchor_frames` content frames."""
+
+    def __init__(self) -> None:
+        self._frozen = FrozenAnchor()
+
+    def state_frames(self, config: StreamConfig) -> int:
+        """Return 0: an averaged anchor denoises no state."""
+        return 0
+
+    def layout(self, config: StreamConfig, held: Occupancy) -> SlotLayout:
+        """Place the averaged frames at the front, like frozen ones."""
+        return self._frozen.layout(config, held)
+
+    def commit(self, config: StreamConfig, held: Occupancy, *, hold: bool) -> CommitPlan:
+        """Fill slot 0 like a frozen anchor; then frame i that leaves goes into slot frame i."""
+        plan = self._frozen.commit(config, held, hold=hold)
+        evicted = len(held.window) + config.chunk_frames - len(plan.window)
+        if hold or len(plan.anchor) != len(held.anchor) or not held.anchor:
+            return plan
+        leaving = (refs("window", len(held.window)) + refs("content", config.chunk_frames))[
+            :evicted
+        ]
+        anchor = tuple(
+            _blended(ref, leaving[i :: len(held.anchor)], config.ema_rate)
+            for i, ref in enumerate(refs("anchor", len(held.anchor)))
+        )
+        return replace(plan, anchor=anchor)
+
+
+def _blended(kept: FrameRef, leaving: tuple[FrameRef, ...], rate: float) -> FrameRef | FrameMix:
+    """Average one frame with those that leave, oldest first."""
+    if not leaving:
+        return kept
+    share = [(1.0 - rate) * rate ** (len(leaving) - 1 - j) for j in range(len(leaving))]
+    return FrameMix(((kept, rate ** len(leaving)), *zip(leaving, share, strict=True)))

@@ -1,0 +1,92 @@
+"""Published methods as options of the stream: sizes, anchor and positions of each, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .config import StreamConfig
+from .errors import ConfigError
+
+PresetName = Literal[
+    "adastate",
+    "self_forcing",
+    "longlive",
+    "longlive_relative",
+    "infinity_rope",
+    "reward_forcing",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Name the options that reproduce a method's cache.
+
+    Args:
+        config: The options.
+        title: The method, as its authors call it.
+        reference: Where it is published, and at which commit its code was read.
+        note: How this differs from the published code, or an empty text.
+    """
+
+    config: StreamConfig
+    title: str
+    reference: str
+    note: str = ""
+
+
+PRESETS: dict[PresetName, Preset] = {
+    "adastate": Preset(
+        StreamConfig(),
+        "AdaState",
+        "arXiv 2605.30349",
+        "The paper's code is not public; open points follow the most plausible reading.",
+    ),
+    "self_forcing": Preset(
+        StreamConfig(anchor="none", window_frames=18, positions="absolute"),
+        "Self-Forcing, 21 frames in view",
+        "guandeh17/Self-Forcing at 33593df",
+        "The published code stops at 21 frames unless it is given a window, as it is here.",
+    ),
+    "longlive": Preset(
+        StreamConfig(anchor="frozen", anchor_frames=3, window_frames=6, positions="absolute"),
+        "LongLive",
+        "NVlabs/LongLive, branch v1.0, at e52d9ef",
+    ),
+    "longlive_relative": Preset(
+        StreamConfig(anchor="frozen", anchor_frames=3, window_frames=6, warmup_positions="grow"),
+        "LongLive, relative positions",
+        "NVlabs/LongLive, branch v1.0, at e52d9ef (causal_model_infinity.py)",
+    ),
+    "infinity_rope": Preset(
+        StreamConfig(anchor="frozen", anchor_frames=1, window_frames=2, warmup_positions="grow"),
+        "Infinity-RoPE",
+        "yesiltepe-hidir/infinity-rope at 63d7b84",
+        "As the released code does it; the paper places the newest chunk at index 21.",
+    ),
+    "reward_forcing": Preset(
+        StreamConfig(
+            anchor="ema", anchor_frames=3, window_frames=3, ema_rate=0.999, warmup_positions="grow"
+        ),
+        "Reward-Forcing",
+        "JaydenLyh/Reward-Forcing at 4317f5a",
+        "The average is kept in float32; the published bfloat16 one hardly moves.",
+    ),
+}
+
+
+def preset_config(name: str) -> StreamConfig:
+    """Return the options of a preset.
+
+    Raises:
+        ConfigError: If there is none of that name.
+    """
+    known = {str(key): preset for key, preset in PRESETS.items()}
+    if name not in known:
+        raise ConfigError(
+            "preset",
+            seen=repr(name),
+            expected=f"custom, {', '.join(PRESETS)}",
+            remedy="choose another preset on Apply AdaState",
+        )
+    return known[name].config

@@ -1,0 +1,103 @@
+"""Write `presets.md`: every preset with its cache drawn, chunk by chunk, from the layout code.
+
+python -m docs.make_layouts
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from adastate_core.anchors import policy_for
+from adastate_core.config import StreamConfig
+from adastate_core.layout import FrameMix, Occupancy, SlotLayout
+from adastate_core.presets import PRESETS, Preset
+
+PAGE = Path(__file__).parent / "presets.md"
+SHOWN = (0, 1, 2, 3, 7)
+
+HEAD = """# Presets
+
+Published methods that differ in what a chunk looks back at, as presets of *Apply AdaState*. Compare
+them on the same weights, with the same prompt and seed. Weights that were trained for one of them
+show it at its best; on others it says what the mechanism alone does.
+
+How to read the drawings: a column is a temporal index, a row is a chunk. `A` is slot 0, `W` the
+window, `S` the hidden state that is being denoised, `C` the content that is being denoised. The
+number is that of the content frame; `~` marks an average. Every preset is checked in the tests
+against the method written out, over twelve chunks, in float32, to 1e-5.
+"""
+
+TAIL = """## Not among them yet
+
+MemRoPE and Rolling-Sink.
+
+This page is written by `python -m docs.make_layouts` from the code that lays out the chunks.
+"""
+
+
+def page() -> str:
+    """Return the page."""
+    return "\n".join([HEAD, *(_section(name, preset) for name, preset in PRESETS.items()), TAIL])
+
+
+def _section(name: str, preset: Preset) -> str:
+    note = f" {preset.note}" if preset.note else ""
+    drawing = "\n".join(_drawing(preset.config))
+    return f"## {name}\n\n{preset.title}: {preset.reference}.{note}\n\n```\n{drawing}\n```\n"
+
+
+def _drawing(config: StreamConfig) -> list[str]:
+    rows = {chunk: cells for chunk, cells in enumerate(_chunks(config)) if chunk in SHOWN}
+    last = max(index for cells in rows.values() for index in cells)
+    lines = ["index   " + "".join(f"{index:>5}" for index in range(last + 1))]
+    for chunk, cells in rows.items():
+        line = "".join(f"{cells.get(index, ''):>5}" for index in range(last + 1))
+        lines.append(f"chunk {chunk} {line}".rstrip())
+    return lines
+
+
+def _chunks(config: StreamConfig) -> list[dict[int, str]]:
+    """Run the layout and the commit plans over a few chunks, with names in place of frames."""
+    policy, held = policy_for(config), Occupancy()
+    anchor: list[str] = []
+    window: list[str] = []
+    chunks = []
+    for chunk in range(max(SHOWN) + 1):
+        layout = policy.layout(config, held)
+        content = [str(chunk * config.chunk_frames + i) for i in range(config.chunk_frames)]
+        chunks.append(_cells(layout, anchor, window, content))
+        plan = policy.commit(config, held, hold=False)
+        names = {"anchor": anchor, "window": window, "content": content}
+        names["state"] = [""] * config.state_frames
+
+        anchor, window = (
+            [
+                f"~{names[kept.terms[0][0].source][kept.terms[0][0].position].lstrip('~')}"
+                if isinstance(kept, FrameMix)
+                else names[kept.source][kept.position]
+                for kept in part
+            ]
+            for part in (plan.anchor, plan.window)
+        )
+        held = Occupancy((0,) * len(anchor), (0,) * len(window), held.seen + config.chunk_frames)
+    return chunks
+
+
+def _cells(
+    layout: SlotLayout, anchor: list[str], window: list[str], content: list[str]
+) -> dict[int, str]:
+    cells: dict[int, str] = {}
+    read = window[len(window) - len(layout.window) :]
+    for letter, indices, names in (
+        ("A", layout.anchor, anchor),
+        ("W", layout.window, read),
+        ("S", layout.state, [""] * len(layout.state)),
+        ("C", layout.content, content),
+    ):
+        for index, name in zip(indices, names, strict=False):
+            cells[index] = cells.get(index, "") + letter + name
+    return cells
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,143 @@
+"""Published methods: every preset against the method written out, on ComfyUI's real Wan class.
+
+What a chunk sees is written here from the methods' descriptions, frame by frame. The comparison has
+to be this fine: a wrong variant of one of them, such as a sink that is not averaged, differs by a
+few parts in ten thousand.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+
+from tests.support.straight_line import Context, PastFrame, StraightLine
+from tests.support.studio import NodeStudio, conditioning
+from tests.support.tiny_models import WAN_LARGER
+
+SIGMAS = (1.0, 0.6, 0.0)
+CHUNKS, F = 12, 3
+Frames = list[PastFrame]
+# What chunk k sees of the frames before it, and where its own first frame stands.
+Method = Callable[[int, Frames], tuple[Context, int]]
+
+
+def absolute(frames: Frames, first: int) -> Context:
+    return [(frame, first + i) for i, frame in enumerate(frames)]
+
+
+def self_forcing(k: int, past: Frames) -> tuple[Context, int]:
+    first = max(0, F * k - 18)
+    return absolute(past[first:], first), F * k
+
+
+def longlive(k: int, past: Frames) -> tuple[Context, int]:
+    first = max(3, F * k - 6)
+    return absolute(past[:3], 0) + absolute(past[first:], first), F * k
+
+
+def longlive_relative(k: int, past: Frames) -> tuple[Context, int]:
+    seen = past[:3] + past[max(3, F * k - 6) :]
+    return absolute(seen, 0), len(seen)
+
+
+def infinity_rope(k: int, past: Frames) -> tuple[Context, int]:
+    seen = past[:1] + past[max(1, F * k - 2) :]
+    return absolute(seen, 0), len(seen)
+
+
+def reward_forcing(k: int, past: Frames, rate: float = 0.999) -> tuple[Context, int]:
+    sink = [PastFrame(f.key.double(), f.value.double()) for f in past[:3]]
+    for start in range(3, F * (k - 1), F):  # frames that have left the window of three
+        for i, gone in enumerate(past[start : start + F]):
+            sink[i].key = rate * sink[i].key + (1 - rate) * gone.key.double()
+            sink[i].value = rate * sink[i].value + (1 - rate) * gone.value.double()
+    seen = sink + past[max(3, F * (k - 1)) :]
+    return absolute(seen, 0), len(seen)
+
+
+METHODS: dict[str, Method] = {
+    "self_forcing": self_forcing,
+    "longlive": longlive,
+    "longlive_relative": longlive_relative,
+    "infinity_rope": infinity_rope,
+    "reward_forcing": reward_forcing,
+}
+
+
+@pytest.fixture(scope="module")
+def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
+    return NodeStudio(node_classes, WAN_LARGER)
+
+
+def written_out(studio: NodeStudio, core: Any, method: Method, chunks: int) -> list[torch.Tensor]:
+    noise_of = importlib.import_module(f"{core.__name__}.noise").BlockNoise
+    line = StraightLine(studio.model.get_model_object("diffusion_model"), conditioning(0)[0][0])
+    layers: list[Frames] = [[], [], []]
+    made = []
+    with torch.inference_mode():
+        for k in range(chunks):
+            seen = [method(k, frames) for frames in layers]
+            context, at = [c for c, _ in seen], seen[0][1]
+            block_at = [at, at + 1, at + 2]
+            noise = noise_of(7, k, (1, 16, F, 4, 6), 0)
+            x = noise.initial()
+            for sigma, following in pairwise(SIGMAS):
+                x = x - sigma * line.velocity(x, sigma, block_at, context)[0]
+                if following:
+                    x = (1 - following) * x + following * noise.renoise(x)
+            _, written = line.velocity(x, 0.0, block_at, context)
+            for frames, new in zip(layers, written, strict=True):
+                frames += new
+            made.append(x)
+    return made
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_preset_equals_the_method_written_out(studio: NodeStudio, core: Any, name: str) -> None:
+    (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 1, 0, 0, 1, preset=name)
+    state, _ = studio.step(studio.fresh(), CHUNKS, model=model, seed=7, sigmas=SIGMAS)
+    expected = written_out(studio, core, METHODS[name], CHUNKS)
+    for chunk, wanted in zip(state.chunks, expected, strict=True):
+        torch.testing.assert_close(chunk.content, wanted, atol=1e-5, rtol=0)
+
+
+def test_the_comparison_tells_the_methods_apart(studio: NodeStudio, core: Any) -> None:
+    """The negative control: the closest wrong variants are outside of the tolerance."""
+    ema = written_out(studio, core, reward_forcing, CHUNKS)
+    static = written_out(studio, core, lambda k, p: reward_forcing(k, p, 1.0), CHUNKS)
+    assert (ema[-1] - static[-1]).abs().max() > 5e-5
+    here, there = (written_out(studio, core, m, 8)[-1] for m in (longlive, longlive_relative))
+    assert (here - there).abs().max() > 5e-5
+
+
+def test_every_preset_has_a_reference_and_a_test(core: Any) -> None:
+    presets = importlib.import_module(f"{core.__name__}.presets").PRESETS
+    assert set(presets) == {"adastate", *METHODS}  # the first is in test_recurrence
+    assert all(p.title and p.reference for p in presets.values())
+
+
+def test_an_unknown_preset_is_refused(studio: NodeStudio) -> None:
+    with pytest.raises(ValueError, match="preset: got 'other', expected custom, adastate"):
+        studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3, preset="other")
+
+
+def test_an_ema_rate_out_of_range_is_refused(studio: NodeStudio) -> None:
+    with pytest.raises(ValueError, match=r"ema_rate: got 1\.5, expected 0 to 1"):
+        studio.run("AdaStateApply", studio.bare, "ema", 3, 3, 1, 3, ema_rate=1.5)
+
+
+def test_presets_may_change_on_the_way(studio: NodeStudio) -> None:
+    state = studio.fresh()
+    for name in ("adastate", *METHODS, "adastate"):
+        (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3, preset=name)
+        state, _ = studio.step(state, 2, model=model)
+    assert state.chunk_index == 14
+    (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
+    warm, _ = studio.step(state, model=model)
+    (cold,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
+    assert torch.equal(studio.step(state, model=cold)[0].content(), warm.content())

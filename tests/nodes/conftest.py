@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 PACK_NAME = "adastate_pack"
@@ -44,6 +45,9 @@ def _open_comfyui() -> Path:
 
 
 COMFYUI = _open_comfyui()
+
+# Tensors here are tiny: threads would wait for each other more than they compute.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+
+# Tensors here are tiny: threads would wait for each other more than they compute.
+torch.set_num_threads(1)
 
 ROOT = str(Path(__file__).parents[2])
 if ROOT not in sys.path:

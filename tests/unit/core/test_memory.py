@@ -51,8 +51,8 @@ def written_values(studio: Studio, latents: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-@given(edits=st.lists(st.sampled_from(sorted(EDITS)), max_size=6), start=st.integers(0, 5))
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(edits=st.lists(st.sampled_from(sorted(EDITS)), max_size=5), start=st.integers(0, 5))
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_cache_holds_what_the_memory_says(name: str, edits: list[str], start: int) -> None:
     studio = Studio(CONFIGS[name])
     state = studio.fresh.started_with(clip(0, start)) if start else studio.fresh

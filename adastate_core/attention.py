@@ -1,11 +1,13 @@
 """What the self-attention of a chunk becomes: extend keys and values, turn, store on commit.
 
 A `BlockPass` is one chunk's view of the cache. The host calls `attend` for every self-attention
-of the model; the model itself is not changed and no mask is used.
+of the model; the model itself is not changed, and a mask is used only to weaken or strengthen
+slot 0.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,8 +23,11 @@ from .layout import FrameMix, FrameRef, Occupancy, SlotLayout
 from .rope import TemporalRotation
 from .text import TextPlace, cut_text, join_text
 
-Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Attention over (B, S, H, D) queries, keys and values, returning (B, S, H, D)."""
+Attention = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+"""Attention over (B, S, H, D) queries, keys and values, returning (B, S, H, D).
+
+The last argument is a bias on the logits of each key, (keys,), or None: then no mask is needed.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,7 @@ class BlockPass:
         # Number the block so that its content needs no turning: fewest tokens are touched.
         self.origin = self.layout.content[0] - len(self.layout.state) if shape.can_shift else 0
         self._kv = kv
+        self._strength = config.anchor_strength if self.layout.anchor else 1.0
         self._split_state = bool(self.layout.state) and not config.content_sees_current_state
         if self._split_state and shape.text != "apart":
             raise ConfigError(
@@ -151,7 +157,8 @@ class BlockPass:
         past = [self._read(cond, layer, k) for cond in conditionings] if self.layout.context else []
         if self._split_state:
             return self._attend_split(past, q, k, v, attention)
-        return attention(q, _extend([p[0] for p in past], k), _extend([p[1] for p in past], v))
+        k, v = _extend([p[0] for p in past], k), _extend([p[1] for p in past], v)
+        return attention(q, k, v, self._bias(k))
 
     def committed(self) -> KVSet:
         """Return the set made by a commit pass.
@@ -180,9 +187,20 @@ class BlockPass:
         """Let the state see everything and the content everything but the current state."""
         cut = len(self.layout.state) * self.shape.tokens_per_frame
         keys, values = [p[0] for p in past], [p[1] for p in past]
-        state = attention(q[:, :cut], _extend(keys, k), _extend(values, v))
-        content = attention(q[:, cut:], _extend(keys, k[:, cut:]), _extend(values, v[:, cut:]))
+        seen = _extend(keys, k)
+        state = attention(q[:, :cut], seen, _extend(values, v), self._bias(seen))
+        seen = _extend(keys, k[:, cut:])
+        content = attention(q[:, cut:], seen, _extend(values, v[:, cut:]), self._bias(seen))
         return torch.cat((state, content), dim=1)
+
+    def _bias(self, keys: Tensor) -> Tensor | None:
+        """Return what is added to the logits: the logarithm of the strength, on slot 0."""
+        if self._strength == 1.0:
+            return None
+        bias = keys.new_zeros(keys.shape[1])
+        anchor = len(self.layout.anchor) * self.shape.tokens_per_frame
+        bias[:anchor] = math.log(self._strength) if self._strength else -math.inf
+        return bias
 
     def _read(self, conditioning: int, layer: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """Fetch the cached frames of a layer, turned to this chunk's indices, once per chunk."""

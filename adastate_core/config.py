@@ -20,6 +20,9 @@ PromptSwitch = Literal["swap", "recache", "flush"]
 MAX_FRAMES = 64
 """Upper bound of every frame count: far above any published layout, low enough to catch typos."""
 
+MAX_STRENGTH = 8.0
+"""Upper bound of the anchor's strength; the attention is saturated long before."""
+
 
 @dataclass(frozen=True, slots=True)
 class StreamConfig:
@@ -48,6 +51,7 @@ class StreamConfig:
         positions: `relative` gives every chunk the same temporal indices, `absolute` counts the
             frames of the stream. A state has a place among relative ones only.
         ema_rate: Share of the averaged anchor that stays when frames leave the window.
+        anchor_strength: Factor on the attention weights of slot 0, before they are normalised.
 
     Raises:
         ConfigError: If a value is out of range; names the field.
@@ -66,6 +70,7 @@ class StreamConfig:
     flush_frames: int = 1
     positions: Positions = "relative"
     ema_rate: float = 0.999
+    anchor_strength: float = 1.0
 
     def __post_init__(self) -> None:
         _require_choice("anchor", self.anchor, get_args(Anchor))
@@ -78,10 +83,8 @@ class StreamConfig:
         _require_count("anchor_frames", self.anchor_frames, 1)
         _require_count("flush_frames", self.flush_frames, 0)
         _require_choice("positions", self.positions, get_args(Positions))
-        if not isinstance(self.ema_rate, float | int) or not 0.0 <= self.ema_rate <= 1.0:
-            raise ConfigError(
-                "ema_rate", seen=self.ema_rate, expected="0 to 1", remedy="change ema_rate"
-            )
+        _require_share("ema_rate", self.ema_rate, 1.0)
+        _require_share("anchor_strength", self.anchor_strength, MAX_STRENGTH)
         if self.positions == "absolute" and self.anchor == "adaptive" and self.state_frames:
             raise ConfigError(
                 "positions", seen="absolute with a hidden state", expected="relative",
@@ -115,6 +118,13 @@ def _require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ConfigError(
             name, seen=repr(value), expected=" or ".join(choices), remedy=f"change {name}"
+        )
+
+
+def _require_share(name: str, value: object, high: float) -> None:
+    if not isinstance(value, float | int) or not 0.0 <= value <= high:
+        raise ConfigError(
+            name, seen=value, expected=f"0 to {high:g}", remedy=f"change {name} on Apply AdaState"
         )
 
 

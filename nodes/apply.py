@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..adastate_core.config import MAX_FRAMES, StreamConfig
+from ..adastate_core.config import MAX_FRAMES, MAX_STRENGTH, StreamConfig
 from ..adastate_core.presets import PRESETS, preset_config
 from .bridge import bind
 from .sockets import CATEGORY
@@ -81,7 +83,7 @@ class AdaStateApply(io.ComfyNode):
                     default="custom",
                     tooltip=(
                         "A published method, to compare it on the same weights. It overrides "
-                        "everything else here; custom takes what you set."
+                        "anchor, sizes and rate; custom takes what you set."
                     ),
                 ),
                 io.Float.Input(
@@ -95,6 +97,20 @@ class AdaStateApply(io.ComfyNode):
                     tooltip=(
                         "How much of the ema anchor stays when a frame is blended in. Lower "
                         "follows the scene faster."
+                    ),
+                ),
+                io.Float.Input(
+                    "anchor_strength",
+                    default=1.0,
+                    min=0.0,
+                    max=MAX_STRENGTH,
+                    step=0.05,
+                    round=0.001,
+                    advanced=True,
+                    tooltip=(
+                        "How much the anchor counts against everything else. 0 hides it. Values "
+                        "other than 1 need an attention mask, which the fastest kernels do not "
+                        "take."
                     ),
                 ),
             ],
@@ -112,10 +128,12 @@ class AdaStateApply(io.ComfyNode):
         anchor_frames: int,
         preset: str = "custom",
         ema_rate: float = 0.999,
+        anchor_strength: float = 1.0,
     ) -> io.NodeOutput:
         """Bind the choices to a clone of the model."""
         if preset != "custom":
-            return io.NodeOutput(bind(model, preset_config(preset)))
+            config = replace(preset_config(preset), anchor_strength=anchor_strength)
+            return io.NodeOutput(bind(model, config))
         config = StreamConfig(
             anchor=anchor,  # type: ignore[arg-type]  # validated by the config
             chunk_frames=chunk_frames,
@@ -123,5 +141,6 @@ class AdaStateApply(io.ComfyNode):
             state_frames=state_frames,
             anchor_frames=anchor_frames,
             ema_rate=ema_rate,
+            anchor_strength=anchor_strength,
         )
         return io.NodeOutput(bind(model, config))

@@ -144,8 +144,8 @@ class _Override:
         q, k, v = (form.split(x) for x in (q, k, v))
         self._require_block(q.shape[1], k.shape[1])
 
-        def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            given = form.extended(kwargs, k.shape[1])
+        def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+            given = form.extended(kwargs, k.shape[1], bias)
             out = following(form.merge(q), form.merge(k), form.merge(v), *args, **given)
             return form.split_output(out)
 
@@ -199,13 +199,26 @@ class _Form:
         """Bring a result of (B, S, H, D) back."""
         return x.transpose(1, 2) if self.output_by_head else x.flatten(2)
 
-    def extended(self, kwargs: dict[str, Any], keys: int) -> dict[str, Any]:
-        """Return the call's options with a mask that also covers the keys in front."""
+    def extended(self, kwargs: dict[str, Any], keys: int, bias: Tensor | None) -> dict[str, Any]:
+        """Return the call's options with a mask that also covers the keys in front.
+
+        Args:
+            kwargs: The call's options.
+            keys: Keys that are attended to now.
+            bias: What to add to the logits of each of them, or None.
+        """
         mask = kwargs.get("mask")
-        if mask is None or mask.shape[-1] == keys:
+        if mask is None and bias is None:
             return kwargs
+        if mask is None:
+            return {**kwargs, "mask": bias[None, None, None]}
+        if bias is not None and mask.dtype == torch.bool:
+            mask = torch.zeros(mask.shape, dtype=bias.dtype, device=mask.device).masked_fill(
+                ~mask, -torch.inf
+            )
         visible = True if mask.dtype == torch.bool else 0.0
-        return {**kwargs, "mask": pad(mask, (keys - mask.shape[-1], 0), value=visible)}
+        mask = pad(mask, (keys - mask.shape[-1], 0), value=visible)
+        return {**kwargs, "mask": mask if bias is None else mask + bias}
 
 
 def _block_name(options: dict[str, Any]) -> object | None:

@@ -227,3 +227,16 @@ def test_a_start_clip_is_continued(studio: NodeStudio, case: Case) -> None:
         after, _ = step(studio, case, state, 2)
         plain, _ = step(studio, case, fresh(studio, case), 2)
         assert not torch.equal(after.content(), plain.content())
+
+
+def test_anchor_strength_works_with_every_kind_of_mask(studio: NodeStudio, case: Case) -> None:
+    outcomes = []
+    for strength in (1.0, 3.0, 0.0):
+        (model,) = studio.run(
+            "AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3, anchor_strength=strength
+        )
+        outcomes.append(step(studio, case, fresh(studio, case), 2, model=model)[0].content())
+    assert all(torch.isfinite(content).all() for content in outcomes)
+    assert torch.equal(outcomes[0][:, :, :3], outcomes[1][:, :, :3])  # nothing in slot 0 yet
+    for other in outcomes[1:]:
+        assert not torch.equal(outcomes[0][:, :, 3:], other[:, :, 3:])

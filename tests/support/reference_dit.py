@@ -16,10 +16,11 @@ from torch import Tensor, nn
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 
-def plain_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attend over (B, S, H, D) without a mask."""
+def plain_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Attend over (B, S, H, D), with a bias on the logits of each key, if any."""
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    return nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+    mask = None if bias is None else bias[None]
+    return nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
 
 
 def axis_frequencies(channels: int) -> Tensor:

@@ -42,9 +42,9 @@ class ReferenceHost:
         body(self)
 
     def forward(self, x: Tensor, sigma: float, view: BlockPass) -> Tensor:
-        def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
             self.key_tokens.append(k.shape[1])
-            return plain_attention(q, k, v)
+            return plain_attention(q, k, v, bias)
 
         return self.model(
             x,

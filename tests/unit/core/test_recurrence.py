@@ -147,6 +147,7 @@ def test_zero_state_frames_is_the_policy_none() -> None:
         ("reencode_sees_prev_state", False),
         ("window_frames", 1),
         ("anchor", "frozen"),
+        ("anchor_strength", 3.0),
     ],
 )
 def test_every_option_changes_the_stream(field: str, value: object) -> None:
@@ -192,6 +193,34 @@ def test_slot_zero_is_attended() -> None:
             value[:, : studio.shape.tokens_per_frame] = 0
     zeroed = studio.step(one, 1, seed=1)
     assert (plain.content() - zeroed.content()).abs().max() > 1e-4
+
+
+def test_anchor_strength_scales_the_weights_of_slot_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against attention written out: exponentials, slot 0 times the strength, normalised."""
+    strength, seen = 2.5, []
+
+    def written_out(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        seen.append(bias)
+        weights = (torch.einsum("bqhd,bkhd->bhqk", q, k) * q.shape[-1] ** -0.5).exp()
+        if k.shape[1] == 8 * 6:  # a previous state is in front, one frame of six tokens
+            weights[..., :6] *= strength
+        return torch.einsum("bhqk,bkhd->bqhd", weights / weights.sum(-1, keepdim=True), v)
+
+    studio = Studio(StreamConfig(anchor_strength=strength))
+    ours = studio.step(studio.fresh, 4)
+    monkeypatch.setattr("tests.support.reference_host.plain_attention", written_out)
+    plain = Studio()
+    expected = plain.step(plain.fresh, 4)
+    torch.testing.assert_close(ours.content(), expected.content(), atol=1e-5, rtol=0)
+    assert all(bias is None for bias in seen)  # at a strength of 1 no mask is asked for
+
+
+def test_a_hidden_anchor_is_no_anchor() -> None:
+    hidden = Studio(StreamConfig(anchor_strength=0.0))
+    a = hidden.step(hidden.step(hidden.fresh, 2), 1)
+    plain = Studio(StreamConfig(anchor_strength=0.0))
+    b = plain.step(plain.step(plain.fresh, 2).reset("anchor"), 1)
+    torch.testing.assert_close(a.newest_content(), b.newest_content(), atol=1e-5, rtol=0)
 
 
 def test_a_batch_is_independent_streams() -> None:

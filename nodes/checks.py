@@ -24,8 +24,8 @@ def check_model(model: ModelPatcher) -> None:
     """Refuse model options that break the recurrence.
 
     Raises:
-        ConfigError: For context windows, step-skipping caches, a temporal RoPE scale and LoRAs
-            in bypass mode.
+        ConfigError: For context windows, step-skipping caches, a temporal RoPE scale, compiled
+            models and LoRAs in bypass mode.
     """
     options = model.model_options.get("transformer_options", {})
     if options.get("rope_options", {}).get("scale_t", 1.0) != 1.0:
@@ -34,6 +34,13 @@ def check_model(model: ModelPatcher) -> None:
             seen=options["rope_options"]["scale_t"],
             expected="1.0, since AdaState places frames in time itself",
             remedy="set scale_t to 1.0 on the ScaleROPE node",
+        )
+    if any("torch.compile" in named for named in model.wrappers.values()):
+        raise ConfigError(
+            "model",
+            seen="a compiled one",
+            expected="the plain model, since keys and values are taken out of every attention",
+            remedy="remove the TorchCompileModel node",
         )
     if model.injections:
         raise ConfigError(

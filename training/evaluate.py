@@ -21,7 +21,7 @@ from training.settings import use_threads
 
 Array = NDArray[np.float32]
 Generate = Callable[[Row, Prompt, int, int], Array]
-STEPS = 8
+STEPS, CFG = 8, 2.0
 SHORT_CHUNKS = 7
 SHORT_FRAMES = 1 + 4 * (3 * SHORT_CHUNKS - 1)
 
@@ -102,6 +102,7 @@ def main() -> None:
     parser.add_argument("--long-pairs", type=int, default=32)
     parser.add_argument("--chunks", type=int, default=60)
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--cfg", type=float, default=CFG)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--work", action="store_true", help="the newest checkpoint, own rollout")
     options = parser.parse_args()
@@ -115,7 +116,7 @@ def main() -> None:
     else:
         from training.generate import NodeGenerator
 
-        generate = NodeGenerator(options.steps)
+        generate = NodeGenerator(options.steps, options.cfg)
     table = evaluate(generate, tuple(options.rows), pairs, options.long_pairs, options.chunks)
     print(markdown(table, options.chunks))
 

@@ -27,7 +27,8 @@ ANCHORS: dict[Row, str] = {
 class NodeGenerator:
     """Streams any row through Load Demo Models, Apply AdaState, New Stream and Stream Chunks."""
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, cfg: float) -> None:
+        self.cfg = cfg
         open_comfyui()
         import comfy.samplers
 
@@ -50,15 +51,18 @@ class NodeGenerator:
         if row == "held":
             (state,) = self.pack.run("AdaStateHold", state=state, chunks=-1)
         with torch.inference_mode():
-            positive = self.clip.encode_from_tokens_scheduled(self.clip.tokenize(prompt.text))
-        _, latent = self._stream(model, state, positive, seed, chunks)
+            prompts = [
+                self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
+                for text in (prompt.text, "")
+            ]
+        _, latent = self._stream(model, state, prompts, seed, chunks)
         with torch.inference_mode():
             frames = self.vae.decode(latent["samples"])[0]
         decoded: Array = frames.float().clamp(0.0, 1.0).numpy()
         return decoded
 
-    def _stream(self, model: Any, state: Any, positive: Any, seed: int, chunks: int) -> Any:
+    def _stream(self, model: Any, state: Any, prompts: Any, seed: int, chunks: int) -> Any:
         return self.pack.run(
-            "AdaStateStream", model=model, state=state, positive=positive, cfg=1.0,
-            sampler=self.sampler, sigmas=self.sigmas, seed=seed, chunks=chunks,
+            "AdaStateStream", model=model, state=state, positive=prompts[0], negative=prompts[1],
+            cfg=self.cfg, sampler=self.sampler, sigmas=self.sigmas, seed=seed, chunks=chunks,
         )  # fmt: skip

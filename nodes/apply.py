@@ -79,6 +79,7 @@ class AdaStateApply(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "preset",
+                    optional=True,
                     options=["custom", *PRESETS],
                     default="custom",
                     tooltip=(
@@ -88,6 +89,7 @@ class AdaStateApply(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "ema_rate",
+                    optional=True,
                     default=0.999,
                     min=0.0,
                     max=1.0,
@@ -101,6 +103,7 @@ class AdaStateApply(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "anchor_strength",
+                    optional=True,
                     default=1.0,
                     min=0.0,
                     max=MAX_STRENGTH,

@@ -101,11 +101,13 @@ def test_keys_and_values_stay_within_the_pool(
 ) -> None:
     client = connect(server_with(*flags))
     client.free()
+    # Without a cache of outputs the MODEL goes after each prompt, and its pool with it.
+    least = 0 if "--cache-none" in flags else 1
     for seed in range(10):
         client.run(chain([1, 2, 100 + seed]))
         alive = client.get("/adastate_test/kv")
-        assert 1 <= alive["sets"] <= 2
-        assert alive["largest"] == SET_BYTES
+        assert least <= alive["sets"] <= 2
+        assert alive["largest"] == (SET_BYTES if alive["sets"] else 0)
         assert alive["bytes"] <= 2 * SET_BYTES
     unload(client)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from .calls import AttentionCalls
 from .config import StreamConfig
 from .errors import ConfigError, LayoutError
 from .layout import FrameMix, FrameRef, Occupancy, SlotLayout
-from .rope import TemporalRotation
+from .rope import SpatialRotation, TemporalRotation
 from .text import TextPlace, cut_text, join_text
 
 Attention = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
@@ -37,26 +38,55 @@ class BlockShape:
     Args:
         layers: Layers with self-attention.
         tokens_per_frame: Tokens of one latent frame, in row-major order, frames outermost.
+        columns: Tokens of a row.
         rotation: The temporal rotary channels.
         calls: Which attention calls of a forward are the self-attentions of its layers.
         text: Where text tokens stand in a self-attention, `apart` if it has none.
         can_shift: Whether the host can make the model number its frames from another origin.
         first_index: Where the model puts the first frame of a block; the others stand at 1, 2,
             and so on. Not 0 for models that give a video's first, shorter frame its own place.
+        space: The rotary channels that turn with the place in the picture, None if not known.
     """
 
     layers: int
     tokens_per_frame: int
+    columns: int
     rotation: TemporalRotation
     calls: AttentionCalls
     text: TextPlace = "apart"
     can_shift: bool = False
     first_index: float = 0.0
+    space: SpatialRotation | None = None
 
     def native(self, origin: int, frames: int) -> tuple[float, ...]:
         """Return the temporal indices that the model gives the frames of a block."""
         indices: tuple[float, ...] = tuple(range(origin, origin + frames))
         return (self.first_index, *indices[1:]) if self.first_index else indices
+
+
+class BlockView(Protocol):
+    """What the host's attention hook needs to know of a block, and who attends for it."""
+
+    origin: int
+    """Temporal index at which the model numbers the first frame of the block."""
+    shape: BlockShape
+    frames: int
+    state_frames: int
+    """Frames in front of the content."""
+    first_frame: int
+    """Content frame of the stream at which the content begins."""
+
+    def attend(
+        self,
+        layer: int,
+        conditionings: tuple[int, ...],
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        attention: Attention,
+    ) -> Tensor:
+        """Compute one self-attention, as `BlockPass.attend` says."""
+        ...
 
 
 class BlockPass:
@@ -67,6 +97,7 @@ class BlockPass:
         policy: Anchor policy of `config`.
         kv: Keys and values committed so far; not changed.
         shape: How the model numbers and rotates frames.
+        first_frame: Content frame of the stream at which the block's content begins.
         commit: Whether this forward stores the block's keys and values in a new set.
         hold: Whether a commit leaves slot 0 alone.
     """
@@ -78,13 +109,16 @@ class BlockPass:
         kv: KVSet,
         shape: BlockShape,
         *,
+        first_frame: int = 0,
         commit: bool = False,
         hold: bool = False,
     ) -> None:
         self.layout = policy.layout(config, kv.occupancy)
         if commit and not config.reencode_sees_prev_state:
             self.layout = SlotLayout((), self.layout.window, self.layout.state, self.layout.content)
+        self.state_frames = len(self.layout.state)
         self.frames = len(self.layout.block)
+        self.first_frame = first_frame
         self.commit = commit
         self.shape = shape
         # Number the block so that its content needs no turning: fewest tokens are touched.
@@ -116,11 +150,6 @@ class BlockPass:
                 shape.tokens_per_frame,
             )
 
-    @property
-    def block_tokens(self) -> int:
-        """Count the tokens of the block."""
-        return self.frames * self.shape.tokens_per_frame
-
     def attend(
         self,
         layer: int,
@@ -147,11 +176,11 @@ class BlockPass:
         Raises:
             LayoutError: If the cached frames do not fit the block.
         """
-        place = self.shape.text
-        q, text_q = cut_text(q, place, self.block_tokens)
-        k, text_k = cut_text(k, place, self.block_tokens)
+        place, tokens = self.shape.text, self.frames * self.shape.tokens_per_frame
+        q, text_q = cut_text(q, place, tokens)
+        k, text_k = cut_text(k, place, tokens)
         if self.commit:
-            self._store(layer, conditionings, k, cut_text(v, place, self.block_tokens)[0])
+            self._store(layer, conditionings, k, cut_text(v, place, tokens)[0])
         q = join_text(self.shape.rotation.turn(q, self._block_turn), text_q, place)
         k = join_text(self.shape.rotation.turn(k, self._block_turn), text_k, place)
         past = [self._read(cond, layer, k) for cond in conditionings] if self.layout.context else []
@@ -217,19 +246,20 @@ class BlockPass:
             keys, values = self._readable(keys).to(like), self._readable(values).to(like)
             held = self._kv.occupancy
             window = held.window[len(held.window) - len(self.layout.window) :]
-            native = held.anchor[: len(self.layout.anchor)] + window
+            native = tuple(held.anchor[i] for i in self.layout.picked) + window
             keys = self.shape.rotation.turn(keys, _difference(self.layout.context, native))
             self._context[entry] = (keys, values)
         return self._context[entry]
 
     def _readable(self, x: Tensor) -> Tensor:
-        """Cut cached frames that the layout does not place."""
-        held, tokens = self._kv.occupancy, self.shape.tokens_per_frame
-        anchor, window = len(self.layout.anchor), len(self.layout.window)
-        if (anchor, window) == (len(held.anchor), len(held.window)):
+        """Pick the cached frames that the layout places, in its order."""
+        held = self._kv.occupancy
+        window = held.frames - len(self.layout.window)
+        wanted = self.layout.picked + tuple(range(window, held.frames))
+        if wanted == tuple(range(held.frames)):
             return x
-        head, tail = x[:, : anchor * tokens], x[:, x.shape[1] - window * tokens :]
-        return torch.cat((head, tail), dim=1)
+        frames = x.split(self.shape.tokens_per_frame, dim=1)
+        return torch.cat([frames[i] for i in wanted], dim=1)
 
     def _store(self, layer: int, conditionings: tuple[int, ...], k: Tensor, v: Tensor) -> None:
         count = len(conditionings)
@@ -258,7 +288,18 @@ class BlockPass:
             delta = self._native_of(at) - self._native_of(ref) if turns else 0
             return self.shape.rotation.turn(frame, (delta,))
 
-        return select_frames(self._plan, locate, block[:, :0])
+        def pool(x: Tensor) -> Tensor:
+            space, columns = self.shape.space, self.shape.columns
+            if space is None:
+                raise LayoutError(
+                    "anchor", seen="an average over the picture on a model without known places",
+                    expected="another anchor", remedy="choose another one on Apply AdaState",
+                )  # fmt: skip
+            raw = space.turn(x, columns, -1) if turns else x
+            raw = raw.mean(dim=1, keepdim=True).expand_as(x)
+            return space.turn(raw, columns, 1) if turns else raw
+
+        return select_frames(self._plan, locate, pool, block[:, :0])
 
     def _native_of(self, ref: FrameRef) -> float:
         """Return the temporal index that the keys of a frame were written with."""

@@ -145,7 +145,10 @@ class KVPool(nn.Module):
 
 
 def select_frames(
-    plan: CommitPlan, locate: Callable[[FrameRef, FrameRef], Tensor], empty: Tensor
+    plan: CommitPlan,
+    locate: Callable[[FrameRef, FrameRef], Tensor],
+    pool: Callable[[Tensor], Tensor],
+    empty: Tensor,
 ) -> Tensor:
     """Gather the frames of a commit plan.
 
@@ -153,6 +156,7 @@ def select_frames(
         plan: The frames to keep, anchor first.
         locate: Returns the keys or values of a frame, (B, tokens, H, D), at the place in time of
             another one.
+        pool: Averages those of one frame over the picture.
         empty: What to return when nothing is kept, (B, 0, H, D).
 
     Returns:
@@ -165,7 +169,8 @@ def select_frames(
             return locate(kept, kept).clone()
         first = kept.terms[0][0]
         parts = [weight * locate(ref, first).float() for ref, weight in kept.terms]
-        return torch.stack(parts).sum(dim=0)
+        mixed = torch.stack(parts).sum(dim=0)
+        return pool(mixed) if kept.pooled else mixed
 
     # Outside inference mode, so that the copy can be moved between devices by the host later.
     with torch.inference_mode(False), torch.no_grad():

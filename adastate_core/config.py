@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from .errors import ConfigError
 
-Anchor = Literal["adaptive", "frozen", "ema", "none"]
+Anchor = Literal["adaptive", "frozen", "ema", "dual_ema", "rolling", "none"]
 Positions = Literal["relative", "absolute"]
 StateRope = Literal["shared0", "split01"]
 WarmupPositions = Literal["fixed", "grow"]
@@ -37,7 +37,8 @@ class StreamConfig:
         window_frames: Newest content latent frames kept in the cache (W_p).
         state_frames: Hidden latent frames denoised along with the content (F_s).
             Only the adaptive anchor denoises a state.
-        anchor_frames: Content latent frames the frozen anchor and the averaged one hold.
+        anchor_frames: First content latent frames that slot 0 holds: what the frozen anchor and
+            the averaged ones begin with, and what the rolling one walks through.
         state_rope: `shared0` puts the previous and the current state both at index 0,
             `split01` the current one behind the previous one.
         warmup_positions: `fixed` gives chunk 0 the indices of every later chunk, `grow` lets
@@ -50,7 +51,9 @@ class StreamConfig:
         flush_frames: Window frames that survive a `flush`.
         positions: `relative` gives every chunk the same temporal indices, `absolute` counts the
             frames of the stream. A state has a place among relative ones only.
-        ema_rate: Share of the averaged anchor that stays when frames leave the window.
+        ema_rate: Share of the averaged anchor that stays when frames leave the window; of the
+            slow one of two.
+        ema_fast_rate: The same for the quick one of two.
         anchor_strength: Factor on the attention weights of slot 0, before they are normalised.
 
     Raises:
@@ -70,6 +73,7 @@ class StreamConfig:
     flush_frames: int = 1
     positions: Positions = "relative"
     ema_rate: float = 0.999
+    ema_fast_rate: float = 0.9
     anchor_strength: float = 1.0
 
     def __post_init__(self) -> None:
@@ -84,11 +88,18 @@ class StreamConfig:
         _require_count("flush_frames", self.flush_frames, 0)
         _require_choice("positions", self.positions, get_args(Positions))
         _require_share("ema_rate", self.ema_rate, 1.0)
+        _require_share("ema_fast_rate", self.ema_fast_rate, 1.0)
         _require_share("anchor_strength", self.anchor_strength, MAX_STRENGTH)
         if self.positions == "absolute" and self.anchor == "adaptive" and self.state_frames:
             raise ConfigError(
                 "positions", seen="absolute with a hidden state", expected="relative",
                 remedy="choose another anchor, or relative positions",
+            )  # fmt: skip
+        if self.anchor == "rolling" and self.anchor_frames <= self.window_frames:
+            raise ConfigError(
+                "anchor_frames", seen=f"{self.anchor_frames} with a rolling anchor",
+                expected=f"more than the {self.window_frames} window_frames, which are part of it",
+                remedy="raise anchor_frames or lower window_frames on Apply AdaState",
             )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:

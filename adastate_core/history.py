@@ -38,6 +38,7 @@ class CommitStep:
         state: Clean state latents, or None for a block of content only.
         content: Clean content latents; None if they are beyond the bounded history.
         conditions: Conditionings to forward it under; None with `content`.
+        frame: Content frame of the stream at which it begins.
         weights: Digest of the weight patches it was recorded with; None for given latents.
         hold: Whether slot 0 stays as it is.
     """
@@ -47,6 +48,7 @@ class CommitStep:
     state: Tensor | None = None
     content: Tensor | None = None
     conditions: Conditions | None = None
+    frame: int = 0
     weights: str | None = None
     hold: bool = False
 
@@ -123,6 +125,7 @@ class _Planner:
                 state=entry.state,
                 content=entry.content,
                 conditions=self._recorded(entry) if entry.content is not None else None,
+                frame=entry.frame,
                 weights=entry.weights,
                 hold=entry.held,
             )
@@ -133,7 +136,7 @@ class _Planner:
         recorded = later is not None and later.content is not None
         conditions = self._recorded(later) if later and recorded else self._upcoming
         config = later.config if later else config
-        self._chain(entry.latents, *self._texts(later), _config_text(config))
+        self._chain(entry.latents, str(entry.frame), *self._texts(later), _config_text(config))
         if entry.forgotten:
             self.steps.append(CommitStep(self._key, config))
             return
@@ -142,7 +145,13 @@ class _Planner:
             self._key = _digest(after, str(i))
             self.steps.append(
                 CommitStep(
-                    self._key, config, block.state, block.content, conditions, hold=block.hold
+                    self._key,
+                    config,
+                    block.state,
+                    block.content,
+                    conditions,
+                    block.frame,
+                    hold=block.hold,
                 )
             )
             if block.lone:

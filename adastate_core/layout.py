@@ -44,12 +44,18 @@ class SlotLayout:
         window: Indices of the window frames that are read, oldest first.
         state: Indices of the state frames being denoised.
         content: Indices of the content frames being denoised.
+        picked: Which frames of slot 0 are read, by position; the first ones if it is not given.
     """
 
     anchor: tuple[int, ...]
     window: tuple[int, ...]
     state: tuple[int, ...]
     content: tuple[int, ...]
+    picked: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.picked) != len(self.anchor):
+            object.__setattr__(self, "picked", tuple(range(len(self.anchor))))
 
     @property
     def block(self) -> tuple[int, ...]:
@@ -72,9 +78,15 @@ class FrameRef:
 
 @dataclass(frozen=True, slots=True)
 class FrameMix:
-    """Average frames: terms of a frame and its weight; the first says which place it has."""
+    """Average frames.
+
+    Args:
+        terms: Frames and their weights; the first says which place in time the average has.
+        pooled: Whether it is also one average over the picture, the same in every place.
+    """
 
     terms: tuple[tuple[FrameRef, float], ...]
+    pooled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,16 +15,31 @@ from torch import Tensor
 
 from .anchors import policy_for, policy_for_block
 from .config import StreamConfig
-from .layout import CommitPlan, FrameMix, FrameRef, Occupancy
+from .layout import CommitPlan, FrameMix, FrameRef, Occupancy, refs
 from .record import ChunkEntry, Entry, FlushEntry, ResetEntry, RootEntry, newest_beginning
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Memory:
-    """Hold the latents of slot 0 and of the window, (B, C, T, H, W) or None each."""
+    """Hold what slot 0 and the window stand for.
+
+    Args:
+        anchor: Latents of slot 0, (B, C, T, H, W), or None.
+        window: Latents of the window, (B, C, T, H, W), or None.
+        averages: How many of the last anchor frames are averages over the picture. They show no
+            picture and cannot be committed.
+    """
 
     anchor: Tensor | None = None
     window: Tensor | None = None
+    averages: int = 0
+
+    @property
+    def pictures(self) -> Tensor | None:
+        """Return the anchor frames that can be committed."""
+        if self.anchor is None or not self.averages:
+            return self.anchor
+        return self.anchor[:, :, : -self.averages]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -34,12 +49,14 @@ class GivenBlock:
     Args:
         state: Latents for slot 0, (B, C, F_s, H, W), or None.
         content: Latents committed as content, (B, C, T, H, W).
+        frame: Content frame of the stream at which it begins.
         hold: Whether slot 0 stays as an earlier block left it.
         lone: Whether the content only keeps the state company and leaves the window again.
     """
 
     state: Tensor | None
     content: Tensor
+    frame: int = 0
     hold: bool = False
     lone: bool = False
 
@@ -59,10 +76,10 @@ def remember(entries: tuple[Entry, ...]) -> Memory:
             later = (e for e in entries[position:] if isinstance(e, ChunkEntry))
             memory = _after_root(entry, next(later, None))
         elif isinstance(entry, ResetEntry):
-            memory = Memory(
-                None if entry.scope != "window" else memory.anchor,
-                None if entry.scope != "anchor" else memory.window,
-            )
+            if entry.scope != "window":
+                memory = replace(memory, anchor=None, averages=0)
+            if entry.scope != "anchor":
+                memory = replace(memory, window=None)
         elif isinstance(entry, FlushEntry):
             memory = replace(memory, window=_last(memory.window, entry.frames))
     return memory
@@ -72,27 +89,25 @@ def given_blocks(entry: RootEntry, config: StreamConfig) -> list[GivenBlock]:
     """Cut given latents into the blocks that fill slot 0 and the window, oldest first.
 
     A clip's newest frames are committed in blocks counted from their end. A hidden state comes
-    with the last block. A frozen or averaged anchor is a block of its own in front.
+    with the last block. First frames that an anchor keeps are a block of their own in front.
     """
-    size, wanted = config.chunk_frames, config.window_frames
-    states = policy_for(config).state_frames(config)
+    policy = policy_for(config)
+    states, sink = policy.state_frames(config), policy.sink_frames(config)
     anchor, content = entry.state, entry.content
     if entry.reason == "restart" and content is not None and states:
         anchor = content[:, :, -1:]
-    sink = config.anchor in ("frozen", "ema")
+    wanted = policy.kept_frames(config) - states
     if sink and anchor is not None:
-        first = GivenBlock(None, anchor[:, :, -config.anchor_frames :])
-        return [first, *(GivenBlock(None, b, hold=True) for b in _tail(content, size, wanted))]
-    if sink:
-        wanted += config.anchor_frames
-    blocks = [GivenBlock(None, block) for block in _tail(content, size, wanted)]
+        first = GivenBlock(None, anchor[:, :, -sink:])
+        return [first, *(replace(b, hold=True) for b in _tail(entry, config, wanted - sink))]
+    blocks = _tail(entry, config, wanted)
     if anchor is None or not states:
         return blocks
     seed = anchor[:, :, -states:]
     missing = states - seed.shape[2]
     seed = torch.cat([seed[:, :, :1]] * missing + [seed], dim=2)
     if not blocks:
-        return [GivenBlock(seed, anchor[:, :, -1:], lone=True)]
+        return [GivenBlock(seed, anchor[:, :, -1:], entry.frame, lone=True)]
     return [*blocks[:-1], replace(blocks[-1], state=seed)]
 
 
@@ -130,7 +145,8 @@ def _committed(
     def frame(kept: FrameRef | FrameMix) -> Tensor:
         if isinstance(kept, FrameMix):
             parts = [weight * frame(ref).float() for ref, weight in kept.terms]
-            return torch.stack(parts).sum(dim=0).to(content.dtype)
+            mixed = torch.stack(parts).sum(dim=0).to(content.dtype)
+            return mixed.mean((3, 4), keepdim=True).expand_as(mixed) if kept.pooled else mixed
         source = sources[kept.source]
         assert source is not None  # a plan names frames that are there
         return source[:, :, kept.position : kept.position + 1]
@@ -138,15 +154,23 @@ def _committed(
     def gather(kept: tuple[FrameRef | FrameMix, ...]) -> Tensor | None:
         return torch.cat([frame(k) for k in kept], dim=2) if kept else None
 
-    return Memory(gather(plan.anchor), gather(plan.window))
+    # An average that stays as it is under a hold is a plain frame of the plan.
+    kept_averages = memory.averages if plan.anchor == refs("anchor", len(held.anchor)) else 0
+    averages = sum(isinstance(k, FrameMix) and k.pooled for k in plan.anchor) or kept_averages
+    return Memory(gather(plan.anchor), gather(plan.window), averages)
 
 
-def _tail(content: Tensor | None, size: int, wanted: int) -> list[Tensor]:
-    """Cut the newest frames that are wanted, at least one, into blocks of `size` from the end."""
+def _tail(entry: RootEntry, config: StreamConfig, wanted: int) -> list[GivenBlock]:
+    """Cut the newest frames that are wanted, at least one, into blocks counted from the end."""
+    content, size = entry.content, config.chunk_frames
     if content is None:
         return []
     ends = [content.shape[2] - size * i for i in range(max(1, -(-wanted // size)))]
-    return [content[:, :, max(end - size, 0) : end] for end in reversed(ends) if end > 0]
+    return [
+        GivenBlock(None, content[:, :, begin:end], entry.frame + begin)
+        for end in reversed(ends)
+        if end > (begin := max(end - size, 0))
+    ]
 
 
 def _last(latents: Tensor | None, frames: int) -> Tensor | None:

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Purpose = Literal["content", "state", "renoise-content", "renoise-state", "sampler"]
+Purpose = Literal["content", "state", "renoise-content", "renoise-state", "sampler", "late-sampler"]
 
 
 def derive_seed(seed: int, purpose: Purpose, chunk: int) -> int:
@@ -47,10 +47,9 @@ class BlockNoise:
             generator(seed, "renoise-content", chunk),
         )
 
-    @property
-    def sampler_seed(self) -> int:
-        """Return a seed for samplers that draw on their own."""
-        return derive_seed(self._seed, "sampler", self._chunk)
+    def sampler_seed(self, first_step: int = 0) -> int:
+        """Return a seed for samplers that draw on their own, another where one takes over."""
+        return derive_seed(self._seed, "late-sampler" if first_step else "sampler", self._chunk)
 
     def initial(self) -> Tensor:
         """Draw the noise a chunk starts from, float32 on the CPU; the same at every call."""

@@ -15,6 +15,8 @@ PresetName = Literal[
     "longlive_relative",
     "infinity_rope",
     "reward_forcing",
+    "memrope",
+    "rolling_sink",
 ]
 
 
@@ -71,6 +73,26 @@ PRESETS: dict[PresetName, Preset] = {
         "Reward-Forcing",
         "JaydenLyh/Reward-Forcing at 4317f5a",
         "The average is kept in float32; the published bfloat16 one hardly moves.",
+    ),
+    "memrope": Preset(
+        StreamConfig(
+            anchor="dual_ema",
+            anchor_frames=3,
+            window_frames=4,
+            ema_rate=0.99,
+            ema_fast_rate=0.9,
+            warmup_positions="grow",
+        ),
+        "MemRoPE",
+        "YoungRaeKimm/MemRoPE at b89bf5b",
+        "As the released code does it, also in letting the first two frames that leave go unseen; "
+        "the averages are kept in float32.",
+    ),
+    "rolling_sink": Preset(
+        StreamConfig(anchor="rolling", anchor_frames=18, window_frames=3, positions="absolute"),
+        "Rolling-Sink",
+        "haodong2000/RollingSink at d7fc0d9",
+        "The published script repeats one chunk's noise in every chunk; here each has its own.",
     ),
 }
 

@@ -53,6 +53,8 @@ class ChunkEntry:
         approximate: Whether the cache it attended to was rebuilt from less than the full record,
             or with other weights than those recorded.
         latents: Digest of its latents, which outlives them in a bounded history.
+        frame: Content frame of the stream, given ones included, at which it begins. A stream
+            begun anew counts from 0.
         state: Clean state latents, (B, C, F_s, H, W) in model space; None if there are none or
             they are beyond the bounded history.
         content: Clean content latents, (B, C, F, H, W) in model space; None beyond the history.
@@ -67,6 +69,7 @@ class ChunkEntry:
     held: bool = False
     approximate: bool = False
     latents: str = ""
+    frame: int = 0
     state: Tensor | None = field(default=None, repr=False)
     content: Tensor | None = field(default=None, repr=False)
 
@@ -81,6 +84,7 @@ class RootEntry:
         raw: Whether the latents still are in VAE space: they were given before any model.
         latents: Digest of the latents as they were given, which outlives them in a bounded
             history; made if it is not given.
+        frame: Content frame of the stream at which `content` begins.
         state: Latents of slot 0, (B, C, T, H, W), or None.
         content: Latents of the window, (B, C, T, H, W), or None.
     """
@@ -88,6 +92,7 @@ class RootEntry:
     reason: RootReason
     raw: bool = False
     latents: str = ""
+    frame: int = 0
     state: Tensor | None = field(default=None, repr=False)
     content: Tensor | None = field(default=None, repr=False)
 

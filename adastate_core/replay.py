@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .anchors import policy_for_block
-from .attention import BlockPass, BlockShape
+from .attention import BlockPass, BlockShape, BlockView
 from .cache import KVPool, KVSet
 from .history import CommitStep, DropStep, HistoryStep
 from .layout import Occupancy
@@ -24,7 +24,7 @@ from .record import Conditions
 class CommitSession(Protocol):
     """An open sampling session of the host, as far as commits need it."""
 
-    def commit(self, block: Tensor, view: BlockPass) -> None:
+    def commit(self, block: Tensor, view: BlockView) -> None:
         """Forward a clean block once at noise 0."""
         ...
 
@@ -114,7 +114,9 @@ class Replayer:
         assert step.content is not None  # _warmest never starts before a forgotten chunk
         config = replace(step.config, chunk_frames=step.content.shape[2])
         policy = policy_for_block(config, step.state is not None)
-        view = BlockPass(config, policy, kv, self._shape, commit=True, hold=step.hold)
+        view = BlockPass(
+            config, policy, kv, self._shape, first_frame=step.frame, commit=True, hold=step.hold
+        )
         parts = [step.content] if step.state is None else [step.state, step.content]
         # One memory layout, whatever the parts were cut from: the last bits depend on it.
         block = torch.cat(parts, dim=2).clone(memory_format=torch.contiguous_format)

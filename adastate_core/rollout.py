@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .anchors import policy_for
-from .attention import BlockPass, BlockShape
+from .attention import BlockPass, BlockShape, BlockView
 from .cache import KVPool, KVSet
 from .conditioning import tensor_digest
 from .config import StreamConfig
@@ -31,7 +31,7 @@ from .state import StreamState
 class Session(CommitSession, Protocol):
     """An open sampling session of the host, under fixed conditionings."""
 
-    def denoise(self, noise: BlockNoise, view: BlockPass) -> Tensor:
+    def denoise(self, noise: BlockNoise, view: BlockView) -> Tensor:
         """Sample one block from noise with the cache in view; return it clean, in model space."""
         ...
 
@@ -119,7 +119,8 @@ def _make_chunk(
     batch, channels, height, width = state.latent_shape
     shape = (batch, channels, states + config.chunk_frames, height, width)
     noise = BlockNoise(request.seed, state.chunk_index, shape, states)
-    block = session.denoise(noise, BlockPass(config, policy, kv, request.shape)).detach().cpu()
+    view = BlockPass(config, policy, kv, request.shape, first_frame=state.next_frame)
+    block = session.denoise(noise, view).detach().cpu()
     _require_finite(block, state.chunk_index)
     negative = request.conditions.negative
     entry = ChunkEntry(
@@ -132,6 +133,7 @@ def _make_chunk(
         held=state.hold != 0,
         approximate=kv.approximate,
         latents=tensor_digest(block),
+        frame=state.next_frame,
         # Clones: slices would keep the whole block alive for either part.
         state=block[:, :, :states].clone() if states else None,
         content=block[:, :, states:].clone(),

@@ -28,6 +28,7 @@ from .record import (
     ResetEntry,
     ResetScope,
     RootEntry,
+    begins_anew,
     newest_beginning,
 )
 
@@ -70,6 +71,18 @@ class StreamState:
     def last_chunk(self) -> ChunkEntry | None:
         """Return the newest chunk, or None before the first one."""
         return next((e for e in reversed(self.entries) if isinstance(e, ChunkEntry)), None)
+
+    @property
+    def next_frame(self) -> int:
+        """Count the content frames, given ones included, since the stream last began anew."""
+        for entry in reversed(self.entries):
+            if isinstance(entry, ChunkEntry):
+                return entry.frame + entry.config.chunk_frames
+            if isinstance(entry, RootEntry) and entry.content is not None:
+                return entry.frame + entry.content.shape[2]
+            if begins_anew(entry):
+                return entry.frame if isinstance(entry, RootEntry) else 0
+        return 0
 
     def newest_content(self) -> Tensor:
         """Return the content latents of the newest chunk, (B, C, F, H, W).
@@ -142,7 +155,7 @@ class StreamState:
             return self._rooted(RootEntry("restart", content=latent))
         if scope == "anchor":
             return self._rooted(RootEntry("reset", state=latent, content=self.memory.window))
-        return self._rooted(RootEntry("reset", state=self.memory.anchor, content=latent))
+        return self._rooted(RootEntry("reset", state=self.memory.pictures, content=latent))
 
     def held(self, chunks: int) -> StreamState:
         """Return the state with slot 0 held for `chunks` chunks (-1: until released)."""
@@ -159,9 +172,9 @@ class StreamState:
     def recached(self) -> StreamState:
         """Return the state whose anchor and window are committed again under the next prompt."""
         memory = self.memory
-        if memory.anchor is None and memory.window is None:
+        if memory.pictures is None and memory.window is None:
             return self
-        return self._rooted(RootEntry("recache", state=memory.anchor, content=memory.window))
+        return self._rooted(RootEntry("recache", state=memory.pictures, content=memory.window))
 
     def check_model(self, fingerprint: ModelFingerprint) -> None:
         """Refuse a model that did not make this stream.
@@ -186,7 +199,10 @@ class StreamState:
             )
 
     def _rooted(self, entry: RootEntry) -> StreamState:
-        entry = replace(entry, raw=not self.latent_format)
+        frame = 0
+        if entry.reason in ("reset", "recache"):
+            frame = self.next_frame - (entry.content.shape[2] if entry.content is not None else 0)
+        entry = replace(entry, raw=not self.latent_format, frame=frame)
         return replace(self, entries=(*self.entries, entry))
 
     def _fitting(self, latent: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from adastate_core.presets import PRESETS, Preset
 
 PAGE = Path(__file__).parent / "presets.md"
 SHOWN = (0, 1, 2, 3, 7)
+SHOWN_OF = {"memrope": (0, 1, 3, 4, 5), "rolling_sink": (0, 1, 6, 7, 8, 9)}
 
 HEAD = """# Presets
 
@@ -24,16 +25,11 @@ show it at its best; on others it says what the mechanism alone does.
 How to read the drawings: a column is a temporal index, a row is a chunk. `A` is slot 0, `W` the
 window, `S` the hidden state that is being denoised, `C` the content that is being denoised. The
 number is that of the content frame; `~` marks an average. Every preset is checked in the tests
-against the method written out, over twelve chunks, in float32, to 1e-5; *self_forcing* also against
-ComfyUI's own sampler for causal models, *Sampler AR Video*, on the same noise, to 1e-4.
+against the method written out, over sixteen chunks, in float32, to 1e-5; *self_forcing* also
+against ComfyUI's own sampler for causal models, *Sampler AR Video*, on the same noise, to 1e-4.
 """
 
-TAIL = """## Not among them yet
-
-MemRoPE and Rolling-Sink.
-
-This page is written by `python -m docs.make_layouts` from the code that lays out the chunks.
-"""
+TAIL = "This page is written by `python -m docs.make_layouts` from the code that lays chunks out.\n"
 
 
 def page() -> str:
@@ -43,12 +39,13 @@ def page() -> str:
 
 def _section(name: str, preset: Preset) -> str:
     note = f" {preset.note}" if preset.note else ""
-    drawing = "\n".join(_drawing(preset.config))
+    drawing = "\n".join(_drawing(preset.config, SHOWN_OF.get(name, SHOWN)))
     return f"## {name}\n\n{preset.title}: {preset.reference}.{note}\n\n```\n{drawing}\n```\n"
 
 
-def _drawing(config: StreamConfig) -> list[str]:
-    rows = {chunk: cells for chunk, cells in enumerate(_chunks(config)) if chunk in SHOWN}
+def _drawing(config: StreamConfig, shown: tuple[int, ...]) -> list[str]:
+    chunks = _chunks(config, max(shown) + 1)
+    rows = {chunk: cells for chunk, cells in enumerate(chunks) if chunk in shown}
     last = max(index for cells in rows.values() for index in cells)
     lines = ["index   " + "".join(f"{index:>5}" for index in range(last + 1))]
     for chunk, cells in rows.items():
@@ -57,13 +54,13 @@ def _drawing(config: StreamConfig) -> list[str]:
     return lines
 
 
-def _chunks(config: StreamConfig) -> list[dict[int, str]]:
+def _chunks(config: StreamConfig, count: int) -> list[dict[int, str]]:
     """Run the layout and the commit plans over a few chunks, with names in place of frames."""
     policy, held = policy_for(config), Occupancy()
     anchor: list[str] = []
     window: list[str] = []
     chunks = []
-    for chunk in range(max(SHOWN) + 1):
+    for chunk in range(count):
         layout = policy.layout(config, held)
         content = [str(chunk * config.chunk_frames + i) for i in range(config.chunk_frames)]
         chunks.append(_cells(layout, anchor, window, content))
@@ -90,7 +87,7 @@ def _cells(
     cells: dict[int, str] = {}
     read = window[len(window) - len(layout.window) :]
     for letter, indices, names in (
-        ("A", layout.anchor, anchor),
+        ("A", layout.anchor, [anchor[i] for i in layout.picked]),
         ("W", layout.window, read),
         ("S", layout.state, [""] * len(layout.state)),
         ("C", layout.content, content),

@@ -29,13 +29,15 @@ class AdaStateApply(io.ComfyNode):
                 io.Model.Input("model", tooltip="A video model, best one trained to stream."),
                 io.Combo.Input(
                     "anchor",
-                    options=["adaptive", "frozen", "ema", "none"],
+                    options=["adaptive", "frozen", "ema", "dual_ema", "rolling", "none"],
                     default="adaptive",
                     tooltip=(
                         "What the model keeps looking back to.\n"
                         "adaptive: a hidden frame that it renews with every chunk.\n"
                         "frozen: the first frames, for ever; steady, but scenes stop moving.\n"
                         "ema: the first frames, into which older ones are slowly blended.\n"
+                        "dual_ema: the first frames, a slow and a quick average of the scene.\n"
+                        "rolling: the first frames, walked to and fro; lasts long, repeats.\n"
                         "none: only the last few frames; lively, but it drifts."
                     ),
                 ),
@@ -75,7 +77,10 @@ class AdaStateApply(io.ComfyNode):
                     min=1,
                     max=MAX_FRAMES,
                     advanced=True,
-                    tooltip="First latent frames that the frozen and the ema anchor keep.",
+                    tooltip=(
+                        "First latent frames that the frozen, ema, dual_ema and rolling anchors "
+                        "keep. The rolling one wants many, such as 18."
+                    ),
                 ),
                 io.Combo.Input(
                     "preset",
@@ -97,8 +102,8 @@ class AdaStateApply(io.ComfyNode):
                     round=0.0001,
                     advanced=True,
                     tooltip=(
-                        "How much of the ema anchor stays when a frame is blended in. Lower "
-                        "follows the scene faster."
+                        "How much of the ema anchor, or of the slow average of dual_ema, stays "
+                        "when a frame is blended in. Lower follows the scene faster."
                     ),
                 ),
                 io.Float.Input(
@@ -116,6 +121,17 @@ class AdaStateApply(io.ComfyNode):
                         "take."
                     ),
                 ),
+                io.Float.Input(
+                    "ema_fast_rate",
+                    optional=True,
+                    default=0.9,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    round=0.0001,
+                    advanced=True,
+                    tooltip="The same for the quick average of dual_ema.",
+                ),
             ],
             outputs=[io.Model.Output(tooltip="The model, ready for Stream Chunks.")],
         )
@@ -132,6 +148,7 @@ class AdaStateApply(io.ComfyNode):
         preset: str = "custom",
         ema_rate: float = 0.999,
         anchor_strength: float = 1.0,
+        ema_fast_rate: float = 0.9,
     ) -> io.NodeOutput:
         """Bind the choices to a clone of the model."""
         if preset != "custom":
@@ -144,6 +161,7 @@ class AdaStateApply(io.ComfyNode):
             state_frames=state_frames,
             anchor_frames=anchor_frames,
             ema_rate=ema_rate,
+            ema_fast_rate=ema_fast_rate,
             anchor_strength=anchor_strength,
         )
         return io.NodeOutput(bind(model, config))

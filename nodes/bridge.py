@@ -19,18 +19,19 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ..adastate_core.attention import BlockPass
+from ..adastate_core.attention import BlockView
 from ..adastate_core.cache import KVPool
 from ..adastate_core.calls import LayerCounter
 from ..adastate_core.config import StreamConfig
 from ..adastate_core.errors import ConfigError, LayoutError
 from ..adastate_core.families import ModelTraits, describe_model
+from .conditioning import pick_frames
 from .kv_memory import pool_for
 
 KEY = "adastate"
 _APPLY_MODEL, _DIFFUSION_MODEL = WrappersMP.APPLY_MODEL, WrappersMP.DIFFUSION_MODEL
 VIEW = "adastate_view"
-"""Transformer option under which a run hands its `BlockPass` to the wrapper."""
+"""Transformer option under which a run hands its `BlockView` to the wrapper."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -72,8 +73,12 @@ def bind(model: ModelPatcher, config: StreamConfig) -> ModelPatcher:
     return bound
 
 
-def binding_of(model: ModelPatcher) -> Binding:
+def binding_of(model: ModelPatcher, name: str = "model") -> Binding:
     """Return what Apply AdaState put on a MODEL.
+
+    Args:
+        model: The MODEL.
+        name: What the node calls it.
 
     Raises:
         ConfigError: If the MODEL never went through Apply AdaState.
@@ -81,7 +86,7 @@ def binding_of(model: ModelPatcher) -> Binding:
     binding = model.get_attachment(KEY)
     if not isinstance(binding, Binding):
         raise ConfigError(
-            "model",
+            name,
             seen="a MODEL without AdaState",
             expected="one that went through Apply AdaState",
             remedy="put Apply AdaState between the loader and this node",
@@ -102,7 +107,7 @@ def prepare_forward(
     """Wrap one call of the host's model, which calls the DiT inside."""
     if VIEW in options:
         if concat is not None:
-            concat = _fitted(concat, x.shape[2])
+            concat = _joined(concat, options[VIEW])
         if not _calls_wrappers(executor.class_obj.diffusion_model):
             options = dict(options)
             _install(options, options[VIEW])
@@ -117,7 +122,7 @@ def extend_attention(executor: Callable[..., Any], *args: Any, **kwargs: Any) ->
     return executor(*args, **kwargs)
 
 
-def _install(options: dict[str, Any], view: BlockPass) -> None:
+def _install(options: dict[str, Any], view: BlockView) -> None:
     # The host merges these options anew for every forward, so writing to them leaks nowhere.
     if view.origin:
         options["rope_options"] = _shifted(options.get("rope_options") or {}, view.origin)
@@ -128,7 +133,7 @@ def _install(options: dict[str, Any], view: BlockPass) -> None:
 class _Override:
     """Replace the self-attention of one forward; pass everything else on."""
 
-    def __init__(self, view: BlockPass, previous: Callable[..., Any] | None) -> None:
+    def __init__(self, view: BlockView, previous: Callable[..., Any] | None) -> None:
         self._view, self._previous = view, previous
         self._layers = LayerCounter(view.shape.calls)
 
@@ -153,7 +158,8 @@ class _Override:
         return form.merge_output(self._view.attend(layer, conditionings, q, k, v, attention))
 
     def _require_block(self, queries: int, keys: int) -> None:
-        expected, joint = self._view.block_tokens, self._view.shape.text != "apart"
+        shape = self._view.shape
+        expected, joint = self._view.frames * shape.tokens_per_frame, shape.text != "apart"
         if keys != queries or queries < expected or (queries > expected and not joint):
             raise LayoutError(
                 "tokens of the block",
@@ -232,15 +238,15 @@ def _calls_wrappers(model: object) -> bool:
     return type(model).__name__ != "AsymmDiTJoint"
 
 
-def _fitted(concat: Tensor, frames: int) -> Tensor:
-    """Cut or continue what the host joins to a block's channels to the frames of this block.
+def _joined(concat: Tensor, view: BlockView) -> Tensor:
+    """Pick what the host joins to the channels for the frames of this block.
 
-    The host makes it for the blocks of this run; a commit of given latents may be shorter.
+    The host has it for the frames of a clip from its first one on. No frame of it belongs to the
+    state: there zeros say that nothing is given.
     """
-    if concat.shape[2] >= frames:
-        return concat[:, :, :frames]
-    last = concat[:, :, -1:]
-    return torch.cat((concat, last.expand(-1, -1, frames - concat.shape[2], -1, -1)), dim=2)
+    content = pick_frames(concat, view.first_frame, view.frames - view.state_frames)
+    state = torch.zeros_like(concat[:, :, :1]).expand(-1, -1, view.state_frames, -1, -1)
+    return torch.cat((state, content), dim=2)
 
 
 def _transformer_options(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -11,13 +11,19 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ..adastate_core.anchors import policy_for
 from ..adastate_core.conditioning import Conditioning
 from ..adastate_core.errors import ConfigError
 from ..adastate_core.record import Conditions
 from .bridge import Binding
+from .conditioning import has_image, record
 
 _STEP_SKIPPERS = ("easycache", "lazycache", "teacache", "magcache", "firstblockcache")
 _PARTIAL = ("area", "mask", "start_percent", "end_percent", "clip_start_percent")
+_MORE_FRAMES = (
+    "reference_latents", "time_dim_concat", "time_dim_replace", "context_latents",
+    "keyframe_idxs", "guiding_latent", "ref_latent",
+)  # fmt: skip
 
 
 def check_model(model: ModelPatcher) -> None:
@@ -69,7 +75,7 @@ def check_model(model: ModelPatcher) -> None:
 
 
 def check_memory(
-    model: ModelPatcher,
+    models: list[ModelPatcher],
     binding: Binding,
     block_shape: tuple[int, int, int, int, int],
     guided: bool,
@@ -81,11 +87,12 @@ def check_memory(
             nothing else were there.
     """
     batch, _, frames, height, width = block_shape
+    model = models[0]
     config = binding.config
-    kept = config.window_frames + max(config.state_frames, config.anchor_frames)
+    kept = policy_for(config).kept_frames(config)
     # Averages are kept in float32.
-    dtype = torch.float32 if config.anchor == "ema" else model.model_dtype()
-    size = torch.empty((), dtype=dtype).element_size() * batch * (1 + guided)
+    dtype = torch.float32 if config.anchor in ("ema", "dual_ema") else model.model_dtype()
+    size = torch.empty((), dtype=dtype).element_size() * batch * (1 + guided) * len(models)
     planned = binding.traits.cache_values(height, width, frames + kept) * size
     total = comfy.model_management.get_total_memory(model.load_device)
     if planned > total:
@@ -139,6 +146,37 @@ def check_frame_rate(binding: Binding, *conditionings: list[Any] | None) -> None
             )
 
 
+def check_anchor(binding: Binding) -> None:
+    """Refuse an anchor that needs more of a model's layout than is known.
+
+    Raises:
+        ConfigError: For an average over the picture on a model of unknown spatial rotation.
+    """
+    if binding.config.anchor == "dual_ema" and binding.traits.space is None:
+        raise ConfigError(
+            "anchor",
+            seen=f"dual_ema on a {binding.traits.family} model of this size",
+            expected="another anchor, since its places in the picture are not known",
+            remedy="choose another anchor or preset on Apply AdaState",
+        )
+
+
+def check_image(binding: Binding, positive: list[Any], negative: list[Any] | None) -> None:
+    """Refuse image-to-video weights without an image.
+
+    Raises:
+        ConfigError: If a conditioning gives no image with every frame.
+    """
+    for name, given in (("positive", positive), ("negative", negative)):
+        if binding.traits.needs_image and given is not None and not has_image(given):
+            raise ConfigError(
+                name,
+                seen="no image, for an image-to-video model",
+                expected="an image with every frame",
+                remedy="put WanImageToVideo with a start image between the prompts and this node",
+            )
+
+
 def is_guided(model: ModelPatcher, sampler: comfy.samplers.Sampler, cfg: float) -> bool:
     """Say whether the negative conditioning takes part in this run.
 
@@ -188,4 +226,12 @@ def _recorded(conditioning: list[Any], name: str) -> Conditioning:
             expected="one that holds for the whole picture and every step",
             remedy=f"remove the area, mask or timestep node before {name}",
         )
-    return Conditioning.pack(conditioning)
+    more = [key for key in _MORE_FRAMES if key in conditioning[0][1]]
+    if more:
+        raise ConfigError(
+            name,
+            seen=f"a conditioning with frames of its own ({', '.join(more)})",
+            expected="text, and at most an image for every frame",
+            remedy=f"remove the reference or keyframe node before {name}",
+        )
+    return record(conditioning)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -34,6 +35,15 @@ def fingerprint_of(model: ModelPatcher, binding: Binding) -> ModelFingerprint:
         {name: tuple(entry[0][0].shape) for name, entry in weights.items()},
         sample,
     )
+
+
+def joint_fingerprint(fingerprints: list[ModelFingerprint]) -> ModelFingerprint:
+    """Fingerprint several models that make one stream together."""
+    first, *others = fingerprints
+    if not others:
+        return first
+    digest = hashlib.sha256("+".join(each.digest for each in fingerprints).encode())
+    return replace(first, digest=digest.hexdigest())
 
 
 def weights_digest(model: ModelPatcher, binding: Binding) -> str:

@@ -26,14 +26,16 @@ class LayoutProbe:
     Args:
         shape: The descriptor's view of the model.
         frames: Frames of the block, all equal.
+        spatial: Whether all places of the picture are equal too, and are to be compared.
     """
 
-    origin = 0
+    origin = first_frame = 0
 
-    def __init__(self, shape: BlockShape, frames: int) -> None:
+    def __init__(self, shape: BlockShape, frames: int, spatial: bool) -> None:
         self.shape = shape
-        self.frames = frames
-        self.block_tokens = frames * shape.tokens_per_frame
+        # No image is joined to a frame of the state, so all frames are equal in that too.
+        self.frames = self.state_frames = frames
+        self._spatial = spatial
 
     def attend(
         self,
@@ -45,9 +47,13 @@ class LayoutProbe:
         attention: Attention,
     ) -> Tensor:
         """Compare the keys of all frames with those of the first; never returns."""
-        k, _ = cut_text(k, self.shape.text, self.block_tokens)
+        tokens, space = self.shape.tokens_per_frame, self.shape.space
+        k, _ = cut_text(k, self.shape.text, self.frames * tokens)
         native = self.shape.native(0, self.frames)
-        first = k[:, : self.shape.tokens_per_frame].repeat(1, self.frames, 1, 1)
+        first = k[:, :tokens]
+        if self._spatial and space is not None:
+            first = space.turn(k[:, :1].expand_as(first), self.shape.columns, 1)
+        first = first.repeat(1, self.frames, 1, 1)
         expected = self.shape.rotation.turn(first, tuple(index - native[0] for index in native))
         distance = (k - expected).abs().max() / k.abs().max().clamp(min=1e-6)
         raise _Seen(float(distance))
@@ -65,6 +71,7 @@ def check_layout(
     shape: BlockShape,
     block: tuple[int, int, int, int, int],
     family: str,
+    spatial: bool,
 ) -> None:
     """Run the comparison.
 
@@ -73,6 +80,7 @@ def check_layout(
         shape: The descriptor's view of the model.
         block: Shape of the blocks of this stream, (B, C, F_s + F, H, W).
         family: Name of the family.
+        spatial: Whether the rotation by places in the picture is used, and so compared too.
 
     Raises:
         UnsupportedFamilyError: If the model is not as described.
@@ -80,14 +88,17 @@ def check_layout(
     batch, channels, frames, height, width = block
     frames = max(frames, 2)
     source = torch.Generator().manual_seed(0)
-    frame = torch.randn((batch, channels, 1, height, width), generator=source)
+    picture = (1, 1) if spatial else (height, width)
+    frame = torch.randn((batch, channels, 1, *picture), generator=source)
+    frame = frame.expand(-1, -1, -1, height, width)
     seen = "no self-attention"
     try:
-        forward(frame.repeat(1, 1, frames, 1, 1), LayoutProbe(shape, frames))
+        forward(frame.repeat(1, 1, frames, 1, 1), LayoutProbe(shape, frames, spatial))
     except _Seen as result:
         if result.distance <= _TOLERANCE:
             return
-        seen = f"frames placed in time otherwise (keys differ by {result.distance:.2g})"
+        places = "time and picture" if spatial else "time"
+        seen = f"frames placed in {places} otherwise (keys differ by {result.distance:.2g})"
     raise UnsupportedFamilyError(
         "layout of the model",
         seen=seen,

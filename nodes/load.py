@@ -76,7 +76,9 @@ class AdaStateLoadModel(io.ComfyNode):
     def execute(cls, model_name: str, weight_dtype: str, shift: float) -> io.NodeOutput:
         """Load by the host's loader."""
         path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
-        model = load_streaming_model(path, _WEIGHT_OPTIONS[weight_dtype])
+        # Some model classes draw initial weights: put the global generator back afterwards.
+        with torch.random.fork_rng(devices=[]):
+            model = load_streaming_model(path, _WEIGHT_OPTIONS[weight_dtype])
         return io.NodeOutput(with_shift(model, shift or declared_shift(path)))
 
 

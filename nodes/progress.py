@@ -39,7 +39,7 @@ class StreamProgress:
         self._commits = 0
         self._bar = comfy.utils.ProgressBar(chunks * steps)
 
-    def step(self, step: int, denoised: Tensor, x: Tensor, total: int) -> None:
+    def step(self, step: int, denoised: Tensor) -> None:
         """Show one sampler step; raises the host's interruption if the user cancelled."""
         preview: Any = None
         if self._previewer is not None:

@@ -20,11 +20,12 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ..adastate_core.attention import BlockPass
+from ..adastate_core.attention import BlockView
 from ..adastate_core.noise import BlockNoise
 from ..adastate_core.record import Conditions
 from ..adastate_core.rollout import Session
 from .bridge import KEY, VIEW, Binding
+from .conditioning import restore
 from .layout_check import LayoutProbe, check_layout
 from .progress import StreamProgress
 
@@ -53,12 +54,17 @@ class ComfyHost:
 
     def run(self, conditions: Conditions, body: Callable[[Session], object]) -> None:
         """Open a sampling session under these conditionings and call `body` in it."""
-        blank = torch.zeros(self.block_shape)
+        self.open(conditions, body)
+
+    def open(self, conditions: Conditions, body: Callable[[ComfySession], object]) -> None:
+        """Do as `run` does, for a caller that takes a stretch of the schedule at a time."""
+        blank, frames = torch.zeros(self.block_shape), self.block_shape[2]
+        negative = conditions.negative
         comfy.samplers.sample(
             self.model,
             blank,
-            conditions.positive.unpack(),
-            conditions.negative.unpack() if conditions.negative else [],
+            restore(conditions.positive, frames),
+            restore(negative, frames) if negative else [],
             self.cfg,
             self.model.load_device,
             _SessionSampler(self, conditions.guided, body),
@@ -73,7 +79,9 @@ class ComfyHost:
 class _SessionSampler(comfy.samplers.Sampler):
     """Stand where a SAMPLER stands, and hand the open session to the core."""
 
-    def __init__(self, host: ComfyHost, guided: bool, body: Callable[[Session], object]) -> None:
+    def __init__(
+        self, host: ComfyHost, guided: bool, body: Callable[[ComfySession], object]
+    ) -> None:
         self._host, self._guided, self._body = host, guided, body
 
     def sample(
@@ -91,14 +99,14 @@ class _SessionSampler(comfy.samplers.Sampler):
         if self._guided:
             # A commit has to write the negative's keys too, also where a cfg of 1 would skip it.
             options = {**options, "disable_cfg1_optimization": True}
-        session = _ComfySession(self._host, model_wrap, sigmas, options, noise.device)
+        session = ComfySession(self._host, model_wrap, sigmas, options, noise.device)
         session.check_layout()
         self._body(session)
         # The core has recorded the chunks; what the host makes of this return value is unused.
         return noise
 
 
-class _ComfySession:
+class ComfySession:
     """Serve the core's two requests with the host's model and the artist's sampler."""
 
     def __init__(
@@ -112,36 +120,69 @@ class _ComfySession:
         self._host, self._guider, self._sigmas = host, guider, sigmas
         self._model_options, self._device = model_options, device
 
-    def denoise(self, noise: BlockNoise, view: BlockPass) -> Tensor:
+    def denoise(self, noise: BlockNoise, view: BlockView) -> Tensor:
         """Sample one block with the artist's SAMPLER."""
+        return self.sample(noise, view, self._sigmas)
+
+    def sample(
+        self,
+        noise: BlockNoise,
+        view: BlockView,
+        sigmas: Tensor,
+        block: Tensor | None = None,
+        first_step: int = 0,
+    ) -> Tensor:
+        """Run the artist's SAMPLER over the schedule or a stretch of it.
+
+        Args:
+            noise: Noise of the block.
+            view: The block with the cache in view.
+            sigmas: Noise levels of the stretch.
+            block: What the stretch before has left; None for the first one.
+            first_step: Steps made before.
+        """
         start = noise.initial().to(self._device)
         sampler = _with_noise(self._host.sampler, noise, start)
+        seed, blank = noise.sampler_seed(first_step), torch.zeros_like(start)
+
+        def report(step: int, denoised: Tensor, x: Tensor, total: int) -> None:
+            self._host.progress.step(first_step + step, denoised)
+
         # Samplers that draw on their own use the global generators: seed a fork of them.
-        with _private_rng(self._device, noise.sampler_seed):
+        with _private_rng(self._device, seed):
             return sampler.sample(  # type: ignore[no-any-return]
                 self._guider,
-                self._sigmas,
-                self._arguments(view, noise.sampler_seed),
-                self._host.progress.step,
-                start,
-                torch.zeros_like(start),
+                sigmas,
+                self._arguments(view, seed),
+                report,
+                start if block is None else blank,
+                blank if block is None else block,
                 None,
                 True,
             )
 
-    def commit(self, block: Tensor, view: BlockPass) -> None:
+    def commit(self, block: Tensor, view: BlockView) -> None:
         """Forward a clean block once at sigma 0."""
+        self.forward_clean(block, view)
+        self._host.progress.commit()
+
+    def forward_clean(self, block: Tensor, view: BlockView) -> None:
+        """Do as `commit` does, unreported."""
         arguments = self._arguments(view, 0)
         x = block.to(self._device)
+        # Models that are told where a step ends look this one up: it ends where it begins.
+        arguments["model_options"]["transformer_options"]["sample_sigmas"] = self._sigmas.new_zeros(
+            2
+        )
         self._guider(x, self._sigmas.new_zeros(x.shape[0]), **arguments)
-        self._host.progress.commit()
 
     def check_layout(self) -> None:
         """Compare the model with its descriptor, once for every MODEL."""
         binding, block = self._host.binding, self._host.block_shape
         if not binding.layout_checked.is_set():
             shape = binding.traits.block_shape(*block[3:])
-            check_layout(self._probe, shape, block, binding.traits.family)
+            spatial = binding.config.anchor == "dual_ema"
+            check_layout(self._probe, shape, block, binding.traits.family, spatial)
             binding.layout_checked.set()
 
     def _probe(self, x: Tensor, probe: LayoutProbe) -> None:
@@ -153,7 +194,7 @@ class _ComfySession:
         }
         self._guider(x.to(self._device), self._sigmas[:1].expand(x.shape[0]), **arguments)
 
-    def _arguments(self, view: BlockPass | LayoutProbe, seed: int) -> dict[str, Any]:
+    def _arguments(self, view: BlockView, seed: int) -> dict[str, Any]:
         options = comfy.model_patcher.create_model_options_clone(self._model_options)
         options["transformer_options"][VIEW] = view
         return {"model_options": options, "seed": seed}

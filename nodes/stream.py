@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import comfy.samplers
@@ -11,18 +12,21 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..adastate_core.anchors import policy_for
-from ..adastate_core.rollout import StreamRequest, stream_chunks
+from ..adastate_core.rollout import Host, StreamRequest, stream_chunks
 from ..adastate_core.state import StreamState
 from .bridge import Binding, binding_of
 from .checks import (
+    check_anchor,
     check_frame_rate,
+    check_image,
     check_memory,
     check_model,
     check_sampling,
     conditions_from,
     is_guided,
 )
-from .identity import fingerprint_of, weights_digest
+from .experts import ExpertsHost, paired, steps_above
+from .identity import fingerprint_of, joint_fingerprint, weights_digest
 from .latents import from_model_space, into_model_space
 from .progress import StreamProgress
 from .sampling import ComfyHost
@@ -92,6 +96,28 @@ class AdaStateStream(io.ComfyNode):
                     max=100000,
                     tooltip="How many chunks to add. Memory does not grow with it.",
                 ),
+                io.Model.Input(
+                    "model_low_noise",
+                    optional=True,
+                    tooltip=(
+                        "The second model of a pair, such as Wan 2.2 14B: it makes the steps at "
+                        "low noise. It goes through an Apply AdaState of its own, set alike."
+                    ),
+                ),
+                io.Float.Input(
+                    "switch_sigma",
+                    optional=True,
+                    default=0.875,
+                    min=0.0,
+                    max=1.0,
+                    step=0.005,
+                    round=0.0001,
+                    advanced=True,
+                    tooltip=(
+                        "Noise level below which the low-noise model takes over. Wan 2.2 wants "
+                        "0.875 for text-to-video and 0.9 for image-to-video."
+                    ),
+                ),
             ],
             outputs=[
                 state_output("The stream after these chunks. Wire it into the next Stream Chunks."),
@@ -116,25 +142,34 @@ class AdaStateStream(io.ComfyNode):
         seed: int,
         chunks: int,
         negative: list[Any] | None = None,
+        model_low_noise: ModelPatcher | None = None,
+        switch_sigma: float = 0.875,
     ) -> io.NodeOutput:
         """Check everything that can be checked, then let the core stream."""
         binding = binding_of(model)
-        check_model(model)
+        models = [model] if model_low_noise is None else [model, paired(model, model_low_noise)]
+        bindings = [binding_of(each) for each in models]
+        for each in models:
+            check_model(each)
+        check_anchor(binding)
         check_sampling(sampler, sigmas)
         block_shape = _block_shape(state, binding)
-        guided = is_guided(model, sampler, cfg)
+        guided = any(is_guided(each, sampler, cfg) for each in models)
         conditions = conditions_from(positive, negative, guided, cfg)
+        check_image(binding, positive, negative)
         check_frame_rate(binding, positive, negative)
         # Two sets: the one that a chunk reads and the one that its commit writes.
-        binding.pool.expected_bytes = 2 * check_memory(model, binding, block_shape, guided)
+        binding.pool.expected_bytes = 2 * check_memory(models, binding, block_shape, guided)
+        shape = binding.traits.block_shape(*state.latent_shape[2:])
+        pairs = list(zip(models, bindings, strict=True))
         request = StreamRequest(
             chunks=chunks,
             seed=seed,
             conditions=conditions,
             config=binding.config,
-            weights=weights_digest(model, binding),
-            fingerprint=fingerprint_of(model, binding),
-            shape=binding.traits.block_shape(*state.latent_shape[2:]),
+            weights="+".join(weights_digest(*pair) for pair in pairs),
+            fingerprint=joint_fingerprint([fingerprint_of(*pair) for pair in pairs]),
+            shape=replace(shape, layers=shape.layers * len(models)),
         )
         progress = StreamProgress(
             model,
@@ -143,7 +178,10 @@ class AdaStateStream(io.ComfyNode):
             first_chunk=state.chunk_index,
             node_id=cls.hidden.unique_id,
         )
-        host = ComfyHost(model, binding, sampler, sigmas, cfg, block_shape, progress)
+        hosts = [ComfyHost(*pair, sampler, sigmas, cfg, block_shape, progress) for pair in pairs]
+        host: Host = hosts[0]
+        if len(hosts) > 1:
+            host = ExpertsHost(*hosts, steps_above(sigmas, switch_sigma))
         start = into_model_space(state, model)
         # Collected as they come: a bounded history may have forgotten the first ones by the end.
         made: list[Tensor] = []

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from ..config import StreamConfig
 from .adaptive import AdaptiveAnchor
+from .dual_ema import DualEmaAnchor
 from .ema import EmaAnchor
 from .frozen import FrozenAnchor
 from .none import NoAnchor
 from .policy import AnchorPolicy
+from .rolling import RollingAnchor
 
 POLICIES: dict[str, AnchorPolicy] = {
     "adaptive": AdaptiveAnchor(),
     "frozen": FrozenAnchor(),
     "ema": EmaAnchor(),
+    "dual_ema": DualEmaAnchor(),
+    "rolling": RollingAnchor(),
     "none": NoAnchor(),
 }
 

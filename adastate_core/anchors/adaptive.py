@@ -17,6 +17,14 @@ class AdaptiveAnchor:
         """Count the state frames that are denoised along with the content."""
         return config.state_frames
 
+    def sink_frames(self, config: StreamConfig) -> int:
+        """Return 0: slot 0 holds states, not content."""
+        return 0
+
+    def kept_frames(self, config: StreamConfig) -> int:
+        """Count the state and the window."""
+        return config.state_frames + config.window_frames
+
     def layout(self, config: StreamConfig, held: Occupancy) -> SlotLayout:
         """Place the previous state at the front, where the current one stands too."""
         size = config.state_frames

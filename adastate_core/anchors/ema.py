@@ -11,33 +11,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..config import StreamConfig
-from ..layout import CommitPlan, FrameMix, FrameRef, Occupancy, SlotLayout, refs
+from ..layout import CommitPlan, FrameMix, FrameRef, Occupancy, refs
 from .frozen import FrozenAnchor
 
 
-class EmaAnchor:
+class EmaAnchor(FrozenAnchor):
     """Blend evicted frames into the first `anchor_frames` content frames."""
-
-    def __init__(self) -> None:
-        self._frozen = FrozenAnchor()
-
-    def state_frames(self, config: StreamConfig) -> int:
-        """Return 0: an averaged anchor denoises no state."""
-        return 0
-
-    def layout(self, config: StreamConfig, held: Occupancy) -> SlotLayout:
-        """Place the averaged frames at the front, like frozen ones."""
-        return self._frozen.layout(config, held)
 
     def commit(self, config: StreamConfig, held: Occupancy, *, hold: bool) -> CommitPlan:
         """Fill slot 0 like a frozen anchor; then frame i that leaves goes into slot frame i."""
-        plan = self._frozen.commit(config, held, hold=hold)
-        evicted = len(held.window) + config.chunk_frames - len(plan.window)
+        plan = super().commit(config, held, hold=hold)
         if hold or len(plan.anchor) != len(held.anchor) or not held.anchor:
             return plan
-        leaving = (refs("window", len(held.window)) + refs("content", config.chunk_frames))[
-            :evicted
-        ]
+        seen = refs("window", len(held.window)) + refs("content", config.chunk_frames)
+        leaving = seen[: len(seen) - len(plan.window)]
         anchor = tuple(
             _blended(ref, leaving[i :: len(held.anchor)], config.ema_rate)
             for i, ref in enumerate(refs("anchor", len(held.anchor)))

@@ -16,6 +16,14 @@ class FrozenAnchor:
         """Return 0: a frozen anchor denoises no state."""
         return 0
 
+    def sink_frames(self, config: StreamConfig) -> int:
+        """Count the first frames of the stream that are kept."""
+        return config.anchor_frames
+
+    def kept_frames(self, config: StreamConfig) -> int:
+        """Count these and the window."""
+        return config.anchor_frames + config.window_frames
+
     def layout(self, config: StreamConfig, held: Occupancy) -> SlotLayout:
         """Place the kept frames at the front."""
         grow = config.warmup_positions == "grow"

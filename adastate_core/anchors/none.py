@@ -13,6 +13,14 @@ class NoAnchor:
         """Return 0: without an anchor there is no state to denoise."""
         return 0
 
+    def sink_frames(self, config: StreamConfig) -> int:
+        """Return 0: slot 0 stays empty."""
+        return 0
+
+    def kept_frames(self, config: StreamConfig) -> int:
+        """Count the window."""
+        return config.window_frames
+
     def layout(self, config: StreamConfig, held: Occupancy) -> SlotLayout:
         """Place the window at the front."""
         return place(

@@ -15,11 +15,19 @@ class AnchorPolicy(Protocol):
         """Count the state frames that are denoised along with the content."""
         ...
 
+    def sink_frames(self, config: StreamConfig) -> int:
+        """Count the content frames that slot 0 begins with."""
+        ...
+
+    def kept_frames(self, config: StreamConfig) -> int:
+        """Count the frames that slot 0 and the window hold together at most."""
+        ...
+
     def layout(self, config: StreamConfig, held: Occupancy) -> SlotLayout:
         """Place the frames that the next chunk sees.
 
-        The layout reads the first frames of slot 0 and the newest ones of the window; frames
-        it does not place are not attended.
+        The layout reads frames of slot 0, usually the first ones, and the newest ones of the
+        window; frames it does not place are not attended.
         """
         ...
 

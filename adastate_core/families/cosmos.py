@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from ..calls import AttentionCalls
-from ..rope import TemporalRotation, geometric
+from ..rope import SpatialRotation, TemporalRotation, axes, geometric
 from .family import ModelTraits
 from .refusal import refuse
 
@@ -38,16 +38,18 @@ class CosmosPredict2Family:
         """Read sizes and rotary frequencies off the module."""
         dit = cast(Any, model)
         head = dit.model_channels // dit.num_heads
-        pairs = (head - 2 * (head // 6 * 2)) // 2
-        theta = 10000.0 * dit.pos_embedder.t_ntk_factor
+        pairs, place = (head - 2 * (head // 6 * 2)) // 2, dit.pos_embedder
+        down = geometric(head // 6, 10000.0 * place.h_ntk_factor)
+        along = geometric(head // 6, 10000.0 * place.w_ntk_factor)
         return ModelTraits(
             family="cosmos-predict2",
             latent_channels=dit.in_channels,
             layers=dit.num_blocks,
             width=dit.model_channels,
             patch=(dit.patch_spatial, dit.patch_spatial),
-            rotation=TemporalRotation((geometric(pairs, theta),), "half"),
+            rotation=TemporalRotation((geometric(pairs, 10000.0 * place.t_ntk_factor),), "half"),
             calls=AttentionCalls(per_block=2),
             time_stride=4,
-            frame_rate=float(dit.pos_embedder.base_fps),
+            frame_rate=float(place.base_fps),
+            space=SpatialRotation(*axes(pairs, down, along), "half"),
         )

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ..attention import BlockShape
 from ..calls import AttentionCalls
-from ..rope import TemporalRotation
+from ..rope import SpatialRotation, TemporalRotation
 from ..text import TextPlace
 
 
@@ -29,6 +29,8 @@ class ModelTraits:
         first_index: Where the model puts the first frame of a block, in latent frames.
         frame_rate: Video frames per second that `rotation` holds for, where positions are in
             seconds; None where they are in frames.
+        space: Rotary channels that turn with the place in the picture; None if it is not known.
+        needs_image: Whether it takes an image with every frame and was not trained without.
     """
 
     family: str
@@ -43,6 +45,8 @@ class ModelTraits:
     can_shift: bool = False
     first_index: float = 0.0
     frame_rate: float | None = None
+    space: SpatialRotation | None = None
+    needs_image: bool = False
 
     def block_shape(self, height: int, width: int) -> BlockShape:
         """Return how the model numbers frames of a latent height and width."""
@@ -50,11 +54,13 @@ class ModelTraits:
         return BlockShape(
             layers=self.layers,
             tokens_per_frame=rows * columns,
+            columns=columns,
             rotation=self.rotation,
             calls=self.calls,
             text=self.text,
             can_shift=self.can_shift,
             first_index=self.first_index,
+            space=self.space,
         )
 
     def cache_values(self, height: int, width: int, frames: int) -> int:

@@ -3,7 +3,8 @@
 Tokens stand text first, then frame, row, column. The first `axes_dim[0]` channels of a head turn
 with time, in interleaved pairs; pair i of its p pairs turns by theta^(-i/p) radians a frame
 (`HYVideoDiffusionTransformer` in Tencent-Hunyuan/HunyuanVideo). Text stands at position 0 of every
-axis and does not turn.
+axis and does not turn. Version 1.5 takes an image and one channel of a mask with every frame, zeros
+where there is none, and puts picture and glyph tokens in front of the text.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ from __future__ import annotations
 from typing import Any, cast
 
 from ..calls import AttentionCalls
-from ..rope import TemporalRotation, geometric
+from ..rope import SpatialRotation, TemporalRotation, axes, geometric
 from .family import ModelTraits
 from .refusal import refuse
 
+_MASK = 1
+
 
 class HunyuanVideoFamily:
-    """Describe the HunyuanVideo text-to-video transformer."""
+    """Describe the HunyuanVideo transformers: 1 text-to-video, and 1.5."""
 
-    label = "HunyuanVideo text-to-video"
+    label = "HunyuanVideo text-to-video or HunyuanVideo 1.5"
 
     def matches(self, model: object) -> bool:
         """Recognise the class by name; image models and image-to-video weights are refused."""
@@ -28,22 +31,25 @@ class HunyuanVideoFamily:
             return False
         if len(dit.patch_size) != 3:
             refuse(name, "it makes single images", self.label)
-        if dit.in_channels != dit.out_channels:
-            refuse(name, "its input has channels for an image besides the video", self.label)
+        joined = dit.in_channels - dit.out_channels
+        if joined not in (0, dit.out_channels + _MASK):
+            refuse(name, f"its input has {joined} channels besides the video", self.label)
         return True
 
     def describe(self, model: object) -> ModelTraits:
         """Read sizes and rotary frequencies off the module."""
         dit = cast(Any, model)
-        pairs = dit.params.axes_dim[0] // 2
+        theta = float(dit.params.theta)
+        time, down, along = (geometric(size // 2, theta) for size in dit.params.axes_dim)
         return ModelTraits(
             family="hunyuan-video",
-            latent_channels=dit.in_channels,
+            latent_channels=dit.out_channels,
             layers=len(dit.double_blocks) + len(dit.single_blocks),
             width=dit.hidden_size,
             patch=(dit.patch_size[1], dit.patch_size[2]),
-            rotation=TemporalRotation((geometric(pairs, float(dit.params.theta)),)),
+            rotation=TemporalRotation((time,)),
             calls=AttentionCalls(named=True),
             text="first",
             time_stride=4,
+            space=SpatialRotation(*axes(len(time), down, along)),
         )

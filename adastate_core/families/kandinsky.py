@@ -11,9 +11,11 @@ from __future__ import annotations
 from typing import Any, cast
 
 from ..calls import AttentionCalls
-from ..rope import TemporalRotation, geometric
+from ..rope import SpatialRotation, TemporalRotation, axes, geometric
 from .family import ModelTraits
 from .refusal import refuse
+
+_PRO_WIDTH = 4096
 
 
 class Kandinsky5Family:
@@ -32,13 +34,27 @@ class Kandinsky5Family:
         """Read sizes off the module."""
         dit = cast(Any, model)
         rope = dit.rope_embedder_3d
+        time, down, along = (geometric(size // 2, float(rope.theta)) for size in rope.axes_dim)
         return ModelTraits(
             family="kandinsky5",
             latent_channels=dit.in_visual_dim,
             layers=len(dit.visual_transformer_blocks),
             width=dit.model_dim,
             patch=(dit.patch_size[1], dit.patch_size[2]),
-            rotation=TemporalRotation((geometric(rope.axes_dim[0] // 2, float(rope.theta)),)),
+            rotation=TemporalRotation((time,)),
             calls=AttentionCalls(named=True),
             time_stride=4,
+            space=_space(dit, len(time), down, along),
         )
+
+
+def _space(
+    model: object, time: int, down: tuple[float, ...], along: tuple[float, ...]
+) -> SpatialRotation | None:
+    """Return the spatial rotation; the largest model changes its scale with the size."""
+    dit = cast(Any, model)
+    if dit.model_dim == _PRO_WIDTH:
+        return None
+    _, rows, columns = dit.rope_scale_factor
+    scaled = (tuple(f / rows for f in down), tuple(f / columns for f in along))
+    return SpatialRotation(*axes(time, *scaled))

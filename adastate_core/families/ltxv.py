@@ -4,7 +4,7 @@ Of the D channels of all heads, D mod 6 in front do not turn. The rest are tripl
 pairs, one pair each for time, height and width. Of n triples, triple j turns by
 10000^(j / (n - 1)) x pi / 2 per unit of a position that runs from -1 to 1 over
 `positional_embedding_max_pos` (`LTXVideo` in Lightricks/LTX-Video). A latent frame is 8 video
-frames at the 25 per second that the host assumes.
+frames at the 25 per second that the host assumes; a token is 32 pixels wide and high.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import math
 from typing import Any, cast
 
 from ..calls import AttentionCalls
-from ..rope import TemporalRotation
+from ..rope import Frequencies, SpatialRotation, TemporalRotation
 from .family import ModelTraits
 from .refusal import refuse
 
-_STRIDE, _FRAME_RATE, _THETA = 8, 25.0, 10000.0
+_STRIDE, _FRAME_RATE, _THETA, _PIXELS = 8, 25.0, 10000.0, 32
 
 
 class LtxVideoFamily:
@@ -39,24 +39,32 @@ class LtxVideoFamily:
     def describe(self, model: object) -> ModelTraits:
         """Read sizes off the module and spread the temporal pairs over its heads."""
         dit = cast(Any, model)
-        turns = 2.0 * _STRIDE / _FRAME_RATE / dit.positional_embedding_max_pos[0]
-        pairs = [0.0] * (dit.inner_dim % 6 // 2)
-        for speed in _speeds(dit.inner_dim // 6):
-            pairs += [speed * turns, 0.0, 0.0]
-        size = len(pairs) // dit.num_attention_heads
-        rows = tuple(tuple(pairs[i : i + size]) for i in range(0, len(pairs), size))
+        seconds, rows, columns = dit.positional_embedding_max_pos
+        steps = (_STRIDE / _FRAME_RATE / seconds, _PIXELS / rows, _PIXELS / columns)
+        time, down, along = (_frequencies(dit, axis, 2.0 * step) for axis, step in enumerate(steps))
         return ModelTraits(
             family="ltxv",
             latent_channels=dit.in_channels,
             layers=len(dit.transformer_blocks),
             width=dit.inner_dim,
             patch=(1, 1),
-            rotation=TemporalRotation(rows),
+            rotation=TemporalRotation(time),
             calls=AttentionCalls(per_block=2),
             time_stride=_STRIDE,
             first_index=_first_index(dit.causal_temporal_positioning, dit.use_middle_indices_grid),
             frame_rate=_FRAME_RATE,
+            space=SpatialRotation(down, along),
         )
+
+
+def _frequencies(model: object, axis: int, turns: float) -> Frequencies:
+    """Spread the pairs of one axis over the heads; `turns` is a step as a part of the range."""
+    dit = cast(Any, model)
+    pairs = [0.0] * (dit.inner_dim % 6 // 2)
+    for speed in _speeds(dit.inner_dim // 6):
+        pairs += [speed * turns if place == axis else 0.0 for place in range(3)]
+    size = len(pairs) // dit.num_attention_heads
+    return tuple(tuple(pairs[i : i + size]) for i in range(0, len(pairs), size))
 
 
 def _speeds(count: int) -> list[float]:

@@ -1,17 +1,22 @@
 """Mochi: joint attention over video and text, learned rotary frequencies.
 
 Tokens stand frame, row, column, then text. Every interleaved pair of every head turns with all
-three axes, by learned frequencies; row 0 of `pos_frequencies` (3, heads, pairs) is the one of time
-(`AsymmDiTJoint` in genmoai/mochi). Text does not turn.
+three axes, by learned frequencies; row 0 of `pos_frequencies` (3, heads, pairs) is the one of time.
+Rows and columns are stretched over an area of 192 x 192 tokens at every size (`AsymmDiTJoint` in
+genmoai/mochi). Text does not turn.
 """
 
 from __future__ import annotations
 
 from typing import Any, cast
 
+from torch import Tensor
+
 from ..calls import AttentionCalls
-from ..rope import TemporalRotation
+from ..rope import Frequencies, SpatialRotation, TemporalRotation
 from .family import ModelTraits
+
+_AREA = 192.0 * 192.0
 
 
 class MochiFamily:
@@ -26,15 +31,20 @@ class MochiFamily:
     def describe(self, model: object) -> ModelTraits:
         """Read sizes and the learned temporal frequencies off the module."""
         dit = cast(Any, model)
-        rows = dit.pos_frequencies[0].detach().double().cpu().tolist()
+        time, down, along = (_frequencies(axis) for axis in dit.pos_frequencies)
         return ModelTraits(
             family="mochi",
             latent_channels=dit.in_channels,
             layers=len(dit.blocks),
             width=dit.hidden_size_x,
             patch=(dit.patch_size, dit.patch_size),
-            rotation=TemporalRotation(tuple(tuple(row) for row in rows)),
+            rotation=TemporalRotation(time),
             calls=AttentionCalls(per_block=1),
             text="last",
             time_stride=6,
+            space=SpatialRotation(down, along, area=_AREA),
         )
+
+
+def _frequencies(axis: Tensor) -> Frequencies:
+    return tuple(tuple(row) for row in axis.detach().double().cpu().tolist())

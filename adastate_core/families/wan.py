@@ -1,8 +1,9 @@
 """Wan 2.1 and 2.2: cross-attended text, rotary axes time | height | width, interleaved pairs.
 
 Token order is frame, row, column. With d channels a head, the temporal axis has the first
-d - 4 (d // 6) of them; pair i of its p pairs turns by 10000^(-i/p) radians a frame (`WanModel` in
-Wan-Video/Wan2.1, `wan/modules/model.py`).
+d - 4 (d // 6) of them and the others 2 (d // 6) each; pair i of an axis with p pairs turns by
+10000^(-i/p) radians a step (`WanModel` in Wan-Video/Wan2.1, `wan/modules/model.py`). Image-to-video
+weights take 4 channels of a mask and as many of an image as the video has with every frame.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 from typing import Any, cast
 
 from ..calls import AttentionCalls
-from ..rope import TemporalRotation, geometric
+from ..rope import SpatialRotation, TemporalRotation, axes, geometric
 from .family import ModelTraits
 from .refusal import refuse
 
+_MASK = 4
 _SERVED = ("WanModel", "CausalWanModel")
 _REFUSED = {
     "VaceWanModel": "VACE adds a control stream that has no place in the cache",
@@ -22,22 +24,22 @@ _REFUSED = {
     "HumoWanModel": "HuMo adds audio and reference tokens",
     "AnimateWanModel": "Wan Animate adds pose and face streams",
     "SCAILWanModel": "SCAIL adds pose and reference tokens",
+    "SCAIL2WanModel": "SCAIL adds pose and reference tokens",
+    "WanDancerModel": "Wan Dancer adds music and reference tokens",
 }
 
 
 class WanFamily:
-    """Describe the plain Wan text-to-video transformer of any size."""
+    """Describe the plain Wan transformer of any size, text-to-video or image-to-video."""
 
-    label = "Wan 2.1 or 2.2 text-to-video"
+    label = "Wan 2.1 or 2.2 text-to-video or image-to-video"
 
     def matches(self, model: object) -> bool:
         """Recognise the class by name, so that the core need not import its host."""
         name = type(model).__name__
         reason = _REFUSED.get(name)
-        if name in _SERVED and getattr(model, "model_type", "t2v") != "t2v":
-            reason = "image-to-video weights expect an image with every frame"
-        elif name in _SERVED and cast(Any, model).in_dim != cast(Any, model).out_dim:
-            reason = "its input has channels for an image or a mask besides the video"
+        if name in _SERVED and _joined(model) not in (0, cast(Any, model).out_dim + _MASK):
+            reason = f"its input has {_joined(model)} channels of controls besides the video"
         if reason is not None:
             refuse(name, reason, self.label)
         return name in _SERVED
@@ -45,16 +47,24 @@ class WanFamily:
     def describe(self, model: object) -> ModelTraits:
         """Read sizes and rotary frequencies off the module."""
         wan = cast(Any, model)
-        head = wan.dim // wan.num_heads
-        pairs = (head - 4 * (head // 6)) // 2
+        head, theta = wan.dim // wan.num_heads, float(wan.rope_embedder.theta)
+        pairs, across = (head - 4 * (head // 6)) // 2, geometric(head // 6, theta)
         return ModelTraits(
             family="wan2.1",
-            latent_channels=wan.in_dim,
+            latent_channels=wan.out_dim,
             layers=wan.num_layers,
             width=wan.dim,
             patch=(wan.patch_size[1], wan.patch_size[2]),
-            rotation=TemporalRotation((geometric(pairs, float(wan.rope_embedder.theta)),)),
+            rotation=TemporalRotation((geometric(pairs, theta),)),
             calls=AttentionCalls(named=True),
             can_shift=True,
             time_stride=4,
+            space=SpatialRotation(*axes(pairs, across, across)),
+            needs_image=_joined(model) > 0,
         )
+
+
+def _joined(model: object) -> int:
+    """Count the input channels besides those of the video."""
+    wan = cast(Any, model)
+    return int(wan.in_dim - wan.out_dim)

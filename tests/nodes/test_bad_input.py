@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.support.studio import NodeStudio, conditioning
-from tests.support.tiny_models import WAN, WAN_LARGER
+from tests.support.tiny_models import WAN, WAN_CONTROL, WAN_LARGER
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +52,8 @@ def test_a_variant_that_cannot_be_streamed_is_refused_with_its_reason(core: Any)
     class VaceWanModel:
         model_type = "vace"
 
-    class WanModel:
-        model_type = "i2v"
-
     with refused(r"VaceWanModel \(VACE adds a control stream"):
         core.describe_model(VaceWanModel())
-    with refused("image-to-video weights expect an image"):
-        core.describe_model(WanModel())
 
 
 def test_wrong_latent_channels(studio: NodeStudio) -> None:
@@ -170,12 +165,19 @@ def test_forwards_that_never_reach_the_model(studio: NodeStudio, streamed: Any) 
     assert studio.step(streamed)[0].chunk_index == 3
 
 
-def test_image_to_video_channels(core: Any) -> None:
-    class WanModel:
-        model_type, in_dim, out_dim = "t2v", 36, 16
+def test_channels_of_controls(node_classes: dict[str, Any], tiny_models: Any) -> None:
+    with refused(r"WanModel \(its input has 32 channels of controls besides the video\)"):
+        NodeStudio(node_classes, WAN_CONTROL)
 
-    with refused("channels for an image or a mask"):
-        core.describe_model(WanModel())
+
+def test_a_rolling_anchor_of_too_few_frames(studio: NodeStudio) -> None:
+    with refused("anchor_frames: got 3 with a rolling anchor, expected more than the 3"):
+        studio.run("AdaStateApply", studio.bare, "rolling", 3, 3, 1, 3)
+
+
+def test_a_rate_out_of_range(studio: NodeStudio) -> None:
+    with refused(r"ema_fast_rate: got -0\.1, expected 0 to 1"):
+        studio.run("AdaStateApply", studio.bare, "dual_ema", 3, 3, 1, 3, ema_fast_rate=-0.1)
 
 
 def test_a_cache_larger_than_the_device(studio: NodeStudio) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.support import tiny_models
 from tests.support.studio import NodeStudio, pool_of
 
-HEIGHT, WIDTH = 4, 6
+HEIGHT, WIDTH, VIDEO = 4, 6, 6
 
 
 OTHER_PAIRING = {"interleaved": "half", "half": "interleaved"}
@@ -30,18 +30,41 @@ class Case:
     extras: dict[str, int] = field(default_factory=dict)
     tolerance: float = 1e-5
     attention_mask: bool = False
+    image: bool = False
+    vision: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def conditioning(self, seed: int) -> list[Any]:
         source = torch.Generator().manual_seed(seed)
         extras = {n: torch.randn((1, size), generator=source) for n, size in self.extras.items()}
         if self.attention_mask:
             extras["attention_mask"] = torch.ones((1, 8), dtype=torch.long)
+        if self.image:  # another one for every frame, of which only the first is given
+            shape = (1, self.channels, VIDEO, HEIGHT, WIDTH)
+            extras["concat_latent_image"] = torch.randn(shape, generator=source)
+            extras["concat_mask"] = torch.ones((1, 1, VIDEO, HEIGHT, WIDTH))
+            extras["concat_mask"][:, :, 0] = 0.0
+        if self.vision:
+            from comfy.clip_vision import Output
+
+            extras["clip_vision_output"] = Output()
+            for name, size in self.vision.items():
+                extras["clip_vision_output"][name] = torch.randn((1, *size), generator=source)
         return [[torch.randn((1, 8, self.text_width), generator=source), extras]]
 
 
 CASES = {
     "wan 2.1": Case(tiny_models.WAN, 16, 4096),
     "wan 2.2 5B": Case(tiny_models.WAN_22_5B, 48, 4096),
+    "wan 2.1 i2v": Case(
+        tiny_models.WAN_I2V, 16, 4096, image=True,
+        vision={"penultimate_hidden_states": (257, 1280), "last_hidden_state": (257, 1280)},
+    ),
+    "wan 2.2 i2v": Case(tiny_models.WAN_22_I2V, 16, 4096, image=True),
+    "hunyuan video 1.5": Case(tiny_models.HUNYUAN_15, 32, 64, {"pooled_output": 768}),
+    "hunyuan video 1.5 i2v": Case(
+        tiny_models.HUNYUAN_15, 32, 64, {"pooled_output": 768}, image=True,
+        vision={"last_hidden_state": (9, 1152)},
+    ),
     "cosmos predict2": Case(tiny_models.COSMOS, 16, 1024),
     "kandinsky 5": Case(tiny_models.KANDINSKY, 16, 3584, {"pooled_output": 768}),
     "hunyuan video": Case(tiny_models.HUNYUAN, 16, 64, {"pooled_output": 768}),
@@ -96,7 +119,9 @@ class Direct:
             cross_attn=text, noise=x, device=x.device, latent_image=x, **extras
         )
         named = {n: c.process_cond(batch_size=1, area=None).cond for n, c in conds.items()}
-        base = {"cond_or_uncond": [0], "sigmas": torch.tensor([self.sigma])}
+        schedule = {"sigmas": torch.tensor([self.sigma])}
+        schedule["sample_sigmas"] = torch.tensor([self.sigma, 0.0])
+        base = {"cond_or_uncond": [0], **schedule}
         sigma = torch.full((1,), float(self.sigma))
         return self.model.apply_model(x, sigma, transformer_options={**base, **options}, **named)
 
@@ -127,11 +152,11 @@ def test_chunk_by_chunk_equals_one_block_causal_forward(
     direct = Direct(studio, case, pack)
     traits = direct.bridge.binding_of(studio.model).traits
     shape = traits.block_shape(HEIGHT, WIDTH)
-    tokens = 6 * shape.tokens_per_frame
+    tokens = VIDEO * shape.tokens_per_frame
     x = torch.randn(
-        (1, case.channels, 6, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(3)
+        (1, case.channels, VIDEO, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(3)
     )
-    chunk_of = torch.arange(6) // 2
+    chunk_of = torch.arange(VIDEO) // 2
 
     def causal(func: Any, q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any) -> Any:
         axis = 2 if kwargs.get("skip_reshape") else 1
@@ -156,7 +181,9 @@ def test_chunk_by_chunk_equals_one_block_causal_forward(
         )
         kv = cache.KVSet.empty(shape.tokens_per_frame)
         for start in (0, 2, 4):
-            view = attention.BlockPass(config, anchors.policy_for(config), kv, shape, commit=True)
+            view = attention.BlockPass(
+                config, anchors.policy_for(config), kv, shape, first_frame=start, commit=True
+            )
             out = direct.chunk(x[:, :, start : start + 2], view)
             kv = view.committed()
             if shape.text != "apart" and start < 4:
@@ -240,3 +267,28 @@ def test_anchor_strength_works_with_every_kind_of_mask(studio: NodeStudio, case:
     assert torch.equal(outcomes[0][:, :, :3], outcomes[1][:, :, :3])  # nothing in slot 0 yet
     for other in outcomes[1:]:
         assert not torch.equal(outcomes[0][:, :, 3:], other[:, :, 3:])
+
+
+def test_an_average_over_the_picture_knows_its_places(studio: NodeStudio, case: Case) -> None:
+    import dataclasses
+
+    (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3, preset="memrope")
+    state, _ = step(studio, case, fresh(studio, case), 6, model=model)
+    assert torch.isfinite(state.content()).all()
+    binding = model.get_attachment("adastate")
+    space = binding.traits.space
+    for change in (
+        {"rows": tuple(tuple(2.0 * f for f in row) for row in space.rows)},
+        {"columns": space.rows},
+    ):
+        other = dataclasses.replace(space, **change)
+        traits = dataclasses.replace(binding.traits, space=other)
+        wrong = dataclasses.replace(binding, traits=traits)
+        wrong.layout_checked.clear()
+        model.set_attachments("adastate", wrong)
+        with pytest.raises(ValueError, match=r"got frames placed in time and picture otherwise"):
+            step(studio, case, fresh(studio, case), 1, model=model)
+    unknown = dataclasses.replace(binding.traits, space=None)
+    model.set_attachments("adastate", dataclasses.replace(binding, traits=unknown))
+    with pytest.raises(ValueError, match=r"anchor: got dual_ema on a .* model of this size"):
+        step(studio, case, fresh(studio, case), 1, model=model)

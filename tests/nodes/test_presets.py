@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.straight_line import Context, PastFrame, StraightLine
+from tests.support.straight_line import Context, PastFrame, StraightLine, turned_in_space
 from tests.support.studio import NodeStudio, conditioning
 from tests.support.tiny_models import WAN_LARGER
 
 SIGMAS = (1.0, 0.6, 0.0)
-CHUNKS, F = 12, 3
+CHUNKS, F = 16, 3
+HEADS, WIDTH = 2, 3  # of the tiny Wan; tokens of a row
 Frames = list[PastFrame]
 # What chunk k sees of the frames before it, and where its own first frame stands.
 Method = Callable[[int, Frames], tuple[Context, int]]
@@ -60,12 +61,50 @@ def reward_forcing(k: int, past: Frames, rate: float = 0.999) -> tuple[Context, 
     return absolute(seen, 0), len(seen)
 
 
+def memrope(k: int, past: Frames, long: float = 0.01, short: float = 0.1) -> tuple[Context, int]:
+    if k <= 3:  # twelve plain frames, those of the chunk included
+        return absolute(past, 0), F * k
+    # The first to leave are 3 to 7, when chunk 4 begins; both averages start from 5 to 7.
+    memories = [mean_of(past[5:8])] * 2
+    for chunk in range(5, k + 1):
+        mean = mean_of(past[F * chunk - 7 : F * chunk - 4])
+        memories = [
+            PastFrame(r * mean.key + (1 - r) * m.key, r * mean.value + (1 - r) * m.value)
+            for m, r in zip(memories, (long, short), strict=True)
+        ]
+    placed = [PastFrame(turned_in_space(m.key, WIDTH, 1, HEADS), m.value) for m in memories]
+    return absolute([*past[:3], *placed, *past[F * k - 4 :]], 0), 9
+
+
+def mean_of(frames: Frames) -> PastFrame:
+    """Average every token of some frames, without its place, and put it in every place."""
+    keys = torch.cat([turned_in_space(f.key, WIDTH, -1, HEADS) for f in frames], dim=1)
+    values = torch.cat([f.value.double() for f in frames], dim=1)
+    like = frames[0].key
+    return PastFrame(*(x.mean(dim=1, keepdim=True).expand_as(like) for x in (keys, values)))
+
+
+def rolling_sink(k: int, past: Frames, backwards_first: bool = True) -> tuple[Context, int]:
+    blocks = [list(range(start, start + F)) for start in range(0, 18, F)]
+    back = [block[::-1] for block in blocks[::-1]]
+    tour = back + blocks if backwards_first else blocks + back
+    # Chunk 7 is the first to see less than everything; when it is committed, the entry of the
+    # chunk before it becomes a block of the bank, and so on.
+    stands = list(range(F * k))
+    for chunk in range(6, k - 1):
+        stands[F * chunk : F * chunk + F] = tour[(chunk - 6) % len(tour)]
+    first = max(0, F * k - 18)
+    return [(past[stands[i]], i) for i in range(first, F * k)], F * k
+
+
 METHODS: dict[str, Method] = {
     "self_forcing": self_forcing,
     "longlive": longlive,
     "longlive_relative": longlive_relative,
     "infinity_rope": infinity_rope,
     "reward_forcing": reward_forcing,
+    "memrope": memrope,
+    "rolling_sink": rolling_sink,
 }
 
 
@@ -113,6 +152,12 @@ def test_the_comparison_tells_the_methods_apart(studio: NodeStudio, core: Any) -
     assert (ema[-1] - static[-1]).abs().max() > 5e-5
     here, there = (written_out(studio, core, m, 8)[-1] for m in (longlive, longlive_relative))
     assert (here - there).abs().max() > 5e-5
+    for method, wrong in (
+        (memrope, lambda k, p: memrope(k, p, 0.1, 0.1)),
+        (rolling_sink, lambda k, p: rolling_sink(k, p, backwards_first=False)),
+    ):
+        right, other = (written_out(studio, core, m, CHUNKS)[-1] for m in (method, wrong))
+        assert (right - other).abs().max() > 5e-5
 
 
 def test_every_preset_has_a_reference_and_a_test(core: Any) -> None:
@@ -136,7 +181,7 @@ def test_presets_may_change_on_the_way(studio: NodeStudio) -> None:
     for name in ("adastate", *METHODS, "adastate"):
         (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3, preset=name)
         state, _ = studio.step(state, 2, model=model)
-    assert state.chunk_index == 14
+    assert state.chunk_index == 2 * (2 + len(METHODS))
     (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
     warm, _ = studio.step(state, model=model)
     (cold,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)

@@ -49,6 +49,10 @@ class ReferenceDiT(nn.Module):
     def temporal_frequencies(self) -> tuple[float, ...]:
         return tuple(axis_frequencies(self.axes[0]).tolist())
 
+    @property
+    def spatial_frequencies(self) -> tuple[float, ...]:
+        return tuple(axis_frequencies(self.axes[1]).tolist())
+
     def rotate(self, x: Tensor, times: list[int], height: int, width: int) -> Tensor:
         """Give (B, S, H, D) its full rotary position, frames at `times`."""
         grid = torch.cartesian_prod(

@@ -16,7 +16,7 @@ from adastate_core.config import StreamConfig
 from adastate_core.noise import BlockNoise
 from adastate_core.record import Conditions, ModelFingerprint
 from adastate_core.rollout import Session, StreamRequest, stream_chunks
-from adastate_core.rope import TemporalRotation
+from adastate_core.rope import SpatialRotation, TemporalRotation, axes
 from adastate_core.state import StreamState
 from tests.support.reference_dit import ReferenceDiT, plain_attention
 
@@ -93,12 +93,16 @@ class Studio:
         self.model = ReferenceDiT()
         self.host = ReferenceHost(self.model)
         self.pool = KVPool(max_sets)
+        time = self.model.temporal_frequencies
+        across = self.model.spatial_frequencies
         self.shape = BlockShape(
             layers=len(self.model.blocks),
             tokens_per_frame=size[0] * size[1],
-            rotation=TemporalRotation((self.model.temporal_frequencies,)),
+            columns=size[1],
+            rotation=TemporalRotation((time,)),
             calls=AttentionCalls(),
             can_shift=can_shift,
+            space=SpatialRotation(*axes(len(time), across, across)),
         )
         self.fresh = StreamState((batch, self.model.channels, *size))
 

@@ -26,6 +26,20 @@ def turned(x: Tensor, deltas: list[int], heads: int) -> Tensor:
     return torch.cat((time, split[..., AXIS:]), dim=-1).reshape(x.shape).to(x.dtype)
 
 
+def turned_in_space(x: Tensor, width: int, sign: int, heads: int) -> Tensor:
+    """Turn one frame (1, S, H * D) from the first place of the picture to each token's, or back."""
+    axis = (HEAD - AXIS) // 2
+    speeds = 10000.0 ** (-torch.arange(0, axis, 2, dtype=torch.float64) / axis)
+    places = torch.arange(x.shape[1])
+    rows, columns = (places // width).double(), (places % width).double()
+    angles = torch.cat((rows[:, None] * speeds, columns[:, None] * speeds), dim=1) * sign
+    spin = torch.polar(torch.ones_like(angles), angles)[None, :, None]
+    split = x.double().reshape(1, -1, heads, HEAD)
+    pairs = torch.view_as_complex(split[..., AXIS:].unflatten(-1, (-1, 2)).contiguous())
+    space = torch.view_as_real(pairs * spin).flatten(-2)
+    return torch.cat((split[..., :AXIS], space), dim=-1).reshape(x.shape)
+
+
 @dataclass
 class PastFrame:
     """Keys without a place in time, and values, of one frame in one layer."""

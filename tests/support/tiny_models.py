@@ -26,10 +26,15 @@ WAN = "tiny_wan.safetensors"
 WAN_CAUSAL = "tiny_wan_causal.safetensors"
 WAN_LARGER = "tiny_wan_2heads.safetensors"
 WAN_22_5B = "tiny_wan22_5b.safetensors"
+WAN_LOW = "tiny_wan_low_noise.safetensors"
+WAN_I2V = "tiny_wan_i2v.safetensors"
+WAN_22_I2V = "tiny_wan22_i2v.safetensors"
+WAN_CONTROL = "tiny_wan_control.safetensors"
 WAN_VAE = "tiny_wan_vae.safetensors"
 COSMOS = "tiny_cosmos_predict2.safetensors"
 KANDINSKY = "tiny_kandinsky5.safetensors"
 HUNYUAN = "tiny_hunyuan_video.safetensors"
+HUNYUAN_15 = "tiny_hunyuan_video15.safetensors"
 LTXV = "tiny_ltxv.safetensors"
 LTXV_CAUSAL = "tiny_ltxv_causal.safetensors"
 
@@ -71,19 +76,21 @@ def link_models(source: Path, models: Path) -> None:
                 shutil.copyfile(file, link)
 
 
-def _wan(heads: int, layers: int, seed: int, channels: int = 16) -> dict[str, torch.Tensor]:
+def _wan(
+    heads: int, layers: int, seed: int, channels: int = 16, joined: int = 0, vision: bool = False
+) -> dict[str, torch.Tensor]:
     import comfy.ops
     import torch
     from comfy.ldm.wan.model import WanModel
 
     # ComfyUI derives the head count from the width, 128 to a head.
     model = WanModel(
-        model_type="t2v",
+        model_type="i2v" if vision else "t2v",
         dim=128 * heads,
         ffn_dim=256 * heads,
         num_heads=heads,
         num_layers=layers,
-        in_dim=channels,
+        in_dim=channels + joined,
         out_dim=channels,
         dtype=torch.float32,
         device="cpu",
@@ -124,6 +131,19 @@ def _hunyuan(seed: int) -> dict[str, torch.Tensor]:
         mlp_ratio=4.0, num_heads=1, depth=1, depth_single_blocks=1, axes_dim=[16, 56, 56],
         theta=256, patch_size=[1, 2, 2], qkv_bias=True, guidance_embed=False, byt5=False,
         meanflow=False, use_cond_type_embedding=False, vision_in_dim=None, meanflow_sum=False,
+        **_build_options(),
+    )  # fmt: skip
+    return _filled(model, seed, std=0.05)
+
+
+def _hunyuan_15(seed: int) -> dict[str, torch.Tensor]:
+    from comfy.ldm.hunyuan_video.model import HunyuanVideo
+
+    model = HunyuanVideo(
+        in_channels=65, out_channels=32, vec_in_dim=None, context_in_dim=64, hidden_size=128,
+        mlp_ratio=4.0, num_heads=1, depth=2, depth_single_blocks=0, axes_dim=[16, 56, 56],
+        theta=256, patch_size=[1, 1, 1], qkv_bias=True, guidance_embed=False, byt5=True,
+        meanflow=True, use_cond_type_embedding=True, vision_in_dim=1152, meanflow_sum=True,
         **_build_options(),
     )  # fmt: skip
     return _filled(model, seed, std=0.05)
@@ -189,9 +209,15 @@ def _filled(model: torch.nn.Module, seed: int, std: float) -> dict[str, torch.Te
     import torch
 
     generator = torch.Generator().manual_seed(seed)
+    norms = {
+        f"{name}.weight"
+        for name, module in model.named_modules()
+        if "norm" in type(module).__name__.lower()
+    }
     weights = {}
     for name, value in model.state_dict().items():
-        if name.endswith("gamma") or ("norm" in name and name.endswith("weight")):
+        named = name.endswith("gamma") or ("norm" in name and name.endswith("weight"))
+        if named or name in norms:
             weights[name] = torch.ones(value.shape)
         elif value.ndim == 1:
             weights[name] = torch.zeros(value.shape)
@@ -212,6 +238,12 @@ def _build(target: Path) -> None:
     save_file(small, diffusion / WAN_CAUSAL, metadata=causal)
     save_file(_wan(heads=2, layers=3, seed=2), diffusion / WAN_LARGER)
     save_file(_wan(heads=1, layers=2, seed=3, channels=48), diffusion / WAN_22_5B)
+    save_file(_wan(heads=1, layers=2, seed=9), diffusion / WAN_LOW)
+    image = {"heads": 1, "layers": 2, "joined": 20}
+    save_file(_wan(seed=10, vision=True, **image), diffusion / WAN_I2V)
+    save_file(_wan(seed=11, **image), diffusion / WAN_22_I2V)
+    save_file(_wan(heads=1, layers=2, seed=12, joined=32), diffusion / WAN_CONTROL)
+    save_file(_hunyuan_15(seed=13), diffusion / HUNYUAN_15)
     save_file(_cosmos(seed=5), diffusion / COSMOS)
     save_file(_kandinsky(seed=6), diffusion / KANDINSKY)
     save_file(_hunyuan(seed=7), diffusion / HUNYUAN)

@@ -21,6 +21,8 @@ CONFIGS = {
     "none": StreamConfig(anchor="none", window_frames=1),
     "ema": StreamConfig(anchor="ema", anchor_frames=2, window_frames=2),
     "absolute": StreamConfig(anchor="frozen", anchor_frames=2, positions="absolute"),
+    "dual ema": StreamConfig(anchor="dual_ema", anchor_frames=2, window_frames=2),
+    "rolling": StreamConfig(anchor="rolling", anchor_frames=5, window_frames=2),
 }
 EDITS = {
     "step": lambda s, studio: studio.step(s),
@@ -67,7 +69,7 @@ def test_the_cache_holds_what_the_memory_says(name: str, edits: list[str], start
     assert len(kv.occupancy.anchor) == frames_of(memory.anchor)
     assert len(kv.occupancy.window) == frames_of(memory.window)
     # The values of an average are no values of any picture.
-    parts = (memory.window,) if name == "ema" else (memory.anchor, memory.window)
+    parts = (memory.window,) if "ema" in name else (memory.anchor, memory.window)
     parts = [part for part in parts if part is not None]
     if parts:
         expected = written_values(studio, torch.cat(parts, dim=2))

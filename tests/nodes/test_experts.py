@@ -1,0 +1,161 @@
+"""Two models for one stream: against both written out, and what does not belong together."""
+
+from __future__ import annotations
+
+import importlib
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.support.straight_line import Context, PastFrame, StraightLine
+from tests.support.studio import NodeStudio, conditioning, pool_of
+from tests.support.tiny_models import WAN, WAN_22_5B, WAN_LARGER, WAN_LOW
+
+SIGMAS, SWITCH, SEED = (1.0, 0.9, 0.6, 0.3, 0.0), 0.875, 4
+CHUNKS, STATES, F = 4, 1, 3
+
+
+@pytest.fixture(scope="module")
+def high(node_classes: dict[str, Any], tiny_models: Path) -> NodeStudio:
+    return NodeStudio(node_classes, WAN)
+
+
+@pytest.fixture(scope="module")
+def low(node_classes: dict[str, Any], tiny_models: Path) -> NodeStudio:
+    return NodeStudio(node_classes, WAN_LOW)
+
+
+def step(studio: NodeStudio, state: Any, chunks: int, **changes: Any) -> Any:
+    import comfy.samplers
+
+    inputs = {
+        "model": studio.model, "state": state, "positive": conditioning(0), "cfg": 1.0,
+        "sampler": comfy.samplers.sampler_object("lcm"), "sigmas": torch.tensor(SIGMAS),
+        "seed": SEED, "chunks": chunks, "switch_sigma": SWITCH,
+    }  # fmt: skip
+    return studio.run("AdaStateStream", **{**inputs, **changes})[0]
+
+
+class Memory:
+    """What one expert remembers, layer by layer: slot 0 and the window."""
+
+    def __init__(self, studio: NodeStudio) -> None:
+        self.line = StraightLine(
+            studio.model.get_model_object("diffusion_model"), conditioning(0)[0][0]
+        )
+        self.layers: list[tuple[list[PastFrame], list[PastFrame]]] = [([], []), ([], [])]
+
+    def velocity(self, x: Tensor, sigma: float) -> Tensor:
+        return self.line.velocity(x, sigma, [0, 4, 5, 6], self.context())[0]
+
+    def commit(self, x: Tensor) -> None:
+        _, written = self.line.velocity(x, 0.0, [0, 4, 5, 6], self.context())
+        self.layers = [(new[:STATES], new[STATES:]) for new in written]
+
+    def context(self) -> list[Context]:
+        return [
+            [(f, 0) for f in state] + [(f, 1 + i) for i, f in enumerate(window)]
+            for state, window in self.layers
+        ]
+
+
+def written_out(high: NodeStudio, low: NodeStudio, core: Any) -> list[Tensor]:
+    noise_of = importlib.import_module(f"{core.__name__}.noise").BlockNoise
+    first, second = Memory(high), Memory(low)
+    made = []
+    with torch.inference_mode():
+        for k in range(CHUNKS):
+            noise = noise_of(SEED, k, (1, 16, STATES + F, 4, 6), STATES)
+            x = noise.initial()
+            for sigma, following in pairwise(SIGMAS):
+                expert = first if sigma >= SWITCH else second
+                x = x - sigma * expert.velocity(x, sigma)
+                if following:
+                    x = (1 - following) * x + following * noise.renoise(x)
+            first.commit(x)
+            second.commit(x)
+            made.append(x)
+    return made
+
+
+def test_a_pair_equals_both_written_out(high: NodeStudio, low: NodeStudio, core: Any) -> None:
+    state = step(high, high.fresh(), CHUNKS, model_low_noise=low.model)
+    for chunk, wanted in zip(state.chunks, written_out(high, low, core), strict=True):
+        made = torch.cat((chunk.state, chunk.content), dim=2)
+        torch.testing.assert_close(made, wanted, atol=1e-5, rtol=0)
+    of_pair = max(kv.nbytes for kv in pool_of(high.model).sets.values())
+    alone = step(high, high.fresh(), CHUNKS)
+    assert (alone.content() - state.content()).abs().max() > 1e-2
+    # A set of the pair holds keys and values of both.
+    assert of_pair == 2 * max(kv.nbytes for kv in pool_of(high.model).sets.values())
+    assert not pool_of(low.model).sets
+
+
+@pytest.mark.parametrize("switch", [0.0, 1.1])
+def test_a_switch_beyond_the_schedule_leaves_it_to_one(
+    high: NodeStudio, low: NodeStudio, switch: float
+) -> None:
+    state = step(high, high.fresh(), 2, model_low_noise=low.model, switch_sigma=switch)
+    alone = step(low if switch > 1.0 else high, high.fresh(), 2)
+    assert torch.equal(state.content(), alone.content())
+
+
+def test_a_pair_is_replayed_and_continued_under_guidance(high: NodeStudio, low: NodeStudio) -> None:
+    state = step(high, high.fresh(), 3, model_low_noise=low.model)
+    warm = step(high, state, 1, model_low_noise=low.model)
+    (cold_high,) = high.run("AdaStateApply", high.bare, "adaptive", 3, 3, 1, 3)
+    (cold_low,) = low.run("AdaStateApply", low.bare, "adaptive", 3, 3, 1, 3)
+    cold = step(high, state, 1, model=cold_high, model_low_noise=cold_low)
+    assert torch.equal(warm.newest_content(), cold.newest_content())
+    guided = {"cfg": 3.0, "negative": conditioning(9), "model_low_noise": low.model}
+    after = step(high, state, 2, **guided)
+    assert not torch.equal(after.content()[:, :, 9:12], warm.newest_content())
+    assert not any(chunk.approximate for chunk in after.chunks)
+
+
+def test_samplers_that_draw_on_their_own_draw_anew_after_the_switch(
+    high: NodeStudio, low: NodeStudio
+) -> None:
+    import comfy.samplers
+
+    draws = []
+
+    def sample(model: Any, x: Tensor, sigmas: Tensor, **_: Any) -> Tensor:
+        draws.append(torch.randn(4))
+        return x
+
+    own = comfy.samplers.KSAMPLER(sample)
+    once, twice = (
+        step(high, high.fresh(), 1, model_low_noise=low.model, sampler=own) for _ in range(2)
+    )
+    assert torch.equal(once.content(), twice.content())
+    assert torch.equal(draws[0], draws[2])
+    assert not torch.equal(draws[0], draws[1])
+
+
+def test_a_stream_of_a_pair_is_not_continued_by_one_of_them(
+    high: NodeStudio, low: NodeStudio
+) -> None:
+    state = step(high, high.fresh(), 1, model_low_noise=low.model)
+    with pytest.raises(ValueError, match="model of the stream"):
+        step(high, state, 1)
+
+
+def test_what_does_not_belong_together_is_refused(
+    high: NodeStudio, low: NodeStudio, node_classes: dict[str, Any]
+) -> None:
+    def pair(other: Any, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            step(high, high.fresh(), 1, model_low_noise=other)
+
+    pair(low.bare, "model_low_noise: got a MODEL without AdaState")
+    pair(high.model, "model_low_noise: got the same weights as model")
+    for name in (WAN_LARGER, WAN_22_5B):
+        other = NodeStudio(node_classes, name).model
+        pair(other, r"model_low_noise: got wan2.1 of \d layers and width \d+, \d+ channels")
+    (frozen,) = low.run("AdaStateApply", low.bare, "frozen", 3, 3, 1, 3)
+    pair(frozen, "model_low_noise: got other options of Apply AdaState than model")

@@ -54,6 +54,7 @@ class Case:
 
 CASES = {
     "wan 2.1": Case(tiny_models.WAN, 16, 4096),
+    "wan 2.1 causal": Case(tiny_models.WAN_CAUSAL, 16, 4096),
     "wan 2.2 5B": Case(tiny_models.WAN_22_5B, 48, 4096),
     "wan 2.1 i2v": Case(
         tiny_models.WAN_I2V, 16, 4096, image=True,
@@ -190,6 +191,38 @@ def test_chunk_by_chunk_equals_one_block_causal_forward(
                 continue  # there the text has seen later frames in the reference, so they differ
             wanted = expected[:, :, start : start + 2]
             torch.testing.assert_close(out, wanted, atol=case.tolerance, rtol=case.tolerance)
+
+
+def test_places_in_time_do_not_depend_on_the_chunk(
+    studio: NodeStudio, case: Case, core: Any, pack: Any
+) -> None:
+    """The same memory late in a stream: all the same, but where indices count its frames."""
+    anchors, attention, cache, layout = (
+        importlib.import_module(f"{core.__name__}.{name}")
+        for name in ("anchors", "attention", "cache", "layout")
+    )
+    direct = Direct(studio, case, pack)
+    shape = direct.bridge.binding_of(studio.model).traits.block_shape(HEIGHT, WIDTH)
+    x = torch.randn(
+        (1, case.channels, VIDEO, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(4)
+    )
+
+    def outcome(positions: str, seen: int) -> Tensor:
+        config = core.StreamConfig(
+            anchor="frozen", anchor_frames=2, window_frames=2, chunk_frames=2, positions=positions
+        )
+        kv, policy = cache.KVSet.empty(shape.tokens_per_frame), anchors.policy_for(config)
+        for start in (0, 2):
+            view = attention.BlockPass(config, policy, kv, shape, commit=True)
+            direct.chunk(x[:, :, start : start + 2], view)
+            kv = view.committed()
+        kv.occupancy = layout.Occupancy(kv.occupancy.anchor, kv.occupancy.window, seen)
+        return direct.chunk(x[:, :, 4:], attention.BlockPass(config, policy, kv, shape))
+
+    with torch.inference_mode():
+        assert torch.equal(outcome("relative", 4), outcome("relative", 400))
+        # Counted ones move away from the anchor, so the test can fail.
+        assert (outcome("absolute", 4) - outcome("absolute", 400)).abs().max() > 1e-4
 
 
 def test_a_stream_of_eight_chunks_at_constant_memory(studio: NodeStudio, case: Case) -> None:

@@ -28,6 +28,7 @@ FOLDER = ROOT / "workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 DEMO, STEPS = "Stream the demo world", "Step by step - read and reset"
 NOTES = ("Note", "MarkdownNote")
+TINY = {"i2v_high_noise": tiny_models.WAN_I2V, "i2v_low_noise": tiny_models.WAN_22_I2V}
 
 
 def saved(name: str) -> dict[str, Any]:
@@ -56,7 +57,13 @@ def on_tiny_models(graph: Graph) -> Graph:
             graph["tiny_vae"] = {"class_type": "VAELoader", "inputs": vae}
             del graph[key]
         elif kind == "AdaStateLoadModel":
-            inputs["model_name"] = tiny_models.WAN_CAUSAL
+            tiny = [t for part, t in TINY.items() if part in inputs["model_name"]]
+            inputs["model_name"] = tiny[0] if tiny else tiny_models.WAN_CAUSAL
+        elif kind == "LoadImage":
+            node["class_type"] = "EmptyImage"
+            node["inputs"] = {"width": 64, "height": 64, "batch_size": 1, "color": 0x3366AA}
+        elif kind == "WanImageToVideo":
+            inputs.update(width=64, height=64, length=9)
         elif kind == "VAELoader":
             inputs["vae_name"] = tiny_models.WAN_VAE
         elif kind == "CLIPLoader":

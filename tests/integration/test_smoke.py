@@ -39,6 +39,7 @@ def node(class_type: str, **inputs: Any) -> dict[str, Any]:
 
 @pytest.mark.floor
 def test_stock_sampling_runs_and_is_cached(client: ComfyClient, base_dir: Path) -> None:
+    client.free()  # other tests share nodes with this graph
     client.post("/adastate_test/reset")
     first = client.run(sampling_graph(seed=5))
     assert set(first.executed) == set(sampling_graph(5))

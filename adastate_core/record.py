@@ -17,7 +17,7 @@ from .config import StreamConfig
 HOLD_FOREVER = -1
 
 ResetScope = Literal["anchor", "window", "all"]
-RootReason = Literal["start", "restart", "reset", "recache"]
+RootReason = Literal["start", "restart", "reset", "recache", "blend"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class RootEntry:
 
     Args:
         reason: What made it. `start` leaves slot 0 to the anchor policy, `restart` lets it begin
-            with the last of the given frames, `reset` and `recache` say what it holds.
+            with the last of the given frames, the others say what it holds.
         raw: Whether the latents still are in VAE space: they were given before any model.
         latents: Digest of the latents as they were given, which outlives them in a bounded
             history; made if it is not given.
@@ -128,7 +128,14 @@ class FlushEntry:
     frames: int
 
 
-Entry = ChunkEntry | RootEntry | ResetEntry | HoldEntry | FlushEntry
+@dataclass(frozen=True, slots=True)
+class RewindEntry:
+    """Note that everything after a chunk was taken back; it changes nothing by itself."""
+
+    chunk: int
+
+
+Entry = ChunkEntry | RootEntry | ResetEntry | HoldEntry | FlushEntry | RewindEntry
 
 
 def begins_anew(entry: Entry) -> bool:

@@ -7,7 +7,15 @@ from typing import Any
 
 from torch import Tensor
 
-from .record import ChunkEntry, Entry, FlushEntry, HoldEntry, ResetEntry, RootEntry
+from .record import (
+    ChunkEntry,
+    Entry,
+    FlushEntry,
+    HoldEntry,
+    ResetEntry,
+    RewindEntry,
+    RootEntry,
+)
 from .state import StreamState
 
 
@@ -24,6 +32,7 @@ def describe_stream(state: StreamState) -> dict[str, Any]:
         "model": state.fingerprint.family if state.fingerprint else None,
         "holding": state.hold,
         "chunks_remembered": sum(e.content is not None for e in state.chunks),
+        "prompts": _prompts(state.chunks),
         "events": [_receipt(entry) for entry in state.entries],
         "hidden_state": _drift(states),
     }
@@ -47,8 +56,19 @@ def _receipt(entry: Entry) -> dict[str, Any]:
         return {"event": "reset", "scope": entry.scope}
     if isinstance(entry, HoldEntry):
         return {"event": "hold", "chunks": entry.chunks}
+    if isinstance(entry, RewindEntry):
+        return {"event": "rewind", "chunk": entry.chunk}
     assert isinstance(entry, FlushEntry)
     return {"event": "flush", "frames": entry.frames}
+
+
+def _prompts(chunks: tuple[ChunkEntry, ...]) -> list[dict[str, Any]]:
+    """List the chunks on which a prompt took effect, and which one."""
+    return [
+        {"chunk": now.index, "prompt": now.positive[:8]}
+        for before, now in pairwise((None, *chunks))
+        if now is not None and (before is None or before.positive != now.positive)
+    ]
 
 
 def _drift(states: dict[int, Tensor]) -> list[dict[str, float]]:

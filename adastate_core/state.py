@@ -17,6 +17,7 @@ from torch import Tensor
 from .conditioning import Conditioning
 from .errors import ConfigError, LayoutError, StateMismatchError
 from .memory import Memory, remember
+from .origin import StreamOrigin
 from .record import (
     HOLD_FOREVER,
     ChunkEntry,
@@ -27,6 +28,7 @@ from .record import (
     ModelFingerprint,
     ResetEntry,
     ResetScope,
+    RewindEntry,
     RootEntry,
     begins_anew,
     newest_beginning,
@@ -47,6 +49,7 @@ class StreamState:
         history_chunks: Chunks whose latents are kept; 0 keeps all.
         entries: Everything that happened, oldest first.
         conditionings: Every conditioning in use, by digest.
+        origin: The named stream it was opened from, or None; kept by every operation.
     """
 
     latent_shape: tuple[int, int, int, int]
@@ -57,6 +60,7 @@ class StreamState:
     history_chunks: int = 0
     entries: tuple[Entry, ...] = ()
     conditionings: Mapping[str, Conditioning] = field(default_factory=dict)
+    origin: StreamOrigin | None = None
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.latent_shape))
@@ -97,9 +101,10 @@ class StreamState:
             )
         return last.content
 
-    def content(self) -> Tensor | None:
-        """Join the recorded content latents, (B, C, T, H, W), or None without any."""
-        parts = [entry.content for entry in self.chunks if entry.content is not None]
+    def content(self, first_chunk: int = 0) -> Tensor | None:
+        """Join the recorded content latents from a chunk on, (B, C, T, H, W), or None."""
+        chunks = [entry for entry in self.chunks if entry.index >= first_chunk]
+        parts = [entry.content for entry in chunks if entry.content is not None]
         return torch.cat(parts, dim=2) if parts else None
 
     @property
@@ -121,12 +126,11 @@ class StreamState:
         used = {conditions.positive.digest: conditions.positive}
         if conditions.negative is not None:
             used[conditions.negative.digest] = conditions.negative
-        hold = self.hold if self.hold == HOLD_FOREVER else max(self.hold - 1, 0)
         entries = _trim((*self.entries, entry), self.history_chunks)
         return replace(
             self,
             chunk_index=self.chunk_index + 1,
-            hold=hold,
+            hold=_hold_left(self.hold),
             entries=entries,
             conditionings=_prune({**self.conditionings, **used}, entries),
         )
@@ -156,6 +160,64 @@ class StreamState:
         if scope == "anchor":
             return self._rooted(RootEntry("reset", state=latent, content=self.memory.window))
         return self._rooted(RootEntry("reset", state=self.memory.pictures, content=latent))
+
+    def blended(self, other: StreamState, share: float) -> StreamState:
+        """Return the state with a mix of two memories; record and chunk numbers stay its own.
+
+        Args:
+            other: A stream of the same model and size. What only one of the two remembers is
+                taken from that one; of windows of different lengths the newest frames count.
+            share: Share of the other one, 0 to 1.
+
+        Raises:
+            StateMismatchError: If the other stream is of another model or has another size.
+        """
+        theirs = (other.fingerprint, other.latent_format, other.latent_shape)
+        if theirs != (self.fingerprint, self.latent_format, self.latent_shape):
+            raise StateMismatchError(
+                "the other stream",
+                seen=other.described(),
+                expected=self.described(),
+                remedy="blend two streams of one model and size, both begun or both not begun",
+            )
+        ours, others = self.memory, other.memory
+        anchor = _mixed(ours.pictures, others.pictures, share)
+        window = _mixed(ours.window, others.window, share)
+        if anchor is None and window is None:
+            return self
+        return self._rooted(RootEntry("blend", state=anchor, content=window))
+
+    def rewound(self, chunk: int) -> StreamState:
+        """Return the state as it was after a recorded chunk.
+
+        Args:
+            chunk: The last chunk that stays; negative numbers count from the newest one, -1.
+
+        Raises:
+            ConfigError: If that chunk was not made, or its latents are forgotten.
+        """
+        chunk = chunk + self.chunk_index if chunk < 0 else chunk
+        remembered = {
+            entry.index: position
+            for position, entry in enumerate(self.entries)
+            if isinstance(entry, ChunkEntry) and entry.content is not None
+        }
+        if chunk not in remembered:
+            numbers = f"{min(remembered)} to {max(remembered)}" if remembered else "none yet"
+            raise ConfigError(
+                "chunk",
+                seen=chunk,
+                expected=f"a chunk that is remembered ({numbers})",
+                remedy="change chunk on Rewind, or history_chunks on New Stream",
+            )
+        entries = (*self.entries[: remembered[chunk] + 1], RewindEntry(chunk))
+        return replace(
+            self,
+            chunk_index=chunk + 1,
+            hold=_hold_after(entries),
+            entries=entries,
+            conditionings=_prune(self.conditionings, entries),
+        )
 
     def held(self, chunks: int) -> StreamState:
         """Return the state with slot 0 held for `chunks` chunks (-1: until released)."""
@@ -198,9 +260,16 @@ class StreamState:
                 remedy="load the model that made this state, with its weight_dtype, or start anew",
             )
 
+    def described(self) -> str:
+        """Name the model and the size, for messages."""
+        size = "x".join(map(str, self.latent_shape))
+        if self.fingerprint is None:
+            return f"a stream that has not begun, latents {size}"
+        return f"{self.fingerprint.family} {self.fingerprint.digest[:8]}, latents {size}"
+
     def _rooted(self, entry: RootEntry) -> StreamState:
         frame = 0
-        if entry.reason in ("reset", "recache"):
+        if entry.reason not in ("start", "restart"):
             frame = self.next_frame - (entry.content.shape[2] if entry.content is not None else 0)
         entry = replace(entry, raw=not self.latent_format, frame=frame)
         return replace(self, entries=(*self.entries, entry))
@@ -216,6 +285,29 @@ class StreamState:
                 remedy="encode the picture or clip at the size of the stream",
             )
         return latent.detach().cpu()
+
+
+def _hold_left(hold: int) -> int:
+    """Return the chunks for which slot 0 is held after one more chunk."""
+    return hold if hold == HOLD_FOREVER else max(hold - 1, 0)
+
+
+def _hold_after(entries: tuple[Entry, ...]) -> int:
+    hold = 0
+    for entry in entries:
+        if isinstance(entry, HoldEntry):
+            hold = entry.chunks
+        elif isinstance(entry, ChunkEntry):
+            hold = _hold_left(hold)
+    return hold
+
+
+def _mixed(ours: Tensor | None, theirs: Tensor | None, share: float) -> Tensor | None:
+    """Mix the newest frames of both, or return what is there."""
+    if ours is None or theirs is None:
+        return theirs if ours is None else ours
+    frames = min(ours.shape[2], theirs.shape[2])
+    return torch.lerp(ours[:, :, -frames:].float(), theirs[:, :, -frames:].float(), share).to(ours)
 
 
 def _trim(entries: tuple[Entry, ...], history_chunks: int) -> tuple[Entry, ...]:

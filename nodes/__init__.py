@@ -5,11 +5,13 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .apply import AdaStateApply
+from .edits import AdaStateBlend, AdaStateRewind, AdaStateTransition
 from .files import AdaStateLoad, AdaStateSave
 from .load import AdaStateLoadDemo, AdaStateLoadModel
 from .report import AdaStateReport
 from .state import AdaStateHold, AdaStateNewStream, AdaStateRead, AdaStateReset
 from .stream import AdaStateStream
+from .timeline import AdaStateStreamTimeline
 
 NODES: tuple[type[io.ComfyNode], ...] = (
     AdaStateLoadDemo,
@@ -17,9 +19,13 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     AdaStateApply,
     AdaStateNewStream,
     AdaStateStream,
+    AdaStateStreamTimeline,
     AdaStateRead,
     AdaStateReset,
     AdaStateHold,
+    AdaStateTransition,
+    AdaStateBlend,
+    AdaStateRewind,
     AdaStateSave,
     AdaStateLoad,
     AdaStateReport,

@@ -81,7 +81,18 @@ class AdaStateRead(io.ComfyNode):
             display_name="Read State",
             category=CATEGORY,
             description="Look at what a stream remembers.",
-            inputs=[state_input(tooltip="The stream to look into.")],
+            inputs=[
+                state_input(tooltip="The stream to look into."),
+                io.Int.Input(
+                    "first_chunk",
+                    optional=True,
+                    default=0,
+                    min=0,
+                    max=100000,
+                    advanced=True,
+                    tooltip="Leave frames before this chunk out of all content.",
+                ),
+            ],
             outputs=[
                 io.Latent.Output(
                     "hidden_state",
@@ -113,13 +124,13 @@ class AdaStateRead(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, state: StreamState) -> io.NodeOutput:
+    def execute(cls, state: StreamState, first_chunk: int = 0) -> io.NodeOutput:
         """Return the parts of a state; what is not there yet blocks only the nodes wired to it."""
         memory = state.memory
         return io.NodeOutput(
             _latent_or_block(state, memory.anchor, "hidden state"),
             _latent_or_block(state, memory.window, "window"),
-            _latent_or_block(state, state.content(), "content"),
+            _latent_or_block(state, state.content(first_chunk), "content"),
             state.chunk_index,
             json.dumps(describe_stream(state), indent=2),
             _latent_or_block(state, state.hidden_states(), "hidden state"),

@@ -1,0 +1,87 @@
+"""Writing a file whole or not at all, and a lock between processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+PARTIAL = ".partial"
+
+
+def write_durably(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file beside its place, flush it to disk, and move it there.
+
+    Args:
+        path: The file; an existing one is replaced only once the new one is complete.
+        write: Writes the whole content to the path it is given.
+
+    Raises:
+        OSError: If it cannot be written; nothing is left behind.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        write(partial)
+        with partial.open("r+b") as written:  # some systems flush writable handles only
+            os.fsync(written.fileno())
+        os.replace(partial, path)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+    _flush_folder(path.parent)
+
+
+@contextmanager
+def locked(path: Path, patience: float = 60.0) -> Iterator[None]:
+    """Hold a lock file; the system releases it when the process dies.
+
+    Args:
+        path: The file; made when it is missing, and left there.
+        patience: Seconds to wait for another holder.
+
+    Raises:
+        TimeoutError: If another one holds it all the time.
+        OSError: If the file cannot be opened, or its file system knows no locks.
+    """
+    no_follow: int = getattr(os, "O_NOFOLLOW", 0)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | no_follow, 0o666)
+    try:
+        deadline = time.monotonic() + patience
+        while not _try_lock(handle):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{path.name} is held by another process")
+            time.sleep(0.05)
+        yield
+    finally:
+        os.close(handle)  # and with it the lock
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # held by another: POSIX, Windows
+        return False
+    return True
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a move last through a power failure, where the system can flush folders."""
+    if sys.platform == "win32":
+        return
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,20 @@
+"""Where a state was opened from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOrigin:
+    """Name the revision of a named stream that a state goes on from.
+
+    Args:
+        name: Name of the stream.
+        stream: Its random id; empty while there is no stream of this name.
+        revision: The revision that was opened; 0 while there is none.
+    """
+
+    name: str
+    stream: str = ""
+    revision: int = 0

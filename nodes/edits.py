@@ -1,0 +1,117 @@
+"""Edit a stream between two steps: change over, blend, rewind. None of these needs a model."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..adastate_core.config import MAX_FRAMES
+from ..adastate_core.state import StreamState
+from .sockets import CATEGORY, state_input, state_output
+
+
+class AdaStateTransition(io.ComfyNode):
+    """Prepare a stream for another prompt."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Declare inputs and outputs."""
+        return io.Schema(
+            node_id="AdaStateTransition",
+            display_name="Prepare Transition",
+            category=CATEGORY,
+            description="Prepare a stream for another prompt in the next Stream Chunks.",
+            search_aliases=["prompt switch", "recache", "flush"],
+            inputs=[
+                state_input(tooltip="The stream whose prompt is about to change."),
+                io.Combo.Input(
+                    "transition",
+                    options=["recache", "flush"],
+                    default="recache",
+                    tooltip=(
+                        "recache: read anchor and window again under the new prompt; the picture "
+                        "stays and follows the new prompt sooner.\n"
+                        "flush: keep the anchor and the newest frames only; a quicker turn."
+                    ),
+                ),
+                io.Int.Input(
+                    "frames",
+                    default=1,
+                    min=0,
+                    max=MAX_FRAMES,
+                    tooltip="Latent frames of the window that a flush keeps.",
+                ),
+            ],
+            outputs=[state_output()],
+        )
+
+    @classmethod
+    def execute(cls, state: StreamState, transition: str, frames: int) -> io.NodeOutput:
+        """Edit the value."""
+        return io.NodeOutput(state.recached() if transition == "recache" else state.flushed(frames))
+
+
+class AdaStateBlend(io.ComfyNode):
+    """Mix what two streams remember."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Declare inputs and outputs."""
+        return io.Schema(
+            node_id="AdaStateBlend",
+            display_name="Blend States",
+            category=CATEGORY,
+            description="Continue one stream with a memory that is mixed with another's.",
+            inputs=[
+                state_input("a", "The stream to continue; frames and chunk numbers stay its own."),
+                state_input("b", "A stream of the same model and size, to mix in."),
+                io.Float.Input(
+                    "factor",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip=(
+                        "Share of b in the hidden state and the window: 0 is a's memory, 1 is b's."
+                    ),
+                ),
+            ],
+            outputs=[state_output("Stream a with the mixed memory.")],
+        )
+
+    @classmethod
+    def execute(cls, a: StreamState, b: StreamState, factor: float) -> io.NodeOutput:
+        """Edit the value; the mix is committed when the next chunk is made."""
+        return io.NodeOutput(a.blended(b, factor))
+
+
+class AdaStateRewind(io.ComfyNode):
+    """Go back to an earlier chunk."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Declare inputs and outputs."""
+        return io.Schema(
+            node_id="AdaStateRewind",
+            display_name="Rewind",
+            category=CATEGORY,
+            description="Take back the newest chunks of a stream.",
+            inputs=[
+                state_input(tooltip="The stream to take back."),
+                io.Int.Input(
+                    "chunk",
+                    default=-2,
+                    min=-100000,
+                    max=100000,
+                    tooltip=(
+                        "The last chunk that stays. Negative numbers count from the newest one: "
+                        "-2 takes back one chunk."
+                    ),
+                ),
+            ],
+            outputs=[state_output("The stream as it was after that chunk.")],
+        )
+
+    @classmethod
+    def execute(cls, state: StreamState, chunk: int) -> io.NodeOutput:
+        """Edit the value."""
+        return io.NodeOutput(state.rewound(chunk))

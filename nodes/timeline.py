@@ -1,0 +1,157 @@
+"""Stream Timeline: one step for every chunk, each under the prompt that the timeline gives it.
+
+The node expands into the nodes an artist would have wired by hand. A child gets constants (its
+text, the seed) and links to what this node is wired to, so ComfyUI's cache knows each chunk by
+what it depends on: after an edit of chunk 7, chunks 0 to 6 stay as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from comfy_api.latest import io
+from comfy_execution.graph_utils import GraphBuilder
+
+from ..adastate_core.errors import ConfigError
+from ..adastate_core.state import StreamState
+from ..adastate_core.timeline import ChunkPrompt, Pace, parse_timeline, plan_prompts
+from .bridge import binding_of
+from .sockets import CATEGORY, state_output
+from .stream import AdaStateStream
+
+DEFAULT = "0: a red circle moves left"
+
+
+class AdaStateStreamTimeline(io.ComfyNode):
+    """Generate chunks under prompts that change on the way."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Declare inputs and outputs: those of Stream Chunks, with a timeline for the prompt."""
+        shared = {item.id: item for item in AdaStateStream.define_schema().inputs}
+        return io.Schema(
+            node_id="AdaStateStreamTimeline",
+            display_name="Stream Timeline",
+            category=CATEGORY,
+            description="Generate chunks under prompts that change on the way.",
+            search_aliases=["prompt schedule", "prompt travel", "storyboard"],
+            inputs=[
+                shared["model"],
+                shared["state"],
+                io.Clip.Input("clip", tooltip="The text encoder of the model."),
+                io.String.Input(
+                    "timeline",
+                    multiline=True,
+                    default=DEFAULT,
+                    socketless=True,
+                    tooltip=(
+                        "A line for every prompt: when it begins, how, and the prompt.\n"
+                        "0: a red circle moves left\n"
+                        "chunk 4 blend 2: a red circle moves right\n"
+                        "6.5s recache: a blue square in the fog\n"
+                        "Chunk numbers count from the start of the stream. blend mixes over some "
+                        "chunks, recache reads the memory again under the new prompt, flush 1 "
+                        "keeps the anchor and the newest frame."
+                    ),
+                ),
+                shared["negative"],
+                *(shared[name] for name in ("cfg", "sampler", "sigmas", "seed")),
+                io.Int.Input(
+                    "chunks",
+                    default=12,
+                    min=1,
+                    max=1000,
+                    tooltip="How many chunks to add. Each is a step that ComfyUI keeps.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=16.0,
+                    min=1.0,
+                    max=240.0,
+                    step=0.01,
+                    tooltip="Frames per second of the video, for lines that give a time.",
+                ),
+                shared["model_low_noise"],
+                shared["switch_sigma"],
+            ],
+            outputs=[
+                state_output("The stream after these chunks."),
+                io.Latent.Output(
+                    "latent",
+                    display_name="latent",
+                    tooltip="The frames of these chunks, as far as the stream remembers them.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
+            enable_expand=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, timeline: str) -> bool | str:
+        """Read the timeline before anything runs."""
+        try:
+            parse_timeline(timeline)
+        except ConfigError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls, model: Any, state: StreamState, timeline: str, chunks: int, fps: float, **_: Any
+    ) -> io.NodeOutput:
+        """Plan the chunks and expand into their nodes."""
+        binding = binding_of(model)
+        pace = Pace(binding.config.chunk_frames, binding.traits.time_stride, fps)
+        plan = plan_prompts(parse_timeline(timeline), pace, state.chunk_index, chunks)
+        wired = cls.hidden.dynprompt.get_node(cls.hidden.unique_id)["inputs"]
+        graph = _Graph(wired)
+        for prompt in plan:
+            graph.add(prompt)
+        read = graph.node("AdaStateRead", state=graph.state, first_chunk=state.chunk_index)
+        return io.NodeOutput(graph.state, read.out(2), expand=graph.finalize())
+
+
+class _Graph(GraphBuilder):
+    """Build the chain of steps.
+
+    Args:
+        wired: Inputs of the node: constants, and links to where the others come from.
+    """
+
+    def __init__(self, wired: dict[str, Any]) -> None:
+        super().__init__()
+        self._clip = wired["clip"]
+        self.state = wired["state"]
+        names = {item.id for item in AdaStateStream.define_schema().inputs}
+        self._step = {k: v for k, v in wired.items() if k in names and k not in ("chunks", "state")}
+
+    def add(self, prompt: ChunkPrompt) -> None:
+        """Add the step of one chunk, with ids that stay the same when the timeline is edited."""
+        number = prompt.chunk
+        if prompt.transition != "swap":
+            edit = self.node(
+                "AdaStateTransition", f"change{number}", state=self.state,
+                transition=prompt.transition, frames=prompt.count,
+            )  # fmt: skip
+            self.state = edit.out(0)
+        step = self.node(
+            "AdaStateStream", f"chunk{number}",
+            **{**self._step, "state": self.state, "positive": self._positive(prompt), "chunks": 1},
+        )  # fmt: skip
+        self.state = step.out(0)
+
+    def _positive(self, prompt: ChunkPrompt) -> list[Any]:
+        text = self._encoded(prompt.text)
+        if prompt.before is None:
+            return text
+        mixed = self.node(
+            "ConditioningAverage", f"blend{prompt.chunk}", conditioning_to=text,
+            conditioning_from=self._encoded(prompt.before), conditioning_to_strength=prompt.share,
+        )  # fmt: skip
+        return mixed.out(0)
+
+    def _encoded(self, text: str) -> list[Any]:
+        # One node for each text, however many chunks it lasts.
+        name = f"text{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        return self.node("CLIPTextEncode", name, text=text, clip=self._clip).out(0)

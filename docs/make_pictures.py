@@ -2,8 +2,9 @@
 
     python tools/host.py run -- -m docs.make_pictures
 
-Runs the workflows of the demo models on a real server. With `--graph` it also takes the screenshot
-of the editor, which needs Playwright and a Chromium (`CHROMIUM_PATH` may name one).
+Runs the workflows of the demo models, or those that are named, on a real server. With `--graph` it
+also takes the screenshot of the editor, which needs Playwright and a Chromium (`CHROMIUM_PATH` may
+name one).
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from tools.client import ComfyClient
 from tools.graph import to_api
 from tools.server import ComfyServer
 
-DEMO, STEPS, COMPARE = (
+DEMO, STEPS, COMPARE, TIMELINE, BRANCH = (
     "Stream the demo world",
     "Step by step - read and reset",
     "Compare anchors",
+    "Stream a timeline",
+    "Branch a scene",
 )
 DOCS, HELP, WORKFLOWS = host.ROOT / "docs", host.ROOT / "web" / "docs", host.ROOT / "workflows"
 
@@ -122,9 +125,35 @@ def draw_compare(files: Sequence[Path]) -> None:
     """Draw the card of the comparison: one row for each anchor."""
     cells = []
     for anchor in ("adaptive", "held", "frozen", "none"):
-        frames = video(files, f"compare_{anchor}_")
-        cells += [(frames[round(i * (len(frames) - 1) / 3)], False) for i in range(4)]
+        cells += _spread(video(files, f"compare_{anchor}_"), 4)
     thumbnail(COMPARE, cells)
+
+
+def draw_timeline(files: Sequence[Path]) -> None:
+    """Draw the card of the timeline: the whole story in sixteen frames."""
+    thumbnail(TIMELINE, _spread(video(files, "timeline_"), 16))
+
+
+def draw_branch(files: Sequence[Path]) -> None:
+    """Draw the card of the branches: two rows for each of the futures."""
+    cells = []
+    for branch in ("a", "b"):
+        cells += _spread(video(files, f"branch_{branch}_"), 8)
+    thumbnail(BRANCH, cells)
+
+
+DRAWN = {
+    DEMO: draw_demo,
+    STEPS: draw_steps,
+    COMPARE: draw_compare,
+    TIMELINE: draw_timeline,
+    BRANCH: draw_branch,
+}
+
+
+def _spread(frames: Pictures, count: int) -> list[tuple[Image.Image, bool]]:
+    """Pick frames from the first to the last, as cells of a card."""
+    return [(frames[round(i * (len(frames) - 1) / (count - 1))], False) for i in range(count)]
 
 
 def _sheet(frames: Pictures, states: Pictures) -> Image.Image:
@@ -248,11 +277,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Make all pictures from the command line."""
     parser = argparse.ArgumentParser(prog="docs.make_pictures", description="Make the pictures.")
     parser.add_argument("--graph", action="store_true", help="the screenshot of the editor too")
+    parser.add_argument(
+        "workflows", nargs="*", help=f"workflows to draw, all by default: {', '.join(DRAWN)}"
+    )
     options = parser.parse_args(arguments)
     with new_server() as server, ComfyClient(server.url) as client:
-        draw_demo(run(client, server.base_dir, DEMO))
-        draw_steps(run(client, server.base_dir, STEPS))
-        draw_compare(run(client, server.base_dir, COMPARE))
+        for name in options.workflows or DRAWN:
+            DRAWN[name](run(client, server.base_dir, name))
     if options.graph:
         # Another server, so that nothing is cached and the previews appear.
         with new_server() as server:

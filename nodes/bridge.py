@@ -25,6 +25,7 @@ from ..adastate_core.calls import LayerCounter
 from ..adastate_core.config import StreamConfig
 from ..adastate_core.errors import ConfigError, LayoutError
 from ..adastate_core.families import ModelTraits, describe_model
+from ..adastate_core.record import ModelFingerprint
 from .conditioning import pick_frames
 from .kv_memory import pool_for
 
@@ -43,6 +44,7 @@ class Binding:
         traits: What the core must know about the model.
         pool: K/V sets of this model.
         weights: Digests of weight patches by the host's id of them.
+        fingerprints: The fingerprint of the base weights, once it is known.
         layout_checked: Set once the model was found to be as `traits` say.
     """
 
@@ -50,6 +52,7 @@ class Binding:
     traits: ModelTraits
     pool: KVPool
     weights: dict[object, str] = field(default_factory=dict)
+    fingerprints: list[ModelFingerprint] = field(default_factory=list)
     layout_checked: Event = field(default_factory=Event)
 
 

@@ -20,7 +20,14 @@ _SAMPLED = ("norm", "modulation")
 
 
 def fingerprint_of(model: ModelPatcher, binding: Binding) -> ModelFingerprint:
-    """Fingerprint the base weights of a MODEL, read unpatched."""
+    """Fingerprint the base weights of a MODEL, read unpatched, once for each binding of it."""
+    if not binding.fingerprints:
+        # Some families have gigabytes of modulation weights: seconds of hashing.
+        binding.fingerprints.append(_fingerprint(model, binding))
+    return binding.fingerprints[0]
+
+
+def _fingerprint(model: ModelPatcher, binding: Binding) -> ModelFingerprint:
     weights = model.get_key_patches(_PREFIX)
     # bfloat16: the same file loaded in another precision must stay the same model.
     sample = {

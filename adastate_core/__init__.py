@@ -2,7 +2,7 @@
 
 Read in this order: `config` - `layout` - `anchors` - `record` - `memory` - `state` - `cache` -
 `rope` - `calls` - `text` - `attention` - `families` - `noise` - `history` - `replay` -
-`rollout` - `storage` - `metrics` - `errors`.
+`rollout` - `header` - `storage` - `named_stream` - `metrics` - `errors`.
 """
 
 from .config import StreamConfig

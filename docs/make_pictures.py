@@ -27,13 +27,16 @@ from tools.client import ComfyClient
 from tools.graph import to_api
 from tools.server import ComfyServer
 
-DEMO, STEPS, COMPARE, TIMELINE, BRANCH = (
+DEMO, STEPS, COMPARE, TIMELINE, BRANCH, RELAY = (
     "Stream the demo world",
     "Step by step - read and reset",
     "Compare anchors",
     "Stream a timeline",
     "Branch a scene",
+    "Continue a named stream - queue me again",
 )
+RUNS = {RELAY: 4}
+"""How often a workflow is run, where it is not once."""
 DOCS, HELP, WORKFLOWS = host.ROOT / "docs", host.ROOT / "web" / "docs", host.ROOT / "workflows"
 
 CHUNKS, CHUNK_FRAMES, STRIDE = 12, 3, 4
@@ -142,18 +145,30 @@ def draw_branch(files: Sequence[Path]) -> None:
     thumbnail(BRANCH, cells)
 
 
+def draw_relay(files: Sequence[Path]) -> None:
+    """Draw the card of the named stream: a row for each run, and the stream grows."""
+    cells = []
+    for run_number, file in enumerate(f for f in files if f.suffix == ".mp4"):
+        shown = _spread(contact_sheet.read_frames(file), run_number + 1)
+        blank = (Image.new("RGB", (8, 8), DARK), False)
+        cells += [*shown, *[blank] * (3 - run_number)]
+    thumbnail(RELAY, cells)
+
+
 DRAWN = {
     DEMO: draw_demo,
     STEPS: draw_steps,
     COMPARE: draw_compare,
     TIMELINE: draw_timeline,
     BRANCH: draw_branch,
+    RELAY: draw_relay,
 }
 
 
 def _spread(frames: Pictures, count: int) -> list[tuple[Image.Image, bool]]:
     """Pick frames from the first to the last, as cells of a card."""
-    return [(frames[round(i * (len(frames) - 1) / (count - 1))], False) for i in range(count)]
+    last = len(frames) - 1
+    return [(frames[round(i * last / max(count - 1, 1))], False) for i in range(count)]
 
 
 def _sheet(frames: Pictures, states: Pictures) -> Image.Image:
@@ -283,7 +298,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with new_server() as server, ComfyClient(server.url) as client:
         for name in options.workflows or DRAWN:
-            DRAWN[name](run(client, server.base_dir, name))
+            runs = [run(client, server.base_dir, name) for _ in range(RUNS.get(name, 1))]
+            DRAWN[name]([file for files in runs for file in files])
     if options.graph:
         # Another server, so that nothing is cached and the previews appear.
         with new_server() as server:

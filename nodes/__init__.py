@@ -8,6 +8,7 @@ from .apply import AdaStateApply
 from .edits import AdaStateBlend, AdaStateRewind, AdaStateTransition
 from .files import AdaStateLoad, AdaStateSave
 from .load import AdaStateLoadDemo, AdaStateLoadModel
+from .named_streams import AdaStateCommitStream, AdaStateOpenStream
 from .report import AdaStateReport
 from .state import AdaStateHold, AdaStateNewStream, AdaStateRead, AdaStateReset
 from .stream import AdaStateStream
@@ -28,6 +29,8 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     AdaStateRewind,
     AdaStateSave,
     AdaStateLoad,
+    AdaStateOpenStream,
+    AdaStateCommitStream,
     AdaStateReport,
 )
 

@@ -11,7 +11,12 @@ from typing import Any
 from tools import host
 from tools.inprocess import Pack, open_comfyui
 
-PARTS = {"recurrence": "recurrence", "core": "core_sampler", "families": "families"}
+PARTS = {
+    "recurrence": "recurrence",
+    "core": "core_sampler",
+    "families": "families",
+    "states": "states",
+}
 """Module of every part; they can be imported once ComfyUI is on the path."""
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
 import comfy.samplers
 import torch
+from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from tools.bench.ready import ReadyKeys
@@ -54,6 +56,9 @@ class Stream:
     ) -> None:
         self._pack, self._subject, self._history = pack, subject, history_chunks
         (self._model,) = pack.run("AdaStateApply", model=model, preset=preset, **SIZES)
+        self.forwards = 0
+        """Forwards of the model so far."""
+        self._model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "bench", self._count)
         self._settings: dict[str, Any] = {
             "model": self._model, "positive": [list(subject.conditioning())], "cfg": 1.0,
             "sampler": comfy.samplers.sampler_object(sampler), "sigmas": sigmas,
@@ -66,6 +71,14 @@ class Stream:
         """Count the layers with self-attention, as the pack describes the model."""
         binding = self._pack.part("nodes.bridge").binding_of(self._model)
         return int(binding.traits.layers)
+
+    def forget(self) -> None:
+        """Drop the keys and values of the past, as the host does when it is short of memory."""
+        self._pack.part("nodes.bridge").binding_of(self._model).pool.clear()
+
+    def _count(self, executor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self.forwards += 1
+        return executor(*args, **kwargs)
 
     def restart(self) -> None:
         """Begin again, with another seed: the pack would know chunks that it has made before."""

@@ -1,0 +1,143 @@
+"""Keep a stream in a folder, so that the same workflow goes on with it every time it is queued."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..adastate_core.errors import AdaStateError, StateMismatchError
+from ..adastate_core.named_stream import commit_stream, open_stream, stream_digest
+from ..adastate_core.state import StreamState
+from .sockets import CATEGORY, state_input, state_output
+
+
+class AdaStateOpenStream(io.ComfyNode):
+    """Open a named stream where it was left."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Declare inputs and outputs."""
+        return io.Schema(
+            node_id="AdaStateOpenStream",
+            display_name="Open Stream",
+            category=CATEGORY,
+            description="Open a named stream where Commit Stream left it.",
+            search_aliases=["resume", "continue", "named stream", "persistent"],
+            inputs=[
+                io.String.Input(
+                    "name",
+                    default="my stream",
+                    socketless=True,
+                    tooltip=(
+                        "Name of the stream: letters, digits, spaces, dots, - and _. It is a "
+                        "folder in adastate/streams under ComfyUI's output folder."
+                    ),
+                ),
+                state_input(
+                    "start",
+                    tooltip=(
+                        "What to begin with while there is no stream of this name, such as New "
+                        "Stream. Afterwards it is not looked at."
+                    ),
+                ),
+            ],
+            outputs=[
+                state_output("The stream as it was committed last, or start."),
+                io.Int.Output(
+                    "revision",
+                    display_name="revision",
+                    tooltip="How often it was committed; 0 while there is none.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, name: str | None, start: None = None) -> str | float:
+        """Change with every commit."""
+        digest = stream_digest(_streams(), name) if name is not None else None
+        # A new NaN each time: one object would equal itself in the keys of ComfyUI's cache.
+        return digest or float("nan")
+
+    @classmethod
+    def validate_inputs(cls, name: str | None) -> bool | str:
+        """Check the name before anything runs."""
+        if name is None:
+            return "name of the stream: got a link, expected text; type the name on Open Stream."
+        try:
+            stream_digest(_streams(), name)
+        except AdaStateError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(cls, name: str, start: StreamState) -> io.NodeOutput:
+        """Read and check the folder."""
+        state = open_stream(_streams(), name, start)
+        return io.NodeOutput(state, _revision(state))
+
+
+class AdaStateCommitStream(io.ComfyNode):
+    """Make a state the newest revision of the stream it was opened from."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Declare inputs and outputs."""
+        return io.Schema(
+            node_id="AdaStateCommitStream",
+            display_name="Commit Stream",
+            category=CATEGORY,
+            description="Keep what was added to a stream that Open Stream opened.",
+            search_aliases=["named stream", "persistent", "save stream"],
+            is_output_node=True,
+            # Else ComfyUI would run this once for every item of a list in `after`.
+            is_input_list=True,
+            inputs=[
+                state_input(tooltip="The stream to keep. It has to come from Open Stream."),
+                io.AnyType.Input(
+                    "after",
+                    optional=True,
+                    tooltip=(
+                        "Whatever has to succeed first, such as the saved video. If it fails, "
+                        "nothing is committed, and the next run makes the same chunks."
+                    ),
+                ),
+            ],
+            outputs=[
+                state_output("The same stream, committed. More chunks may follow."),
+                io.Int.Output(
+                    "revision", display_name="revision", tooltip="How often it was committed."
+                ),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, **inputs: Any) -> float:
+        """Commit whenever it is queued, also what ComfyUI has cached."""
+        return float("nan")
+
+    @classmethod
+    def execute(cls, state: list[StreamState], after: list[Any] | None = None) -> io.NodeOutput:
+        """Write what is new."""
+        if len(state) != 1:
+            raise StateMismatchError(
+                "state to commit",
+                seen=f"a list of {len(state)}",
+                expected="one state",
+                remedy="wire one stream into Commit Stream",
+            )
+        committed = commit_stream(_streams(), state[0])
+        revision = _revision(committed)
+        assert committed.origin is not None
+        text = f"{committed.origin.name}: revision {revision}, {committed.chunk_index} chunks"
+        return io.NodeOutput(committed, revision, ui={"text": [text]})
+
+
+def _streams() -> Path:
+    return Path(folder_paths.get_output_directory()) / "adastate" / "streams"
+
+
+def _revision(state: StreamState) -> int:
+    return state.origin.revision if state.origin is not None else 0

@@ -1,0 +1,141 @@
+"""Named streams through the nodes, as ComfyUI's executor would run them."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.support.studio import NodeStudio
+from tests.support.tiny_models import WAN
+
+
+@pytest.fixture(scope="module")
+def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
+    return NodeStudio(node_classes, WAN)
+
+
+@pytest.fixture
+def streams(base_dir: Path) -> Iterator[Path]:
+    """Return the folder of all streams, which does not exist yet."""
+    folder = base_dir / "output" / "adastate" / "streams"
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def opened(studio: NodeStudio, name: str = "walk") -> tuple[Any, int]:
+    return studio.run("AdaStateOpenStream", name, studio.fresh())  # type: ignore[return-value]
+
+
+def committed(studio: NodeStudio, state: Any) -> tuple[Any, int]:
+    return studio.run("AdaStateCommitStream", [state])  # type: ignore[return-value]
+
+
+def test_a_relay_equals_one_run(studio: NodeStudio, streams: Path) -> None:
+    for revision in range(4):
+        state, seen = opened(studio)
+        assert seen == revision
+        assert streams.exists() == (revision > 0)
+        (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
+        state, _ = studio.step(state, model=model, seed=4)
+        _, seen = committed(studio, state)
+        assert seen == revision + 1
+    at_once, _ = studio.step(studio.fresh(), 4, seed=4)
+    assert torch.equal(opened(studio)[0].content(), at_once.content())
+
+
+def test_opened_while_warm_it_replays_nothing(studio: NodeStudio, streams: Path) -> None:
+    import comfy.patcher_extension
+
+    calls = []
+
+    def count(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        return executor(*args, **kwargs)
+
+    model = studio.model.clone()
+    kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
+    model.add_wrapper_with_key(kind, "count", count)
+    for revision in range(3):
+        calls.clear()
+        state, _ = studio.step(opened(studio)[0], model=model)
+        committed(studio, state)
+        assert len(calls) == (3 if revision else 2)  # the two steps, and the commit of the last
+
+
+def test_every_edit_keeps_the_origin(studio: NodeStudio, streams: Path) -> None:
+    state, _ = studio.step(opened(studio)[0], 2)
+    other, _ = studio.step(studio.fresh(), 1, seed=8)
+    clip = {"samples": torch.zeros((1, 16, 3, 4, 6))}
+    edited = [
+        studio.run("AdaStateHold", state, 2)[0],
+        studio.run("AdaStateReset", state, "all", clip)[0],
+        studio.run("AdaStateRewind", state, 0)[0],
+        studio.run("AdaStateBlend", state, other, 0.5)[0],
+    ]
+    for changed in edited:
+        assert changed.origin == state.origin
+    state, _ = committed(studio, edited[1])
+    state, revision = committed(studio, studio.step(state)[0])  # two commits of one prompt
+    assert revision == 2
+    assert opened(studio)[0].origin == state.origin
+
+
+def test_conflicts_and_strangers_are_refused(studio: NodeStudio, streams: Path) -> None:
+    state, _ = opened(studio)
+    committed(studio, state)
+    with pytest.raises(ValueError, match=r"another prompt committed first.*Save State"):
+        committed(studio, state)
+    with pytest.raises(ValueError, match="put Open Stream in front"):
+        committed(studio, studio.fresh())
+    with pytest.raises(ValueError, match="got a list of 2, expected one state"):
+        studio.run("AdaStateCommitStream", [state, state])
+
+
+def test_a_saved_state_is_free_of_its_stream(studio: NodeStudio, streams: Path) -> None:
+    state, _ = studio.step(opened(studio)[0])
+    (path,) = studio.run("AdaStateSave", state, "adastate/taken out")
+    (loaded,) = studio.run("AdaStateLoad", f"adastate/{Path(path).name} [output]")
+    assert loaded.origin is None
+    again, revision = studio.run("AdaStateOpenStream", "of a file", loaded)
+    assert revision == 0
+    assert torch.equal(committed(studio, again)[0].content(), state.content())
+
+
+def test_the_fingerprint_follows_the_commits(
+    studio: NodeStudio, node_classes: dict[str, Any], streams: Path
+) -> None:
+    node = node_classes["AdaStateOpenStream"]
+    first, again = (node.fingerprint_inputs(name="walk", start=None) for _ in range(2))
+    assert math.isnan(first)
+    assert first is not again  # one object would count as unchanged
+    committed(studio, opened(studio)[0])
+    one, same = (node.fingerprint_inputs(name="walk", start=None) for _ in range(2))
+    assert one == same
+    committed(studio, opened(studio)[0])
+    assert node.fingerprint_inputs(name="walk") != one
+    commit = node_classes["AdaStateCommitStream"]
+    first, again = (commit.fingerprint_inputs(state=None, after=None) for _ in range(2))
+    assert math.isnan(first)
+    assert first is not again
+
+
+def test_names_are_checked_before_anything_runs(
+    node_classes: dict[str, Any], streams: Path
+) -> None:
+    node = node_classes["AdaStateOpenStream"]
+    assert node.validate_inputs(name="walk") is True
+    for name in ("", "../up", "CON", "a/b", None):
+        answer = node.validate_inputs(name=name)
+        assert "on Open Stream." in answer
+        assert "\n" not in answer
+    (item,) = (i for i in node.GET_SCHEMA().inputs if i.id == "name")
+    assert item.as_dict()["socketless"] is True
+    streams.mkdir(parents=True)
+    (streams / "out").symlink_to(streams.parent, target_is_directory=True)
+    assert "leads out of the streams folder" in node.validate_inputs(name="out")

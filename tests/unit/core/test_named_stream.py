@@ -1,0 +1,221 @@
+"""Named streams: what a commit writes and refuses, and what may be a name."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from adastate_core.errors import ConfigError, StateMismatchError
+from adastate_core.named_stream import commit_stream, open_stream, stream_digest
+from adastate_core.origin import StreamOrigin
+from adastate_core.state import StreamState
+from adastate_core.storage import load_state, save_state
+from adastate_core.stream_name import check_name
+from tests.support.named_streams import NAME, relay, text_of
+from tests.support.reference_host import Studio
+
+SIZE = (16, 16)  # large enough that a chunk outweighs its header
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("segment.*"))
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of streams; one of three commits is in it. Not to be changed."""
+    root = tmp_path_factory.mktemp("streams")
+    relay(root, 3, Studio().fresh)
+    return root
+
+
+@pytest.fixture
+def root(three: Path, tmp_path: Path) -> Path:
+    """Return a copy of it."""
+    return Path(shutil.copytree(three, tmp_path / "streams"))
+
+
+def test_a_relay_across_restarts_equals_one_run(tmp_path: Path) -> None:
+    fresh = Studio().fresh
+    assert stream_digest(tmp_path, NAME) is None
+    absent = open_stream(tmp_path, NAME, fresh)
+    assert absent.origin == StreamOrigin(NAME)
+    assert replace(absent, origin=None) == fresh
+    assert list(tmp_path.iterdir()) == []
+    digests = set()
+    for revision in range(1, 6):
+        relay(tmp_path, 1, fresh)
+        opened = open_stream(tmp_path, NAME, fresh)
+        assert opened.origin is not None
+        assert opened.origin.revision == revision
+        digests.add(stream_digest(tmp_path, NAME))
+    assert len(digests) == 5
+    assert text_of(opened) == text_of(Studio().step(fresh, 5))
+
+
+def test_everything_that_can_happen_survives(tmp_path: Path) -> None:
+    studio = Studio()
+    clip = torch.randn((1, 4, 3, 2, 3), generator=torch.Generator().manual_seed(0))
+    state = open_stream(tmp_path, NAME, studio.fresh.started_with(clip))
+    for event in range(8):
+        edits: list[Callable[[StreamState], StreamState]] = [
+            lambda s: studio.step(s, 2, prompt=1),
+            lambda s: s.held(2),
+            lambda s: s.reset("window", clip),
+            lambda s: studio.step(s, 1, prompt=2),
+            lambda s: s.reset("anchor").flushed(1),
+            lambda s: s.recached(),
+            lambda s: s.rewound(0),
+            lambda s: s.blended(s, 0.5),
+        ]
+        changed = edits[event](state)
+        assert changed.origin == state.origin
+        state = commit_stream(tmp_path, changed)
+        opened = open_stream(tmp_path, NAME, studio.fresh)
+        assert text_of(opened) == text_of(state)
+        assert opened.origin == state.origin == replace(changed.origin, stream=opened.origin.stream,
+                                                        revision=event + 1)  # fmt: skip
+
+
+def test_the_origin_stays_out_of_state_files(root: Path, tmp_path: Path) -> None:
+    state = open_stream(root, NAME, Studio().fresh)
+    save_state(state, tmp_path / "a")
+    assert load_state(tmp_path / "a").origin is None
+    assert NAME.encode() not in (tmp_path / "a").read_bytes()
+
+
+def test_a_commit_writes_only_what_is_new(tmp_path: Path) -> None:
+    studio = Studio(size=SIZE)
+    added = []
+    for _ in range(6):
+        before = size_of(tmp_path / NAME)
+        relay(tmp_path, 1, studio.fresh, studio=studio)
+        added.append(size_of(tmp_path / NAME) - before)
+    state = open_stream(tmp_path, NAME, studio.fresh)
+    last = state.last_chunk
+    assert last is not None
+    assert last.content is not None
+    assert last.state is not None
+    chunk = last.content.nbytes + last.state.nbytes
+    for bytes_added, entries in zip(added[1:], range(2, 7), strict=True):
+        assert chunk < bytes_added < chunk + 1500 * entries  # receipts of all chunks so far
+    before = size_of(tmp_path / NAME)
+    commit_stream(tmp_path, state.held(1))
+    assert size_of(tmp_path / NAME) - before < 1500 * 7  # no tensor at all
+
+
+def test_a_bounded_history_is_bounded_on_disk(tmp_path: Path) -> None:
+    studio = Studio(size=SIZE)
+    start = replace(studio.fresh, history_chunks=2)
+    files, sizes = [], []
+    for _ in range(12):
+        relay(tmp_path, 1, start, studio=studio)
+        files.append(len(list((tmp_path / NAME).glob("segment.*"))))
+        sizes.append(size_of(tmp_path / NAME))
+    assert max(files) == files[-1] == 3  # two chunks, and the first segment for its prompt
+    last = open_stream(tmp_path, NAME, start).last_chunk
+    assert last is not None
+    assert last.content is not None
+    assert sizes[-1] - sizes[3] < last.content.nbytes
+
+
+def test_of_two_commits_to_one_revision_the_second_is_refused(root: Path, tmp_path: Path) -> None:
+    studio = Studio()
+    state = open_stream(root, NAME, studio.fresh)
+    first, second = studio.step(state, 1, seed=1), studio.step(state, 1, seed=2)
+    committed = commit_stream(root, first)
+    for _ in range(2):
+        with pytest.raises(StateMismatchError, match=r"revision 4, since another prompt.*Save"):
+            commit_stream(root, second)
+    assert text_of(open_stream(root, NAME, state)) == text_of(committed)
+    save_state(second, tmp_path / "kept")  # what the message advises
+    assert text_of(load_state(tmp_path / "kept")) == text_of(second)
+    fresh = open_stream(root, "other", studio.fresh)
+    commit_stream(root, fresh)
+    with pytest.raises(StateMismatchError, match="another prompt committed first"):
+        commit_stream(root, fresh)
+    with pytest.raises(StateMismatchError, match="put Open Stream in front"):
+        commit_stream(root, studio.fresh)
+
+
+def test_a_folder_that_is_gone_or_another_one_is_refused(root: Path) -> None:
+    state = open_stream(root, NAME, Studio().fresh)
+    shutil.rmtree(root / NAME)
+    with pytest.raises(StateMismatchError, match="no stream any more"):
+        commit_stream(root, state)
+    assert not (root / NAME).exists()
+    relay(root, 3, Studio().fresh)
+    with pytest.raises(StateMismatchError, match="another stream"):
+        commit_stream(root, state)
+
+
+def test_one_of_many_threads_wins(root: Path) -> None:
+    state = open_stream(root, NAME, Studio().fresh)
+    outcomes: list[type[object]] = []
+
+    def commit() -> None:
+        try:
+            outcomes.append(type(commit_stream(root, state.held(1))))
+        except StateMismatchError as error:
+            outcomes.append(type(error))
+
+    threads = [threading.Thread(target=commit) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(o.__name__ for o in outcomes) == ["StateMismatchError"] * 7 + ["StreamState"]
+    assert open_stream(root, NAME, state).origin == replace(state.origin, revision=4)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "got nothing"),
+        (None, "got NoneType"),
+        ("a/b", "separators"),
+        ("a\\b", "separators"),
+        ("/", "separators"),
+        ("..", "dot or space"),
+        (".", "dot or space"),
+        (".hidden", "dot or space"),
+        ("end.", "dot or space"),
+        (" a", "dot or space"),
+        ("a ", "dot or space"),
+        ("a..b", "two dots"),
+        ("a\nb", "letters, digits"),
+        ("a\0b", "letters, digits"),
+        ("a:b", "letters, digits"),
+        ("a\u202eb", "letters, digits"),
+        ("\ud800", "letters, digits"),
+        ("x" * 101, "101 characters"),
+        ("\u6c34" * 90, "90 characters"),
+        *((device, "Windows device") for device in ("CON", "nul", "COM1.txt", "Lpt9", "aux.a.b")),
+        ("COM\u00b9", "Windows device"),
+        ("con .x", "Windows device"),
+    ],
+)
+def test_bad_names_are_refused_in_one_sentence(tmp_path: Path, name: str, message: str) -> None:
+    for act in (lambda: open_stream(tmp_path, name, Studio().fresh),
+                lambda: stream_digest(tmp_path, name),
+                lambda: commit_stream(tmp_path, replace(Studio().fresh, origin=StreamOrigin(name)))
+                ):  # fmt: skip
+        with pytest.raises(ConfigError, match=message) as error:
+            act()
+        assert str(error.value).count("\n") == 0
+        assert "change name on Open Stream" in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_good_names_are_kept(tmp_path: Path) -> None:
+    for name in ("a", "Walk 2.1_b-c", "x" * 100, "\u6c34\u3068\u706b", "console", "com10", "v1.0"):
+        assert check_name(name) == name
+        commit_stream(tmp_path, open_stream(tmp_path, name, Studio().fresh))
+        assert (tmp_path / name / "manifest.json").is_file()
+    assert check_name("a\u0308") == "\u00e4"  # one spelling, however it was typed

@@ -5,11 +5,12 @@ DEV := $(PYTHON) tools/host.py run --dev --version 0.30.0 0.27.0 --
 TIERS ?=
 ARGS ?=
 
-.PHONY: help setup demo test check bench train-demo evaluate clean
+.PHONY: help setup demo test kill-test check bench train-demo evaluate clean
 
 help:
 	@echo "make demo        a finished video from the shipped model, through a real ComfyUI server"
 	@echo "make test        everything: checks and all test tiers (TIERS=\"unit nodes\" for some)"
+	@echo "make kill-test   kill the server 20 times in the middle of a relay (about 8 minutes)"
 	@echo "make check       format, lint, types"
 	@echo "make bench       what the pack costs over bare model forwards"
 	@echo "make train-demo  train the small models in assets/demo again"
@@ -26,6 +27,9 @@ demo:
 
 test:
 	@$(DEV) -m tools.run_tests $(TIERS)
+
+kill-test:
+	@ADASTATE_KILLS=20 $(DEV) -m tools.run_tests integration-0.30.0 --pytest "-k killed"
 
 check:
 	@$(DEV) -m tools.run_tests check

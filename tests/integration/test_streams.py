@@ -79,6 +79,27 @@ def test_only_what_changed_runs(client: ComfyClient) -> None:
     assert other.outputs["digest2"] != first.outputs["digest2"]
 
 
+@pytest.mark.parametrize(
+    ("flags", "made"),
+    [((), 1), (("--cache-classic",), 1), (("--cache-lru", "50"), 1), (("--cache-none",), 4)],
+    ids=["default", "classic", "lru", "none"],
+)
+def test_an_edit_of_the_last_of_four_steps_in_every_cache(
+    server_with: Callable[..., ComfyServer],
+    connect: Callable[[ComfyServer], ComfyClient],
+    flags: tuple[str, ...],
+    made: int,
+) -> None:
+    client = connect(server_with(*flags))
+    client.free()
+    client.run(chain([1, 2, 3, 4]))
+    client.post("/adastate_test/reset")
+    after = client.run(chain([1, 2, 3, 5]))
+    assert forwards(client) == made * 2 + made - 1
+    client.free()
+    assert client.run(chain([1, 2, 3, 5])).outputs["digest3"] == after.outputs["digest3"]
+
+
 @pytest.mark.floor
 def test_one_node_of_three_chunks_equals_three_nodes(client: ComfyClient) -> None:
     graph = base_graph()

@@ -56,6 +56,9 @@ def test_other_strengths_on_two_steps_are_recorded(studio: NodeStudio, lora: str
     state, _ = studio.step(studio.fresh(), 2, model=weak)
     state, _ = studio.step(state, 2, model=strong)
     again, _ = studio.step(state, 1, model=with_lora(studio.model, lora, 1.0))
+    (cold,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
+    rebuilt, _ = studio.step(state, 1, model=with_lora(cold, lora, 1.0))
+    assert torch.equal(rebuilt.content(), again.content())
     digests = [chunk.weights for chunk in again.chunks]
     assert digests[0] == digests[1] != digests[2] == digests[3] == digests[4] != ""
     # The memory of the first chunks was computed anew with the other strength.

@@ -13,6 +13,7 @@ from adastate_core.errors import ConfigError, StateMismatchError
 from adastate_core.record import ChunkEntry, RewindEntry, RootEntry
 from adastate_core.report import describe_stream
 from adastate_core.state import StreamState
+from adastate_core.storage import load_state, save_state
 from tests.support.reference_host import Studio
 
 
@@ -115,19 +116,26 @@ def test_a_forgotten_chunk_is_not_returned_to() -> None:
         studio.fresh.rewound(-1)
 
 
-EDITS = ("step", "other prompt", "anchor", "window", "all", "hold", "flush", "recache", "rewind",
-         "blend")  # fmt: skip
+EDITS = (
+    "save", "step", "other prompt", "anchor", "window", "all", "hold", "flush", "recache",
+    "rewind", "blend",
+)  # fmt: skip
 
 
 @given(edits=st.lists(st.sampled_from(EDITS), max_size=7))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_any_order_of_edits_replays_to_the_same_bits(edits: list[str]) -> None:
+def test_any_order_of_edits_replays_to_the_same_bits(
+    tmp_path_factory: pytest.TempPathFactory, edits: list[str]
+) -> None:
     studio = Studio()
     other = studio.step(studio.fresh, 2, prompt=2)
     state = studio.step(studio.fresh)
     for edit in edits:
         before = state, fingerprint(state)
         match edit:
+            case "save":
+                save_state(state, tmp_path_factory.getbasetemp() / "edited")
+                state = load_state(tmp_path_factory.getbasetemp() / "edited")
             case "step":
                 state = studio.step(state)
             case "other prompt":

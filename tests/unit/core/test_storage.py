@@ -65,7 +65,7 @@ def test_flipped_bytes_are_noticed(eventful: tuple[Studio, StreamState], tmp_pat
     save_state(eventful[1], tmp_path / "whole")
     data = bytearray((tmp_path / "whole").read_bytes())
     source = torch.Generator().manual_seed(0)
-    for position in torch.randint(len(data), (200,), generator=source).tolist():
+    for position in torch.randint(len(data), (500,), generator=source).tolist():
         damaged = bytearray(data)
         damaged[position] ^= 0x15
         (tmp_path / "bad").write_bytes(damaged)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .apply import AdaStateApply
+from .decode import AdaStateDecode
 from .edits import AdaStateBlend, AdaStateRewind, AdaStateTransition
 from .files import AdaStateLoad, AdaStateSave
 from .load import AdaStateLoadDemo, AdaStateLoadModel
@@ -22,6 +23,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     AdaStateStream,
     AdaStateStreamTimeline,
     AdaStateRead,
+    AdaStateDecode,
     AdaStateReset,
     AdaStateHold,
     AdaStateTransition,

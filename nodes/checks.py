@@ -15,7 +15,7 @@ from ..adastate_core.anchors import policy_for
 from ..adastate_core.conditioning import Conditioning
 from ..adastate_core.errors import ConfigError
 from ..adastate_core.record import Conditions
-from .bridge import Binding
+from .bridge import Binding, binding_of
 from .conditioning import has_image, record
 
 _STEP_SKIPPERS = ("easycache", "lazycache", "teacache", "magcache", "firstblockcache")
@@ -24,6 +24,31 @@ _MORE_FRAMES = (
     "reference_latents", "time_dim_concat", "time_dim_replace", "context_latents",
     "keyframe_idxs", "guiding_latent", "ref_latent",
 )  # fmt: skip
+
+
+def check_step(
+    models: list[ModelPatcher],
+    positive: list[Any],
+    negative: list[Any] | None,
+    cfg: float,
+    sampler: comfy.samplers.Sampler,
+    sigmas: Tensor,
+) -> Conditions:
+    """Check everything that a step was given, and return its recorded conditionings.
+
+    Raises:
+        ConfigError: For what a stream cannot use.
+    """
+    binding = binding_of(models[0])
+    for model in models:
+        check_model(model)
+    check_anchor(binding)
+    check_sampling(sampler, sigmas)
+    guided = any(is_guided(model, sampler, cfg) for model in models)
+    conditions = conditions_from(positive, negative, guided, cfg)
+    check_image(binding, positive, negative)
+    check_frame_rate(binding, positive, negative)
+    return conditions
 
 
 def check_model(model: ModelPatcher) -> None:

@@ -15,16 +15,7 @@ from ..adastate_core.anchors import policy_for
 from ..adastate_core.rollout import Host, StreamRequest, stream_chunks
 from ..adastate_core.state import StreamState
 from .bridge import Binding, binding_of
-from .checks import (
-    check_anchor,
-    check_frame_rate,
-    check_image,
-    check_memory,
-    check_model,
-    check_sampling,
-    conditions_from,
-    is_guided,
-)
+from .checks import check_memory, check_step
 from .experts import ExpertsHost, paired, steps_above
 from .identity import fingerprint_of, joint_fingerprint, weights_digest
 from .latents import from_model_space, into_model_space
@@ -148,20 +139,13 @@ class AdaStateStream(io.ComfyNode):
         """Check everything that can be checked, then let the core stream."""
         binding = binding_of(model)
         models = [model] if model_low_noise is None else [model, paired(model, model_low_noise)]
-        bindings = [binding_of(each) for each in models]
-        for each in models:
-            check_model(each)
-        check_anchor(binding)
-        check_sampling(sampler, sigmas)
+        conditions = check_step(models, positive, negative, cfg, sampler, sigmas)
         block_shape = _block_shape(state, binding)
-        guided = any(is_guided(each, sampler, cfg) for each in models)
-        conditions = conditions_from(positive, negative, guided, cfg)
-        check_image(binding, positive, negative)
-        check_frame_rate(binding, positive, negative)
+        planned = check_memory(models, binding, block_shape, conditions.guided)
         # Two sets: the one that a chunk reads and the one that its commit writes.
-        binding.pool.expected_bytes = 2 * check_memory(models, binding, block_shape, guided)
+        binding.pool.expected_bytes = 2 * planned
         shape = binding.traits.block_shape(*state.latent_shape[2:])
-        pairs = list(zip(models, bindings, strict=True))
+        pairs = [(each, binding_of(each)) for each in models]
         request = StreamRequest(
             chunks=chunks,
             seed=seed,

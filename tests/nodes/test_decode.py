@@ -1,0 +1,119 @@
+"""Decode Stream: parts equal the whole, with the demo models and ComfyUI's real VAE classes."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.support.studio import NodeStudio
+from tests.support.tiny_models import WAN, WAN_VAE
+
+
+def random_weights(vae: nn.Module) -> nn.Module:
+    source = torch.Generator().manual_seed(0)
+    for name, value in vae.named_parameters():
+        value.requires_grad_(False)
+        if name.endswith("gamma"):
+            value.fill_(1.0)
+        elif value.ndim > 1:
+            scale = (value.numel() / value.shape[0]) ** -0.5
+            value.copy_(torch.randn(value.shape, generator=source) * scale)
+        else:
+            value.zero_()
+    return vae
+
+
+def wan_21() -> nn.Module:
+    from comfy.ldm.wan.vae import WanVAE
+
+    return WanVAE(dim=8, z_dim=16, temperal_downsample=[False, True, True])
+
+
+def wan_22() -> nn.Module:
+    from comfy.ldm.wan.vae2_2 import WanVAE
+
+    return WanVAE(dim=16, dec_dim=16, z_dim=48, temperal_downsample=[False, True, True])
+
+
+@pytest.mark.parametrize(("make", "channels"), [(wan_21, 16), (wan_22, 48)])
+@pytest.mark.parametrize("sizes", [(3, 3, 3, 3), (1,) * 12, (5, 1, 6), (2, 3, 7)])
+def test_parts_equal_the_whole(core: Any, make: Any, channels: int, sizes: tuple[int, ...]) -> None:
+    decoding = importlib.import_module(f"{core.__name__}.decoding")
+    vae = random_weights(make())
+    latents = torch.randn((1, channels, 12, 4, 6), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        whole = vae.decode(latents)
+        decoder = decoding.stream_decoder(vae)
+        parts = torch.cat([decoder.decode(part) for part in latents.split(sizes, dim=2)], dim=2)
+        anew = torch.cat([vae.decode(part) for part in latents.split(sizes, dim=2)], dim=2)
+    torch.testing.assert_close(parts, whole, atol=1e-4, rtol=0)
+    assert parts.shape[2] == 45
+    # The host's own loop begins anew with every part.
+    assert anew.shape != whole.shape
+
+
+@pytest.fixture(scope="module")
+def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
+    return NodeStudio(node_classes, WAN)
+
+
+@pytest.fixture(scope="module")
+def vae(tiny_models: Any) -> Any:
+    import nodes
+
+    return nodes.VAELoader().load_vae(WAN_VAE)[0]
+
+
+def whole(studio: NodeStudio, vae: Any, state: Any) -> Tensor:
+    import nodes
+
+    latent = studio.run("AdaStateRead", state)[2]
+    with torch.inference_mode():
+        return nodes.VAEDecode().decode(vae, latent)[0]
+
+
+def test_chunks_are_those_of_the_whole_video(studio: NodeStudio, vae: Any) -> None:
+    state, _ = studio.step(studio.fresh(), 4)
+    expected = whole(studio, vae, state)
+    (all_of_it,) = studio.run("AdaStateDecode", vae, state, 0, 0, True)
+    torch.testing.assert_close(all_of_it, expected, atol=1e-4, rtol=0)
+    (later,) = studio.run("AdaStateDecode", vae, state, 1, 2, True)
+    torch.testing.assert_close(later, expected[9:33], atol=1e-4, rtol=0)
+
+
+def test_the_start_is_part_of_the_video_if_asked_for(studio: NodeStudio, vae: Any) -> None:
+    clip = {"samples": torch.randn((1, 16, 2, 4, 6), generator=torch.Generator().manual_seed(5))}
+    state, latent = studio.step(studio.fresh(start_latent=clip), 2)
+    import nodes
+
+    joined = {"samples": torch.cat((clip["samples"], latent["samples"]), dim=2)}
+    with torch.inference_mode():
+        expected = nodes.VAEDecode().decode(vae, joined)[0]
+    (begun,) = studio.run("AdaStateDecode", vae, state, 0, 0, True)
+    torch.testing.assert_close(begun, expected, atol=1e-3, rtol=0)
+    (without,) = studio.run("AdaStateDecode", vae, state, 0, 0, False)
+    torch.testing.assert_close(without, whole(studio, vae, state), atol=1e-4, rtol=0)
+
+
+def test_batches_come_out_one_after_the_other(studio: NodeStudio, vae: Any) -> None:
+    state, _ = studio.step(studio.fresh(batch=2), 2)
+    (images,) = studio.run("AdaStateDecode", vae, state, 0, 0, True)
+    torch.testing.assert_close(images, whole(studio, vae, state), atol=1e-4, rtol=0)
+
+
+def test_what_cannot_be_decoded_is_refused(studio: NodeStudio, vae: Any) -> None:
+    state, _ = studio.step(studio.fresh(), 2)
+    with pytest.raises(ValueError, match=r"first_chunk: got 5, expected .* \(0 to 1\)"):
+        studio.run("AdaStateDecode", vae, state, 5, 0, True)
+    with pytest.raises(ValueError, match="first_chunk: got 0"):
+        studio.run("AdaStateDecode", vae, studio.fresh(), 0, 0, True)
+
+    class Other:
+        first_stage_model = nn.Identity()
+
+    with pytest.raises(ValueError, match=r"vae: got Identity, expected the VAE of Wan 2\.1"):
+        studio.run("AdaStateDecode", Other(), state, 0, 0, True)

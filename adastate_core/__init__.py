@@ -1,8 +1,8 @@
 """AdaState core: streaming video diffusion with a self-evolving anchor, free of any host.
 
 Read in this order: `config` - `layout` - `anchors` - `record` - `memory` - `state` - `cache` -
-`rope` - `calls` - `text` - `attention` - `families` - `noise` - `history` - `replay` -
-`rollout` - `header` - `storage` - `named_stream` - `metrics` - `errors`.
+`rope` - `calls` - `text` - `attention` - `families` - `presets` - `noise` - `history` - `replay` -
+`rollout` - `timeline` - `header` - `storage` - `named_stream` - `decoding` - `metrics` - `errors`.
 """
 
 from .config import StreamConfig

@@ -10,7 +10,7 @@ ARGS ?=
 help:
 	@echo "make demo        a finished video from the shipped model, through a real ComfyUI server"
 	@echo "make test        everything: checks and all test tiers (TIERS=\"unit nodes\" for some)"
-	@echo "make kill-test   kill the server 20 times in the middle of a relay (about 8 minutes)"
+	@echo "make kill-test   kill the server 20 times in the middle of a relay (about 4 minutes)"
 	@echo "make check       format, lint, types"
 	@echo "make bench       what the pack costs over bare model forwards"
 	@echo "make train-demo  train the small models in assets/demo again"

@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pixel_shuffle
 
 from .errors import UnsupportedFamilyError
 
@@ -35,11 +36,8 @@ class StreamDecoder(Protocol):
         ...
 
 
-class WanDecoder:
-    """Decode latents of the Wan 2.1 VAE.
-
-    The host's modules forget a frame when they are given a single one after the first, which
-    its own loop does at the end only. Then what they remember is put together again.
+class _CausalDecoder:
+    """Keep what the convolutions of one video have seen.
 
     Args:
         vae: The host's VAE module.
@@ -47,8 +45,17 @@ class WanDecoder:
 
     def __init__(self, vae: nn.Module) -> None:
         self._vae = cast(Any, vae)
-        self._memory: Memory = [None] * _convolutions(self._vae.decoder)
+        convolutions = sum(type(m).__name__ == "CausalConv3d" for m in self._vae.decoder.modules())
+        self._memory: Memory = [None] * convolutions
         self._begun = False
+
+
+class WanDecoder(_CausalDecoder):
+    """Decode latents of the Wan 2.1 VAE.
+
+    The host's modules forget a frame when they are given a single one after the first, which
+    its own loop does at the end only. Then what they remember is put together again.
+    """
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode the next frames: the first one alone, then two at a time."""
@@ -68,17 +75,8 @@ class WanDecoder:
         return parts
 
 
-class Wan22Decoder:
-    """Decode latents of the Wan 2.2 VAE, frame by frame as the host does.
-
-    Args:
-        vae: The host's VAE module.
-    """
-
-    def __init__(self, vae: nn.Module) -> None:
-        self._vae = cast(Any, vae)
-        self._memory: Memory = [None] * _convolutions(self._vae.decoder)
-        self._begun = False
+class Wan22Decoder(_CausalDecoder):
+    """Decode latents of the Wan 2.2 VAE, frame by frame as the host does."""
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode the next frames."""
@@ -87,7 +85,9 @@ class Wan22Decoder:
             first = {} if self._begun else {"first_chunk": True}
             self._begun = True
             frames.append(self._vae.decoder(frame, feat_cache=self._memory, feat_idx=[0], **first))
-        return _unpatched(torch.cat(frames, dim=2))
+        # Four channels are the pixels of a square, column by column.
+        x = torch.cat(frames, dim=2).permute(0, 2, 1, 4, 3)
+        return pixel_shuffle(x, 2).permute(0, 2, 1, 4, 3)
 
 
 def stream_decoder(vae: object) -> StreamDecoder:
@@ -118,16 +118,3 @@ def _remembers(vae: object) -> bool:
     forward = getattr(getattr(vae, "decoder", None), "forward", None)
     taken = inspect.signature(forward).parameters if forward is not None else {}
     return {"feat_cache", "feat_idx"} <= set(taken)
-
-
-def _convolutions(decoder: nn.Module) -> int:
-    return sum(type(module).__name__ == "CausalConv3d" for module in decoder.modules())
-
-
-def _unpatched(x: Tensor) -> Tensor:
-    """Lay 12 channels out as 3 of twice the height and width."""
-    batch, channels, frames, height, width = x.shape
-    x = x.reshape(batch, channels // 4, 2, 2, frames, height, width)
-    # Channels are (color, column, row).
-    x = x.permute(0, 1, 4, 5, 3, 6, 2)
-    return x.reshape(batch, channels // 4, frames, 2 * height, 2 * width)

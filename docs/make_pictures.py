@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import os
 import sys
 import tempfile
@@ -23,8 +22,8 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from tools import contact_sheet, host
+from tools.batch import load_prompt
 from tools.client import ComfyClient
-from tools.graph import to_api
 from tools.server import ComfyServer
 
 DEMO, STEPS, COMPARE, TIMELINE, BRANCH, RELAY = (
@@ -67,9 +66,7 @@ class Canvas:
 
 def run(client: ComfyClient, base_dir: Path, name: str) -> list[Path]:
     """Run a workflow and return the files it saved and previewed, in order of their nodes."""
-    workflow = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
-    prompt = to_api(workflow, client.object_info())
-    result = client.run(prompt, timeout=3600)
+    result = client.run(load_prompt(WORKFLOWS / f"{name}.json", client), timeout=3600)
     in_order = sorted(result.outputs, key=int)
     return [file for node in in_order for file in result.files(base_dir, node)]
 

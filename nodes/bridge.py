@@ -33,6 +33,8 @@ KEY = "adastate"
 _APPLY_MODEL, _DIFFUSION_MODEL = WrappersMP.APPLY_MODEL, WrappersMP.DIFFUSION_MODEL
 VIEW = "adastate_view"
 """Transformer option under which a run hands its `BlockView` to the wrapper."""
+FIRST_LAYER = "adastate_first_layer"
+"""The same for the number of the model's first layer, 0 unless models share a K/V set."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -113,7 +115,7 @@ def prepare_forward(
             concat = _joined(concat, options[VIEW])
         if not _calls_wrappers(executor.class_obj.diffusion_model):
             options = dict(options)
-            _install(options, options[VIEW])
+            _install(options)
     return executor(x, t, concat, text, control, options, **kwargs)
 
 
@@ -121,23 +123,26 @@ def extend_attention(executor: Callable[..., Any], *args: Any, **kwargs: Any) ->
     """Wrap one forward of the DiT: renumber its frames and extend its self-attention."""
     options = _transformer_options(args, kwargs)
     if VIEW in options:
-        _install(options, options[VIEW])
+        _install(options)
     return executor(*args, **kwargs)
 
 
-def _install(options: dict[str, Any], view: BlockView) -> None:
+def _install(options: dict[str, Any]) -> None:
+    view: BlockView = options[VIEW]
     # The host merges these options anew for every forward, so writing to them leaks nowhere.
     if view.origin:
         options["rope_options"] = _shifted(options.get("rope_options") or {}, view.origin)
     previous = options.get("optimized_attention_override")
-    options["optimized_attention_override"] = _Override(view, previous)
+    options["optimized_attention_override"] = _Override(view, options.get(FIRST_LAYER, 0), previous)
 
 
 class _Override:
     """Replace the self-attention of one forward; pass everything else on."""
 
-    def __init__(self, view: BlockView, previous: Callable[..., Any] | None) -> None:
-        self._view, self._previous = view, previous
+    def __init__(
+        self, view: BlockView, first_layer: int, previous: Callable[..., Any] | None
+    ) -> None:
+        self._view, self._first_layer, self._previous = view, first_layer, previous
         self._layers = LayerCounter(view.shape.calls)
 
     def __call__(
@@ -158,6 +163,7 @@ class _Override:
             return form.split_output(out)
 
         conditionings = tuple(options["cond_or_uncond"])
+        layer += self._first_layer
         return form.merge_output(self._view.attend(layer, conditionings, q, k, v, attention))
 
     def _require_block(self, queries: int, keys: int) -> None:

@@ -114,9 +114,9 @@ def check_memory(
     batch, _, frames, height, width = block_shape
     model = models[0]
     config = binding.config
-    kept = policy_for(config).kept_frames(config)
-    # Averages are kept in float32.
-    dtype = torch.float32 if config.anchor in ("ema", "dual_ema") else model.model_dtype()
+    policy = policy_for(config)
+    kept = policy.kept_frames(config)
+    dtype = torch.float32 if policy.averages != "none" else model.model_dtype()
     size = torch.empty((), dtype=dtype).element_size() * batch * (1 + guided) * len(models)
     planned = binding.traits.cache_values(height, width, frames + kept) * size
     total = comfy.model_management.get_total_memory(model.load_device)
@@ -177,11 +177,12 @@ def check_anchor(binding: Binding) -> None:
     Raises:
         ConfigError: For an average over the picture on a model of unknown spatial rotation.
     """
-    if binding.config.anchor == "dual_ema" and binding.traits.space is None:
+    averages = policy_for(binding.config).averages
+    if averages == "picture" and binding.traits.space is None:
         raise ConfigError(
             "anchor",
-            seen=f"dual_ema on a {binding.traits.family} model of this size",
-            expected="another anchor, since its places in the picture are not known",
+            seen=f"{binding.config.anchor} on a {binding.traits.family} model of this size",
+            expected="an anchor that does not average over the picture, whose places are unknown",
             remedy="choose another anchor or preset on Apply AdaState",
         )
 

@@ -81,12 +81,12 @@ class AdaStateDecode(io.ComfyNode):
                 expected=_remembered(parts),
                 remedy="change first_chunk on Decode Stream, or stream that chunk first",
             )
-        images = _decoded(vae, [part for part in parts if part[0] <= wanted[-1]], set(wanted))
+        images = _decoded(vae, state, [p for p in parts if p[0] <= wanted[-1]], set(wanted))
         return io.NodeOutput(images.flatten(0, 1))
 
 
 def _parts(state: StreamState, include_start: bool) -> list[tuple[int, Tensor]]:
-    """Return the remembered latents in VAE space, in order, by chunk."""
+    """Return the remembered latents as they are recorded, in order, by chunk."""
     parts = [
         (START, entry.content)
         for entry in state.entries
@@ -94,10 +94,12 @@ def _parts(state: StreamState, include_start: bool) -> list[tuple[int, Tensor]]:
         if entry.content is not None
     ]
     parts += [(e.index, e.content) for e in state.chunks if e.content is not None]
-    return [(index, from_model_space(state, latents)["samples"]) for index, latents in parts]
+    return parts
 
 
-def _decoded(vae: Any, parts: list[tuple[int, Tensor]], wanted: set[int]) -> Tensor:
+def _decoded(
+    vae: Any, state: StreamState, parts: list[tuple[int, Tensor]], wanted: set[int]
+) -> Tensor:
     """Decode all parts and return the pictures of the wanted ones, (B, frames, H, W, 3)."""
     decoder = stream_decoder(vae.first_stage_model)
     largest = max((latents for _, latents in parts), key=lambda latents: latents.shape[2])
@@ -106,7 +108,9 @@ def _decoded(vae: Any, parts: list[tuple[int, Tensor]], wanted: set[int]) -> Ten
     bar, images = comfy.utils.ProgressBar(len(parts)), []
     for index, latents in parts:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        frames = decoder.decode(latents.to(vae.device, vae.vae_dtype))
+        # Brought to VAE space one by one: all at once would double a long stream's latents.
+        samples = from_model_space(state, latents)["samples"]
+        frames = decoder.decode(samples.to(vae.device, vae.vae_dtype))
         if index in wanted:
             frames = frames.to(vae.output_device, vae.vae_output_dtype(), copy=True)
             images.append(vae.process_output(frames).movedim(1, -1))

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ..adastate_core.attention import Attention, BlockView
+from ..adastate_core.attention import BlockView
 from ..adastate_core.errors import ConfigError
 from ..adastate_core.noise import BlockNoise
 from ..adastate_core.record import Conditions
@@ -62,7 +63,7 @@ class ExpertsHost:
 
     Args:
         high: Host of the model for high noise.
-        low: Host of the model for low noise.
+        low: Host of the model for low noise; its layers come after those of the other.
         high_steps: Steps of a chunk that the first one makes.
     """
 
@@ -86,58 +87,22 @@ class _ExpertsSession:
         cut, sigmas = self._hosts.high_steps, self._hosts.high.sigmas
         block: Tensor | None = None
 
-        def stretch(sigmas: Tensor, view: BlockView, first_step: int) -> Callable[..., None]:
-            def run(session: ComfySession) -> None:
-                nonlocal block
-                block = session.sample(noise, view, sigmas, block, first_step)
+        def make(stretch: Tensor, first_step: int, session: ComfySession) -> None:
+            nonlocal block
+            block = session.sample(noise, view, stretch, block, first_step)
 
-            return run
-
-        if cut > 0:
-            self._hosts.high.open(self._conditions, stretch(sigmas[: cut + 1], view, 0))
-        if cut < len(sigmas) - 1:
-            view = self._low(view)
-            self._hosts.low.open(self._conditions, stretch(sigmas[cut:], view, cut))
+        stretches = ((self._hosts.high, sigmas[: cut + 1], 0), (self._hosts.low, sigmas[cut:], cut))
+        for host, stretch, first_step in stretches:
+            if len(stretch) > 1:
+                host.run(self._conditions, partial(make, stretch, first_step))
         assert block is not None  # a schedule has at least one step
         return block
 
     def commit(self, block: Tensor, view: BlockView) -> None:
         """Forward a clean block once through either model."""
         # The low-noise model made the last steps, so it is the one that is still loaded.
-        self._hosts.low.open(
-            self._conditions, lambda session: session.forward_clean(block, self._low(view))
-        )
-        self._hosts.high.open(self._conditions, lambda session: session.commit(block, view))
-
-    def _low(self, view: BlockView) -> BlockView:
-        return _LowNoiseView(view, self._hosts.high.binding.traits.layers)
-
-
-class _LowNoiseView:
-    """Show a block to the second model, whose layers come after those of the first.
-
-    Args:
-        view: The block as the first model sees it.
-        offset: Layers of the first model.
-    """
-
-    def __init__(self, view: BlockView, offset: int) -> None:
-        self.origin, self.shape = view.origin, view.shape
-        self.frames, self.state_frames = view.frames, view.state_frames
-        self.first_frame = view.first_frame
-        self._view, self._offset = view, offset
-
-    def attend(
-        self,
-        layer: int,
-        conditionings: tuple[int, ...],
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        attention: Attention,
-    ) -> Tensor:
-        """Attend as the layer of the second model."""
-        return self._view.attend(layer + self._offset, conditionings, q, k, v, attention)
+        self._hosts.low.run(self._conditions, lambda session: session.forward_clean(block, view))
+        self._hosts.high.run(self._conditions, lambda session: session.commit(block, view))
 
 
 def _identity(model: ModelPatcher, binding: Binding) -> tuple[str, str]:

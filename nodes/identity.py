@@ -22,7 +22,7 @@ _SAMPLED = ("norm", "modulation")
 def fingerprint_of(model: ModelPatcher, binding: Binding) -> ModelFingerprint:
     """Fingerprint the base weights of a MODEL, read unpatched, once for each binding of it."""
     if not binding.fingerprints:
-        # Some families have gigabytes of modulation weights: seconds of hashing.
+        # Once, since some families have gigabytes of modulation weights to hash.
         binding.fingerprints.append(_fingerprint(model, binding))
     return binding.fingerprints[0]
 
@@ -45,12 +45,15 @@ def _fingerprint(model: ModelPatcher, binding: Binding) -> ModelFingerprint:
 
 
 def joint_fingerprint(fingerprints: list[ModelFingerprint]) -> ModelFingerprint:
-    """Fingerprint several models that make one stream together."""
-    first, *others = fingerprints
-    if not others:
-        return first
-    digest = hashlib.sha256("+".join(each.digest for each in fingerprints).encode())
-    return replace(first, digest=digest.hexdigest())
+    """Fingerprint the models that make one stream together."""
+    return replace(fingerprints[0], digest=joint_digest([each.digest for each in fingerprints]))
+
+
+def joint_digest(digests: list[str]) -> str:
+    """Join the digests of several models; one stays as it is, and empty ones stay empty."""
+    if len(digests) == 1 or not any(digests):
+        return digests[0]
+    return hashlib.sha256("+".join(digests).encode()).hexdigest()[:32]
 
 
 def weights_digest(model: ModelPatcher, binding: Binding) -> str:

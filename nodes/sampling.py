@@ -20,11 +20,11 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ..adastate_core.anchors import policy_for
 from ..adastate_core.attention import BlockView
 from ..adastate_core.noise import BlockNoise
 from ..adastate_core.record import Conditions
-from ..adastate_core.rollout import Session
-from .bridge import KEY, VIEW, Binding
+from .bridge import FIRST_LAYER, KEY, VIEW, Binding
 from .conditioning import restore
 from .layout_check import LayoutProbe, check_layout
 from .progress import StreamProgress
@@ -42,6 +42,7 @@ class ComfyHost:
         cfg: Guidance scale.
         block_shape: Shape of the blocks, (B, C, F_s + F, H, W); the host plans memory by it.
         progress: Where steps are reported.
+        first_layer: Number of its first layer, where several models share a K/V set.
     """
 
     model: ModelPatcher
@@ -51,13 +52,10 @@ class ComfyHost:
     cfg: float
     block_shape: tuple[int, int, int, int, int]
     progress: StreamProgress
+    first_layer: int = 0
 
-    def run(self, conditions: Conditions, body: Callable[[Session], object]) -> None:
+    def run(self, conditions: Conditions, body: Callable[[ComfySession], object]) -> None:
         """Open a sampling session under these conditionings and call `body` in it."""
-        self.open(conditions, body)
-
-    def open(self, conditions: Conditions, body: Callable[[ComfySession], object]) -> None:
-        """Do as `run` does, for a caller that takes a stretch of the schedule at a time."""
         blank, frames = torch.zeros(self.block_shape), self.block_shape[2]
         negative = conditions.negative
         comfy.samplers.sample(
@@ -171,9 +169,8 @@ class ComfySession:
         arguments = self._arguments(view, 0)
         x = block.to(self._device)
         # Models that are told where a step ends look this one up: it ends where it begins.
-        arguments["model_options"]["transformer_options"]["sample_sigmas"] = self._sigmas.new_zeros(
-            2
-        )
+        still = {"sample_sigmas": self._sigmas.new_zeros(2)}
+        arguments["model_options"]["transformer_options"].update(still)
         self._guider(x, self._sigmas.new_zeros(x.shape[0]), **arguments)
 
     def check_layout(self) -> None:
@@ -181,7 +178,7 @@ class ComfySession:
         binding, block = self._host.binding, self._host.block_shape
         if not binding.layout_checked.is_set():
             shape = binding.traits.block_shape(*block[3:])
-            spatial = binding.config.anchor == "dual_ema"
+            spatial = policy_for(binding.config).averages == "picture"
             check_layout(self._probe, shape, block, binding.traits.family, spatial)
             binding.layout_checked.set()
 
@@ -197,6 +194,7 @@ class ComfySession:
     def _arguments(self, view: BlockView, seed: int) -> dict[str, Any]:
         options = comfy.model_patcher.create_model_options_clone(self._model_options)
         options["transformer_options"][VIEW] = view
+        options["transformer_options"][FIRST_LAYER] = self._host.first_layer
         return {"model_options": options, "seed": seed}
 
 

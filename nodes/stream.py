@@ -17,7 +17,7 @@ from ..adastate_core.state import StreamState
 from .bridge import Binding, binding_of
 from .checks import check_memory, check_step
 from .experts import ExpertsHost, paired, steps_above
-from .identity import fingerprint_of, joint_fingerprint, weights_digest
+from .identity import fingerprint_of, joint_digest, joint_fingerprint, weights_digest
 from .latents import from_model_space, into_model_space
 from .progress import StreamProgress
 from .sampling import ComfyHost
@@ -151,7 +151,7 @@ class AdaStateStream(io.ComfyNode):
             seed=seed,
             conditions=conditions,
             config=binding.config,
-            weights="+".join(weights_digest(*pair) for pair in pairs),
+            weights=joint_digest([weights_digest(*pair) for pair in pairs]),
             fingerprint=joint_fingerprint([fingerprint_of(*pair) for pair in pairs]),
             shape=replace(shape, layers=shape.layers * len(models)),
         )
@@ -162,7 +162,10 @@ class AdaStateStream(io.ComfyNode):
             first_chunk=state.chunk_index,
             node_id=cls.hidden.unique_id,
         )
-        hosts = [ComfyHost(*pair, sampler, sigmas, cfg, block_shape, progress) for pair in pairs]
+        hosts = [
+            ComfyHost(*pair, sampler, sigmas, cfg, block_shape, progress, i * shape.layers)
+            for i, pair in enumerate(pairs)
+        ]
         host: Host = hosts[0]
         if len(hosts) > 1:
             host = ExpertsHost(*hosts, steps_above(sigmas, switch_sigma))

@@ -7,7 +7,6 @@ Leaves `output/adastate-demo.mp4` and a picture of its frames and hidden states.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 import tempfile
@@ -20,8 +19,9 @@ from aiohttp import ClientError
 from PIL import Image
 
 from tools import contact_sheet, host
+from tools.batch import load_prompt
 from tools.client import ComfyClient, PromptError, PromptResult
-from tools.graph import GraphError, to_api
+from tools.graph import GraphError
 from tools.progress_bar import PromptBar
 from tools.server import ComfyServer, ServerError
 
@@ -47,8 +47,7 @@ def run_demo(workflow_file: Path, output: Path) -> tuple[Path, Path]:
         print("starting ComfyUI", flush=True)
         try:
             with server, ComfyClient(server.url) as client:
-                workflow = json.loads(workflow_file.read_text(encoding="utf-8"))
-                prompt = to_api(workflow, client.object_info())
+                prompt = load_prompt(workflow_file, client)
                 print(f'running "{workflow_file.stem}"', flush=True)
                 bar = PromptBar(prompt)
                 result = client.run(prompt, bar.update)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from ..config import StreamConfig
 from ..layout import CommitPlan, Occupancy, SlotLayout, newest, place, refs
+from .policy import Averages
 
 
 class AdaptiveAnchor:
     """Overwrite slot 0 by the new state after every chunk."""
+
+    averages: Averages = "none"
 
     def state_frames(self, config: StreamConfig) -> int:
         """Count the state frames that are denoised along with the content."""

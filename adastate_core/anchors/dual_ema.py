@@ -14,12 +14,15 @@ from dataclasses import replace
 from ..config import StreamConfig
 from ..layout import CommitPlan, FrameMix, FrameRef, Occupancy, SlotLayout, newest, place, refs
 from .frozen import FrozenAnchor
+from .policy import Averages
 
 _AVERAGES = 2
 
 
 class DualEmaAnchor(FrozenAnchor):
     """Keep the first `anchor_frames` content frames and two averages of what left the window."""
+
+    averages: Averages = "picture"
 
     def kept_frames(self, config: StreamConfig) -> int:
         """Count the first frames, the averages and the window."""

@@ -13,10 +13,13 @@ from dataclasses import replace
 from ..config import StreamConfig
 from ..layout import CommitPlan, FrameMix, FrameRef, Occupancy, refs
 from .frozen import FrozenAnchor
+from .policy import Averages
 
 
 class EmaAnchor(FrozenAnchor):
     """Blend evicted frames into the first `anchor_frames` content frames."""
+
+    averages: Averages = "frames"
 
     def commit(self, config: StreamConfig, held: Occupancy, *, hold: bool) -> CommitPlan:
         """Fill slot 0 like a frozen anchor; then frame i that leaves goes into slot frame i."""

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from ..config import StreamConfig
 from ..layout import CommitPlan, Occupancy, SlotLayout, newest, place, refs
+from .policy import Averages
 
 
 class FrozenAnchor:
     """Keep the first `anchor_frames` content frames."""
+
+    averages: Averages = "none"
 
     def state_frames(self, config: StreamConfig) -> int:
         """Return 0: a frozen anchor denoises no state."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from ..config import StreamConfig
 from ..layout import CommitPlan, Occupancy, SlotLayout, newest, place, refs
+from .policy import Averages
 
 
 class NoAnchor:
     """Leave slot 0 empty."""
+
+    averages: Averages = "none"
 
     def state_frames(self, config: StreamConfig) -> int:
         """Return 0: without an anchor there is no state to denoise."""

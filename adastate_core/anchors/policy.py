@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 from ..config import StreamConfig
 from ..layout import CommitPlan, Occupancy, SlotLayout
 
+Averages = Literal["none", "frames", "picture"]
+"""What a policy averages: nothing, frames place by place, or also over the picture."""
+
 
 class AnchorPolicy(Protocol):
     """Decide how slot 0 evolves, which frames stay, and which index each slot has."""
+
+    @property
+    def averages(self) -> Averages:
+        """Say what it averages. Averages are kept in float32."""
+        ...
 
     def state_frames(self, config: StreamConfig) -> int:
         """Count the state frames that are denoised along with the content."""

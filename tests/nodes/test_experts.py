@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,28 @@ def test_samplers_that_draw_on_their_own_draw_anew_after_the_switch(
     assert torch.equal(once.content(), twice.content())
     assert torch.equal(draws[0], draws[2])
     assert not torch.equal(draws[0], draws[1])
+
+
+def test_the_report_tells_apart_which_model_of_a_pair_is_patched(
+    high: NodeStudio, low: NodeStudio
+) -> None:
+    def patched(model: Any) -> Any:
+        clone, name = model.clone(), "diffusion_model.blocks.0.ffn.0.weight"
+        clone.add_patches({name: (torch.full((256, 128), 0.01),)})
+        return clone
+
+    def shown(first: Any, second: Any) -> str:
+        state = step(high, high.fresh(), 1, model=first, model_low_noise=second)
+        report = json.loads(high.run("AdaStateRead", state)[4])
+        return str(report["events"][0]["weights"])
+
+    codes = [
+        shown(first, second)
+        for first in (high.model, patched(high.model))
+        for second in (low.model, patched(low.model))
+    ]
+    assert codes[0] == "unpatched"
+    assert len(set(codes)) == 4
 
 
 def test_a_stream_of_a_pair_is_not_continued_by_one_of_them(

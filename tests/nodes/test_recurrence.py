@@ -35,7 +35,7 @@ def test_stream_equals_the_recurrence_written_out(
 ) -> None:
     noise_of = importlib.import_module(f"{core.__name__}.noise").BlockNoise
     (model,) = studio.run("AdaStateApply", studio.bare, anchor, 3, 3, 1, 3)
-    state, _ = studio.step(studio.fresh(), 4, model=model, seed=7, sigmas=SIGMAS)
+    state, _ = studio.step(studio.fresh(), 16, model=model, seed=7, sigmas=SIGMAS)
     states = len(BY_HAND[anchor][2])
     dit = model.get_model_object("diffusion_model")
     line = StraightLine(dit, conditioning(0)[0][0])

@@ -27,20 +27,6 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("segment.*"))
 
 
-@pytest.fixture(scope="module")
-def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of streams; one of three commits is in it. Not to be changed."""
-    root = tmp_path_factory.mktemp("streams")
-    relay(root, 3, Studio().fresh)
-    return root
-
-
-@pytest.fixture
-def root(three: Path, tmp_path: Path) -> Path:
-    """Return a copy of it."""
-    return Path(shutil.copytree(three, tmp_path / "streams"))
-
-
 def test_a_relay_across_restarts_equals_one_run(tmp_path: Path) -> None:
     fresh = Studio().fresh
     assert stream_digest(tmp_path, NAME) is None

@@ -20,20 +20,6 @@ from tests.support.named_streams import NAME, files_of, in_child, relay, stoppin
 from tests.support.reference_host import Studio
 
 
-@pytest.fixture(scope="module")
-def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of streams; one of three commits is in it. Not to be changed."""
-    root = tmp_path_factory.mktemp("streams")
-    relay(root, 3, Studio().fresh)
-    return root
-
-
-@pytest.fixture
-def root(three: Path, tmp_path: Path) -> Path:
-    """Return a copy of it."""
-    return Path(shutil.copytree(three, tmp_path / "streams"))
-
-
 def opens_right_or_refuses(root: Path, right: str) -> bool:
     """Return whether the damage was noticed; fail if it led to another state."""
     before = files_of(root / NAME)

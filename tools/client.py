@@ -97,8 +97,11 @@ class ComfyClient:
         return dict(self.get(f"/history/{prompt_id}").get(prompt_id, {}))
 
     def free(self) -> None:
-        """Ask the server to unload all models and to drop its cached outputs."""
+        """Make the server unload all models and drop its cached outputs, and wait until it has."""
         self.post("/free", {"unload_models": True, "free_memory": True})
+        # It does so between prompts only, and may take one that is queued now before: have it do
+        # nothing, and whatever is queued after that comes late enough.
+        self.run({"1": {"class_type": "PreviewAny", "inputs": {"source": "nothing"}}})
 
     def interrupt(self, prompt_id: str | None = None) -> None:
         """Cancel the running prompt, or only the one named."""
@@ -148,18 +151,22 @@ class ComfyClient:
         executed: dict[str, None] = {}
         previews: list[Preview] = []
         progress = Progress({}, frozenset(), None)
+        failure: tuple[str, Mapping[str, Any]] | None = None
         for event in self._follow(prompt_id, begin + timeout):
             kind, data = event["type"], event["data"]
             if kind == "executing":
                 executed[data["node"]] = None
             elif kind in ("execution_error", "execution_interrupted"):
-                self._raise_failure(kind, data)
+                # Told only once the server is done with the prompt, and has let go of its tensors.
+                failure = kind, data
             progress = progress.after(kind, data)
             if kind == "preview":
                 assert progress.preview is not None
                 previews.append(progress.preview)
             if on_progress and kind in ("progress_state", "preview", "execution_cached"):
                 on_progress(progress)
+        if failure is not None:
+            self._raise_failure(*failure)
         entry = self.history(prompt_id)
         return PromptResult(
             prompt_id=prompt_id,

@@ -10,11 +10,11 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..adastate_core.decoding import stream_decoder
 from ..adastate_core.errors import ConfigError
 from ..adastate_core.record import RootEntry
 from ..adastate_core.state import StreamState
 from .latents import from_model_space
+from .pictures import open_decoder
 from .sockets import CATEGORY, state_input
 
 START = -1
@@ -101,19 +101,16 @@ def _decoded(
     vae: Any, state: StreamState, parts: list[tuple[int, Tensor]], wanted: set[int]
 ) -> Tensor:
     """Decode all parts and return the pictures of the wanted ones, (B, frames, H, W, 3)."""
-    decoder = stream_decoder(vae.first_stage_model)
     largest = max((latents for _, latents in parts), key=lambda latents: latents.shape[2])
-    memory = vae.memory_used_decode(largest.shape, vae.vae_dtype)
-    comfy.model_management.load_models_gpu([vae.patcher], memory_required=memory)
+    decoder = open_decoder(vae, tuple(largest.shape))
+    decoder.load()
     bar, images = comfy.utils.ProgressBar(len(parts)), []
     for index, latents in parts:
         comfy.model_management.throw_exception_if_processing_interrupted()
         # Brought to VAE space one by one: all at once would double a long stream's latents.
-        samples = from_model_space(state, latents)["samples"]
-        frames = decoder.decode(samples.to(vae.device, vae.vae_dtype))
+        pictures = decoder.decode(from_model_space(state, latents)["samples"])
         if index in wanted:
-            frames = frames.to(vae.output_device, vae.vae_output_dtype(), copy=True)
-            images.append(vae.process_output(frames).movedim(1, -1))
+            images.append(pictures)
         bar.update(1)
     return torch.cat(images, dim=1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import comfy.samplers
@@ -11,17 +10,10 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..adastate_core.anchors import policy_for
-from ..adastate_core.rollout import Host, StreamRequest, stream_chunks
 from ..adastate_core.state import StreamState
-from .bridge import Binding, binding_of
-from .checks import check_memory, check_step
-from .experts import ExpertsHost, paired, steps_above
-from .identity import fingerprint_of, joint_digest, joint_fingerprint, weights_digest
-from .latents import from_model_space, into_model_space
-from .progress import StreamProgress
-from .sampling import ComfyHost
+from .latents import from_model_space
 from .sockets import CATEGORY, state_input, state_output
+from .step import Step
 
 
 class AdaStateStream(io.ComfyNode):
@@ -137,52 +129,11 @@ class AdaStateStream(io.ComfyNode):
         switch_sigma: float = 0.875,
     ) -> io.NodeOutput:
         """Check everything that can be checked, then let the core stream."""
-        binding = binding_of(model)
-        models = [model] if model_low_noise is None else [model, paired(model, model_low_noise)]
-        conditions = check_step(models, positive, negative, cfg, sampler, sigmas)
-        block_shape = _block_shape(state, binding)
-        planned = check_memory(models, binding, block_shape, conditions.guided)
-        # Two sets: the one that a chunk reads and the one that its commit writes.
-        binding.pool.expected_bytes = 2 * planned
-        shape = binding.traits.block_shape(*state.latent_shape[2:])
-        pairs = [(each, binding_of(each)) for each in models]
-        request = StreamRequest(
-            chunks=chunks,
-            seed=seed,
-            conditions=conditions,
-            config=binding.config,
-            weights=joint_digest([weights_digest(*pair) for pair in pairs]),
-            fingerprint=joint_fingerprint([fingerprint_of(*pair) for pair in pairs]),
-            shape=replace(shape, layers=shape.layers * len(models)),
-        )
-        progress = StreamProgress(
-            model,
-            chunks=chunks,
-            steps=len(sigmas) - 1,
-            first_chunk=state.chunk_index,
-            node_id=cls.hidden.unique_id,
-        )
-        hosts = [
-            ComfyHost(*pair, sampler, sigmas, cfg, block_shape, progress, i * shape.layers)
-            for i, pair in enumerate(pairs)
-        ]
-        host: Host = hosts[0]
-        if len(hosts) > 1:
-            host = ExpertsHost(*hosts, steps_above(sigmas, switch_sigma))
-        start = into_model_space(state, model)
+        step = Step.checked(
+            model, state, positive, cfg, sampler, sigmas, seed, chunks,
+            negative, model_low_noise, switch_sigma, node_id=cls.hidden.unique_id,
+        )  # fmt: skip
         # Collected as they come: a bounded history may have forgotten the first ones by the end.
         made: list[Tensor] = []
-
-        def on_chunk(after: StreamState) -> None:
-            progress.chunk()
-            made.append(after.newest_content())
-
-        after = stream_chunks(start, request, host, binding.pool, on_chunk)
+        after = step.run(step.start, chunks, lambda new: made.append(new.newest_content()))
         return io.NodeOutput(after, from_model_space(after, torch.cat(made, dim=2)))
-
-
-def _block_shape(state: StreamState, binding: Binding) -> tuple[int, int, int, int, int]:
-    batch, channels, height, width = state.latent_shape
-    config = binding.config
-    frames = policy_for(config).state_frames(config) + config.chunk_frames
-    return batch, channels, frames, height, width

@@ -1,39 +1,17 @@
-"""Decode a stream as it grows: causal video decoders that remember their convolutions.
-
-A causal decoder keeps the last two frames that every convolution has seen. The host's own loop
-begins anew with every call, so that parts of a video decoded one by one do not join. Here the same
-modules run in a loop that keeps what they remember, and parts are equal to the whole.
-"""
+"""Decoders of Wan: the host's modules, in a loop that keeps what every convolution has seen."""
 
 from __future__ import annotations
 
-import inspect
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle
 
-from .errors import UnsupportedFamilyError
+from ..vae_kinds import takes
 
 Memory = list[Tensor | str | None]
 """What each convolution has seen: frames, a mark, or nothing yet."""
-
-
-class StreamDecoder(Protocol):
-    """Decode the frames of one video, part after part."""
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Decode the next frames.
-
-        Args:
-            latents: (B, C, T, H, W), in the VAE's dtype and on its device.
-
-        Returns:
-            (B, 3, frames, height, width): for the first latent frame of the video one frame, for
-            each other one as many as the decoder's time stride.
-        """
-        ...
 
 
 class _CausalDecoder:
@@ -48,6 +26,12 @@ class _CausalDecoder:
         convolutions = sum(type(m).__name__ == "CausalConv3d" for m in self._vae.decoder.modules())
         self._memory: Memory = [None] * convolutions
         self._begun = False
+
+    @staticmethod
+    def fits(vae: nn.Module) -> bool:
+        """Say whether the decoder still takes what its convolutions remember."""
+        decoder = getattr(vae, "decoder", None)
+        return hasattr(vae, "conv2") and takes(decoder, "feat_cache", "feat_idx")
 
 
 class WanDecoder(_CausalDecoder):
@@ -88,33 +72,3 @@ class Wan22Decoder(_CausalDecoder):
         # Four channels are the pixels of a square, column by column.
         x = torch.cat(frames, dim=2).permute(0, 2, 1, 4, 3)
         return pixel_shuffle(x, 2).permute(0, 2, 1, 4, 3)
-
-
-def stream_decoder(vae: object) -> StreamDecoder:
-    """Return a decoder for a video of its own.
-
-    Args:
-        vae: The host's VAE module.
-
-    Raises:
-        UnsupportedFamilyError: If it is none whose decoder is known to be causal.
-    """
-    kind = type(vae)
-    known = kind.__name__ == "WanVAE" and hasattr(vae, "conv2") and _remembers(vae)
-    if known and kind.__module__.endswith(".vae2_2"):
-        return Wan22Decoder(cast(nn.Module, vae))
-    if known and kind.__module__.endswith(".vae"):
-        return WanDecoder(cast(nn.Module, vae))
-    raise UnsupportedFamilyError(
-        "vae",
-        seen=kind.__name__,
-        expected="the VAE of Wan 2.1 or Wan 2.2",
-        remedy="decode with VAE Decode, the whole stream at once",
-    )
-
-
-def _remembers(vae: object) -> bool:
-    """Say whether the decoder still takes what its convolutions remember."""
-    forward = getattr(getattr(vae, "decoder", None), "forward", None)
-    taken = inspect.signature(forward).parameters if forward is not None else {}
-    return {"feat_cache", "feat_idx"} <= set(taken)

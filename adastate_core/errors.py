@@ -43,3 +43,7 @@ class UnsupportedFamilyError(AdaStateError):
 
 class NonFiniteError(AdaStateError):
     """A chunk came out of the sampler with NaN or infinite values."""
+
+
+class VideoFileError(AdaStateError):
+    """A video cannot be encoded or written."""

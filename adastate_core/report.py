@@ -33,12 +33,13 @@ def describe_stream(state: StreamState) -> dict[str, Any]:
         "holding": state.hold,
         "chunks_remembered": sum(e.content is not None for e in state.chunks),
         "prompts": _prompts(state.chunks),
-        "events": [_receipt(entry) for entry in state.entries],
+        "events": [receipt(entry) for entry in state.entries],
         "hidden_state": _drift(states),
     }
 
 
-def _receipt(entry: Entry) -> dict[str, Any]:
+def receipt(entry: Entry) -> dict[str, Any]:
+    """Return what happened in one entry as JSON values."""
     if isinstance(entry, ChunkEntry):
         return {
             "event": "chunk",

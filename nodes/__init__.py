@@ -10,6 +10,7 @@ from .edits import AdaStateBlend, AdaStateRewind, AdaStateTransition
 from .files import AdaStateLoad, AdaStateSave
 from .load import AdaStateLoadDemo, AdaStateLoadModel
 from .named_streams import AdaStateCommitStream, AdaStateOpenStream
+from .render import AdaStateRender
 from .report import AdaStateReport
 from .state import AdaStateHold, AdaStateNewStream, AdaStateRead, AdaStateReset
 from .stream import AdaStateStream
@@ -22,6 +23,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     AdaStateNewStream,
     AdaStateStream,
     AdaStateStreamTimeline,
+    AdaStateRender,
     AdaStateRead,
     AdaStateDecode,
     AdaStateReset,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import comfy.model_management
 import comfy.utils
 import latent_preview
+import torch
 from comfy.model_patcher import ModelPatcher
+from PIL import Image
 from server import PromptServer
 from torch import Tensor
 
@@ -37,15 +37,14 @@ class StreamProgress:
         self._first, self._done = first_chunk, 0
         self._node_id = node_id
         self._commits = 0
+        self._pictures: Tensor | None = None
         self._bar = comfy.utils.ProgressBar(chunks * steps)
 
     def step(self, step: int, denoised: Tensor) -> None:
         """Show one sampler step; raises the host's interruption if the user cancelled."""
-        preview: Any = None
-        if self._previewer is not None:
-            # The previewer draws the first frame it is given: give it the newest content.
-            preview = self._previewer.decode_latent_to_preview_image("JPEG", denoised[:, :, -1:])
-        position = self._done * self._steps + min(step + 1, self._steps)
+        step = min(step + 1, self._steps)
+        position = self._done * self._steps + step
+        preview = self._preview(step, denoised)
         self._bar.update_absolute(position, self._chunks * self._steps, preview)
         comfy.model_management.throw_exception_if_processing_interrupted()
 
@@ -54,7 +53,7 @@ class StreamProgress:
         self._commits += 1
         if self._commits > 1:
             # One a chunk is the normal course; more mean that the memory is being rebuilt.
-            self._say(f"rebuilding the memory: {self._commits} chunks")
+            self.say(f"rebuilding the memory: {self._commits} chunks")
         comfy.model_management.throw_exception_if_processing_interrupted()
 
     def chunk(self) -> None:
@@ -62,10 +61,35 @@ class StreamProgress:
         self._done += 1
         self._commits = 0
         self._bar.update_absolute(self._done * self._steps, self._chunks * self._steps)
-        self._say(f"chunk {self._first + self._done - 1} ({self._done} of {self._chunks})")
+        self.say(f"chunk {self._first + self._done - 1} ({self._done} of {self._chunks})")
 
-    def _say(self, text: str) -> None:
+    def show(self, pictures: Tensor) -> None:
+        """Preview these pictures, (frames, H, W, 3), over the steps of the next chunk."""
+        self._pictures = pictures
+        self._bar.update_absolute(
+            self._done * self._steps, self._chunks * self._steps, _preview_of(pictures[0])
+        )
+
+    def say(self, text: str) -> None:
         """Write under the node."""
         server = getattr(PromptServer, "instance", None)
         if server is not None and self._node_id is not None:
             server.send_progress_text(text, self._node_id)
+
+    def _preview(self, step: int, denoised: Tensor) -> tuple[str, Image.Image, int] | None:
+        """Play what was decoded last; without that, draw the newest content from its latents."""
+        if self._pictures is not None:
+            newest = len(self._pictures) - 1
+            return _preview_of(self._pictures[newest * step // self._steps])
+        if self._previewer is None:
+            return None
+        # The previewer draws the first frame it is given: give it the newest content.
+        drawn: tuple[str, Image.Image, int] = self._previewer.decode_latent_to_preview_image(
+            "JPEG", denoised[:, :, -1:]
+        )
+        return drawn
+
+
+def _preview_of(picture: Tensor) -> tuple[str, Image.Image, int]:
+    pixels = picture[..., :3].mul(255).round().clamp(0, 255).to("cpu", torch.uint8)
+    return "JPEG", Image.fromarray(pixels.numpy()), latent_preview.MAX_PREVIEW_RESOLUTION

@@ -1,4 +1,4 @@
-"""One step of a stream as the nodes make it: everything checked first, then any number of chunks."""
+"""A step of a stream as the nodes make it: all is checked, then chunks are made."""
 
 from __future__ import annotations
 

@@ -14,6 +14,8 @@ class NodeStudio:
 
     def __init__(self, nodes: dict[str, Any], model: Any) -> None:
         self.nodes = nodes
+        self.hidden: dict[Any, Any] = {}
+        """What ComfyUI tells nodes about the prompt, by `io.Hidden`."""
         self.bare = model
         if isinstance(model, str):
             (self.bare,) = self.run("AdaStateLoadModel", model, "default", 0.0)
@@ -21,7 +23,7 @@ class NodeStudio:
 
     def run(self, node_id: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """Execute a node on a sanitised clone, in inference mode, and return its outputs."""
-        node = self.nodes[node_id].PREPARE_CLASS_CLONE({"hidden_inputs": {}})
+        node = self.nodes[node_id].PREPARE_CLASS_CLONE({"hidden_inputs": self.hidden})
         with torch.inference_mode(), same_rng():
             return node.execute(*args, **kwargs).args
 

@@ -1,0 +1,238 @@
+"""Render Stream to Video: chunks go from noise to a file, and nothing grows with the length."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import comfy.samplers
+import folder_paths
+from comfy.cli_args import args
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import InputImpl, io, ui
+from torch import Tensor
+
+from ..adastate_core.errors import LayoutError
+from ..adastate_core.receipts import ReceiptFile
+from ..adastate_core.report import receipt
+from ..adastate_core.state import StreamState
+from .bridge import binding_of
+from .pictures import PartDecoder, open_decoder
+from .recording import Recording
+from .sockets import CATEGORY, state_output
+from .step import Step
+from .stream import AdaStateStream
+from .video_file import ENCODERS, VideoFile, disk_error
+
+HISTORY = 12
+_VAE = "adastate_vae"
+
+
+class AdaStateRender(io.ComfyNode):
+    """Generate chunks and write them to a video file as they come."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Declare inputs and outputs: those of Stream Chunks, and those of a video file."""
+        shared = {item.id: item for item in AdaStateStream.define_schema().inputs}
+        return io.Schema(
+            node_id="AdaStateRender",
+            display_name="Render Stream to Video",
+            category=CATEGORY,
+            description="Generate chunks and write them to a video file as they come.",
+            search_aliases=["save video", "long video", "render to disk", "endless"],
+            is_output_node=True,
+            inputs=[
+                shared["model"],
+                shared["state"],
+                shared["positive"],
+                io.Vae.Input("vae", tooltip="The VAE of the model."),
+                shared["negative"],
+                *(shared[name] for name in ("cfg", "sampler", "sigmas", "seed")),
+                io.Int.Input(
+                    "chunks",
+                    default=40,
+                    min=1,
+                    max=1000000,
+                    tooltip="How many chunks to add. Neither memory nor time a chunk grows.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=16.0,
+                    min=0.01,
+                    max=1000.0,
+                    step=0.01,
+                    tooltip="Frames per second. Wan 2.1 makes 16, Wan 2.2 5B 24.",
+                ),
+                io.String.Input(
+                    "filename_prefix",
+                    default="video/ADASTATE",
+                    tooltip="Folder and name under ComfyUI's output folder.",
+                ),
+                io.Float.Input(
+                    "crf",
+                    default=20.0,
+                    min=0.0,
+                    max=51.0,
+                    step=1.0,
+                    optional=True,
+                    tooltip="Lower is better and larger. 20 is hard to tell from the original.",
+                ),
+                io.Combo.Input(
+                    "codec",
+                    options=list(ENCODERS),
+                    default="h264",
+                    optional=True,
+                    advanced=True,
+                    tooltip="h264 plays everywhere; h265 is smaller.",
+                ),
+                io.Boolean.Input(
+                    "include_start",
+                    default=True,
+                    optional=True,
+                    advanced=True,
+                    tooltip=(
+                        "Whether the picture or clip that the stream continues is the beginning "
+                        "of the video. It can be in front of chunk 0 only."
+                    ),
+                ),
+                io.Int.Input(
+                    "history_chunks",
+                    default=HISTORY,
+                    min=0,
+                    max=100000,
+                    optional=True,
+                    advanced=True,
+                    tooltip=(
+                        "Chunks that the stream remembers, for going on, rewinding and decoding "
+                        "again; 0 remembers all, which grows with the length."
+                    ),
+                ),
+                io.Boolean.Input(
+                    "decode_apart",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip=(
+                        "Decode and encode a chunk while the next one is made. Needs room for the "
+                        "model and the VAE at once."
+                    ),
+                ),
+                shared["model_low_noise"],
+                shared["switch_sigma"],
+            ],
+            outputs=[
+                state_output("The stream after these chunks."),
+                io.Video.Output("video", display_name="video", tooltip="The file."),
+            ],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        state: StreamState,
+        positive: list[Any],
+        vae: Any,
+        cfg: float,
+        sampler: comfy.samplers.Sampler,
+        sigmas: Tensor,
+        seed: int,
+        chunks: int,
+        fps: float,
+        filename_prefix: str,
+        negative: list[Any] | None = None,
+        crf: float = 20.0,
+        codec: str = "h264",
+        include_start: bool = True,
+        history_chunks: int = HISTORY,
+        decode_apart: bool = False,
+        model_low_noise: ModelPatcher | None = None,
+        switch_sigma: float = 0.875,
+    ) -> io.NodeOutput:
+        """Check everything first; then make, decode and write chunk by chunk."""
+        _require_one(state)
+        part = binding_of(model).config.chunk_frames
+        decoder = open_decoder(vae, (*state.latent_shape[:2], part, *state.latent_shape[2:]))
+        if decode_apart:
+            # Loaded in one go with the model, so that no session takes its place from it.
+            model, model_low_noise = (_beside(m, decoder) for m in (model, model_low_noise))
+        step = Step.checked(
+            model, state, positive, cfg, sampler, sigmas, seed, chunks,
+            negative, model_low_noise, switch_sigma, node_id=cls.hidden.unique_id,
+        )  # fmt: skip
+        state = replace(step.start, history_chunks=history_chunks)
+        size = _pixels(state, vae)
+        folder, name, subfolder = _place(filename_prefix, size)
+        video = VideoFile(
+            folder / f"{name}.mp4", size, fps=fps, crf=crf, codec=codec, metadata=cls._workflow()
+        )
+        head = {
+            "video": video.path.name, "fps": fps, "size": size, "codec": codec, "crf": crf,
+            "model": step.request.fingerprint.family, "first_chunk": state.chunk_index,
+            "before": [receipt(entry) for entry in state.entries],
+        }  # fmt: skip
+        receipts = _receipts(folder / f"{name}.json", head)
+        recording = Recording(video, receipts, decoder, step.progress.show, apart=decode_apart)
+        try:
+            recording.begin(state, part, include_start)
+            for _ in range(chunks):
+                state = step.run(state, 1)
+                recording.add(state)
+            recording.finish()
+        except BaseException as error:
+            step.progress.say(recording.stop(f"{type(error).__name__}: {error}".rstrip(": ")))
+            raise
+        saved = ui.SavedResult(video.path.name, subfolder, io.FolderType.output)
+        return io.NodeOutput(
+            state, InputImpl.VideoFromFile(str(video.path)), ui=ui.PreviewVideo([saved])
+        )
+
+    @classmethod
+    def _workflow(cls) -> dict[str, str]:
+        """Return what ComfyUI's own nodes write into a video, unless the user has forbidden it."""
+        if args.disable_metadata:
+            return {}
+        texts = {key: json.dumps(value) for key, value in (cls.hidden.extra_pnginfo or {}).items()}
+        return texts | ({"prompt": json.dumps(cls.hidden.prompt)} if cls.hidden.prompt else {})
+
+
+def _require_one(state: StreamState) -> None:
+    if state.latent_shape[0] != 1:
+        raise LayoutError(
+            "batch of the stream",
+            seen=state.latent_shape[0],
+            expected="1, since a file holds one video",
+            remedy="set batch_size to 1 on the latent, or take Stream Chunks and Decode Stream",
+        )
+
+
+def _pixels(state: StreamState, vae: Any) -> tuple[int, int]:
+    scale = vae.spacial_compression_decode()
+    return state.latent_shape[3] * scale, state.latent_shape[2] * scale
+
+
+def _beside(model: ModelPatcher | None, decoder: PartDecoder) -> ModelPatcher | None:
+    if model is None:
+        return None
+    beside = model.clone()
+    beside.set_additional_models(_VAE, [decoder.patcher])
+    return beside
+
+
+def _place(prefix: str, size: tuple[int, int]) -> tuple[Path, str, str]:
+    """Return the folder, the next free name and the folder below the output folder."""
+    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
+        prefix, folder_paths.get_output_directory(), *size
+    )
+    return Path(folder), f"{name}_{counter:05}_", subfolder
+
+
+def _receipts(path: Path, head: dict[str, Any]) -> ReceiptFile:
+    try:
+        return ReceiptFile(path, head)
+    except OSError as error:
+        raise disk_error(path, error) from error

@@ -1,0 +1,237 @@
+"""Render Stream to Video: the file holds what Decode Stream shows, whatever happens on the way."""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+import torch
+from torch import Tensor
+
+from tests.support.studio import NodeStudio, conditioning, pool_of
+from tests.support.tiny_models import WAN, WAN_VAE
+
+CHUNK_FRAMES = 12
+
+
+@pytest.fixture(scope="module")
+def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
+    return NodeStudio(node_classes, WAN)
+
+
+@pytest.fixture(scope="module")
+def vae(tiny_models: Any) -> Any:
+    import nodes
+
+    return nodes.VAELoader().load_vae(WAN_VAE)[0]
+
+
+@pytest.fixture
+def output(base_dir: Path, request: pytest.FixtureRequest) -> Path:
+    """Return the folder that `render` of this test writes to."""
+    return base_dir / "output" / request.node.name
+
+
+@pytest.fixture
+def render(studio: NodeStudio, vae: Any, output: Path) -> Any:
+    def run(state: Any, chunks: int = 2, *, model: Any = None, **options: Any) -> tuple[Any, Any]:
+        import comfy.samplers
+
+        return studio.run(
+            "AdaStateRender",
+            model or studio.model,
+            state,
+            conditioning(0),
+            vae,
+            cfg=1.0,
+            sampler=comfy.samplers.sampler_object("lcm"),
+            sigmas=torch.tensor((1.0, 0.6, 0.0)),
+            seed=0,
+            chunks=chunks,
+            fps=16.0,
+            filename_prefix=f"{output.name}/video",
+            **options,
+        )
+
+    return run
+
+
+def luma(path: Path) -> Tensor:
+    """Read the brightness of all frames, (frames, H, W), 0 to 1; colours have half the size."""
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray() for frame in container.decode(video=0)]
+    planes = torch.stack([torch.from_numpy(frame) for frame in frames])
+    height = planes.shape[1] * 2 // 3
+    return (planes[:, :height].float() - 16) / 219
+
+
+def luma_of(pictures: Tensor) -> Tensor:
+    """Return what ITU-R BT.709 makes of pictures, (frames, H, W, 3)."""
+    return pictures @ torch.tensor((0.2126, 0.7152, 0.0722))
+
+
+def receipts(path: Path) -> list[dict[str, Any]]:
+    return json.loads(path.with_suffix(".json").read_text())["receipts"]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_file_holds_what_decode_shows(
+    studio: NodeStudio, vae: Any, render: Any, output: Path, apart: bool
+) -> None:
+    expected_state, expected = studio.step(studio.fresh(), 4)
+    (shown,) = studio.run("AdaStateDecode", vae, expected_state, 0, 0, True)
+    state, video = render(studio.fresh(), 4, crf=0.0, decode_apart=apart)
+    path = next(output.glob("*.mp4"))
+    torch.testing.assert_close(luma(path), luma_of(shown), atol=0.01, rtol=0)
+    torch.testing.assert_close(
+        studio.run("AdaStateRead", state)[2]["samples"], expected["samples"], atol=0, rtol=0
+    )
+    assert video.get_duration() == pytest.approx(len(shown) / 16)
+    assert video.get_components().images.shape == shown.shape
+
+
+def test_a_second_file_goes_on_where_the_first_ended(
+    studio: NodeStudio, vae: Any, render: Any, output: Path
+) -> None:
+    state, _ = render(studio.fresh(), 2, crf=0.0)
+    render(state, 2, crf=0.0)
+    whole, _ = studio.step(studio.fresh(), 4)
+    (shown,) = studio.run("AdaStateDecode", vae, whole, 0, 0, True)
+    first, second = sorted(output.glob("*.mp4"))
+    joined = torch.cat((luma(first), luma(second)))
+    torch.testing.assert_close(joined, luma_of(shown), atol=0.01, rtol=0)
+    assert [r["frames"] for r in receipts(second) if r["event"] == "chunk"] == [[0, 11], [12, 23]]
+
+
+@pytest.mark.parametrize("include_start", [True, False])
+def test_a_clip_is_continued(
+    studio: NodeStudio, vae: Any, render: Any, output: Path, include_start: bool
+) -> None:
+    clip = {"samples": torch.randn((1, 16, 5, 4, 6), generator=torch.Generator().manual_seed(5))}
+    render(studio.fresh(start_latent=clip), 2, crf=0.0, include_start=include_start)
+    state, _ = studio.step(studio.fresh(start_latent=clip), 2)
+    (shown,) = studio.run("AdaStateDecode", vae, state, 0, 0, True)
+    begin = 0 if include_start else 1 + 4 * 4
+    found = luma(next(output.glob("*.mp4")))
+    torch.testing.assert_close(found, luma_of(shown)[begin:], atol=0.02, rtol=0)
+
+
+def test_history_is_bounded_unless_it_is_asked_for(studio: NodeStudio, render: Any) -> None:
+    def remembered(state: Any) -> int:
+        return sum(entry.content is not None for entry in state.chunks)
+
+    bounded, _ = render(studio.fresh(), 4, history_chunks=2)
+    whole, _ = render(studio.fresh(), 4, history_chunks=0)
+    assert (remembered(bounded), remembered(whole)) == (2, 4)
+    assert torch.equal(bounded.newest_content(), whole.newest_content())
+
+
+def test_the_workflow_is_in_the_container_and_receipts_beside_it(
+    studio: NodeStudio, render: Any, output: Path
+) -> None:
+    from comfy_api.latest import io
+
+    prompt, workflow = {"1": {"class_type": "X"}}, {"id": "w"}
+    studio.hidden = {
+        io.Hidden.prompt: prompt, io.Hidden.extra_pnginfo: {"workflow": workflow}
+    }  # fmt: skip
+    try:
+        render(studio.fresh(), 2, codec="h265")
+    finally:
+        studio.hidden = {}
+    path = next(output.glob("*.mp4"))
+    with av.open(str(path)) as container:
+        assert json.loads(container.metadata["workflow"]) == workflow
+        assert json.loads(container.metadata["prompt"]) == prompt
+        assert container.streams.video[0].codec_context.name == "hevc"
+    head = json.loads(path.with_suffix(".json").read_text())
+    assert (head["video"], head["codec"], head["first_chunk"]) == (path.name, "h265", 0)
+    chunks = [r for r in head["receipts"] if r["event"] == "chunk"]
+    assert [(c["chunk"], c["seed"], c["frames"]) for c in chunks] == [
+        (0, 0, [0, 8]), (1, 0, [9, 20]),
+    ]  # fmt: skip
+    assert head["receipts"][-1] == {"event": "end", "reason": "complete", "frames": 21}
+
+
+class Stop(Exception):
+    """Stands for whatever goes wrong inside the model."""
+
+
+def failing_at(model: Any, forward: int) -> Any:
+    """Return a MODEL that fails in one of its forwards, counted from 0."""
+    from comfy.patcher_extension import WrappersMP
+
+    count = iter(range(1000))
+
+    def wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        if next(count) == forward:
+            raise Stop("out of luck")
+        return executor(*args, **kwargs)
+
+    broken = model.clone()
+    broken.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "fault", wrapper)
+    return broken
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_failure_leaves_a_file_that_plays_and_a_stream_to_go_on_from(
+    studio: NodeStudio, vae: Any, render: Any, output: Path, apart: bool
+) -> None:
+    pool_of(studio.model).clear()  # else fewer commits are needed
+    # A chunk has two forwards, and every one but the first a commit: this is in chunk 3.
+    broken = failing_at(studio.model, 10)
+    with pytest.raises(Stop):
+        render(studio.fresh(), 5, model=broken, crf=0.0, decode_apart=apart)
+    (path,) = output.glob("*.mp4")
+    whole, _ = studio.step(studio.fresh(), 5)
+    (shown,) = studio.run("AdaStateDecode", vae, whole, 0, 0, True)
+    torch.testing.assert_close(luma(path), luma_of(shown)[:33], atol=0.01, rtol=0)
+    assert receipts(path)[-1] == {"event": "end", "reason": "Stop: out of luck", "frames": 33}
+    listed = f"{output.name}/{path.stem}.adastate.safetensors [output]"
+    (saved,) = studio.run("AdaStateLoad", listed)
+    render(saved, 2, crf=0.0)
+    rest = luma(sorted(output.glob("*.mp4"))[1])
+    torch.testing.assert_close(rest, luma_of(shown)[33:], atol=0.01, rtol=0)
+
+
+def test_a_failure_before_the_first_chunk_leaves_nothing(
+    studio: NodeStudio, render: Any, output: Path
+) -> None:
+    with pytest.raises(Stop):
+        render(studio.fresh(), 2, model=failing_at(studio.model, 1))
+    assert list(output.iterdir()) == []
+
+
+@pytest.fixture
+def small_files() -> Iterator[Any]:
+    """Return a function that limits how large the files of this process can grow."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_full_disk_is_said_and_leaves_whole_chunks(
+    studio: NodeStudio, render: Any, output: Path, small_files: Any, apart: bool
+) -> None:
+    render(studio.fresh(), 4, crf=0.0)
+    (complete,) = output.glob("*.mp4")
+    small_files(complete.stat().st_size - 100)
+    with pytest.raises(ValueError, match=r"writing video_00002_\.mp4: got 'File too large'"):
+        render(studio.fresh(), 4, crf=0.0, decode_apart=apart)
+    cut = sorted(output.glob("*.mp4"))[1]
+    torch.testing.assert_close(luma(cut), luma(complete)[:33], atol=0, rtol=0)
+    assert receipts(cut)[-1]["frames"] == 33
+    # Nothing of the chunk that found no room is left at the end.
+    assert complete.read_bytes().startswith(cut.read_bytes())
+
+
+def test_what_cannot_be_rendered_is_refused(studio: NodeStudio, render: Any, output: Path) -> None:
+    with pytest.raises(ValueError, match="batch of the stream: got 2, expected 1"):
+        render(studio.fresh(batch=2))
+    assert not output.exists()

@@ -148,6 +148,7 @@ class BlockPass:
                     seen=kv.occupancy.seen + len(self.layout.content),
                 ),
                 shape.tokens_per_frame,
+                kv.packing,
             )
 
     def attend(
@@ -232,24 +233,29 @@ class BlockPass:
         return bias
 
     def _read(self, conditioning: int, layer: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Fetch the cached frames of a layer, turned to this chunk's indices, once per chunk."""
+        """Fetch the cached frames of a layer, turned to this chunk's indices.
+
+        Once for a chunk, unless they are kept elsewhere or packed to save memory.
+        """
         entry = (conditioning, layer)
-        if entry not in self._context:
-            keys, values = self._kv.get(conditioning, layer)
-            if keys.shape[2:] != like.shape[2:]:
-                raise LayoutError(
-                    "attention cache",
-                    seen=f"heads x channels {tuple(keys.shape[2:])}",
-                    expected=f"{tuple(like.shape[2:])}",
-                    remedy="start a new stream with this model",
-                )
-            keys, values = self._readable(keys).to(like), self._readable(values).to(like)
-            held = self._kv.occupancy
-            window = held.window[len(held.window) - len(self.layout.window) :]
-            native = tuple(held.anchor[i] for i in self.layout.picked) + window
-            keys = self.shape.rotation.turn(keys, _difference(self.layout.context, native))
+        if entry in self._context:
+            return self._context[entry]
+        keys, values = self._kv.get(conditioning, layer)
+        if keys.shape[2:] != like.shape[2:]:
+            raise LayoutError(
+                "attention cache",
+                seen=f"heads x channels {tuple(keys.shape[2:])}",
+                expected=f"{tuple(like.shape[2:])}",
+                remedy="start a new stream with this model",
+            )
+        keys, values = self._readable(keys).to(like), self._readable(values).to(like)
+        held = self._kv.occupancy
+        window = held.window[len(held.window) - len(self.layout.window) :]
+        native = tuple(held.anchor[i] for i in self.layout.picked) + window
+        keys = self.shape.rotation.turn(keys, _difference(self.layout.context, native))
+        if not (self.commit or self._kv.packing.read_anew):
             self._context[entry] = (keys, values)
-        return self._context[entry]
+        return keys, values
 
     def _readable(self, x: Tensor) -> Tensor:
         """Pick the cached frames that the layout places, in its order."""
@@ -264,7 +270,7 @@ class BlockPass:
     def _store(self, layer: int, conditionings: tuple[int, ...], k: Tensor, v: Tensor) -> None:
         count = len(conditionings)
         for cond, keys, values in zip(conditionings, k.chunk(count), v.chunk(count), strict=True):
-            past: tuple[Tensor, Tensor] | tuple[None, None] = (None, None)
+            past: tuple[Tensor | None, Tensor | None] = (None, None)
             if self._kv.occupancy.frames:
                 past = self._kv.get(cond, layer)
             self._committed.put(
@@ -277,6 +283,7 @@ class BlockPass:
     def _select(self, held: Tensor | None, block: Tensor, *, turns: bool) -> Tensor:
         """Gather the frames that the commit keeps, from the cache and the block."""
         tokens = self.shape.tokens_per_frame
+        held = held.to(block.device) if held is not None else None
         first = {"anchor": 0, "window": len(self._kv.occupancy.anchor)}
         first |= {"state": 0, "content": len(self.layout.state)}
 

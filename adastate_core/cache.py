@@ -3,18 +3,21 @@
 A `KVSet` is what every layer remembers at one point of a stream. A commit makes a new set and
 leaves the old one as it was, so branches of a stream never disturb each other. Sets are
 `nn.Module`s of parameters, because that is the form in which a host's memory manager counts
-and moves tensors. The pool is bounded; whatever it lacks is rebuilt by `replay`.
+and moves tensors; `packing` says in which form and where. The pool is bounded; whatever it lacks is
+rebuilt by `replay`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from .errors import LayoutError
 from .layout import CommitPlan, FrameMix, FrameRef, Occupancy
+from .packing import PLAIN, Packed, PackedFp8, Packing
 
 
 class KVSet(nn.Module):
@@ -26,30 +29,34 @@ class KVSet(nn.Module):
     Args:
         occupancy: The frames held, the same in every layer.
         tokens_per_frame: Tokens of one latent frame.
+        packing: In which form and where keys and values are kept.
     """
 
-    def __init__(self, occupancy: Occupancy, tokens_per_frame: int) -> None:
+    def __init__(
+        self, occupancy: Occupancy, tokens_per_frame: int, packing: Packing = PLAIN
+    ) -> None:
         super().__init__()
         self.occupancy = occupancy
         self.tokens_per_frame = tokens_per_frame
+        self.packing = packing
         self.approximate = False
         """Whether it was rebuilt from less than the record, or with other weights."""
-        self.keys_of = nn.ParameterDict()
-        self.values_of = nn.ParameterDict()
+        self.keys_of = nn.ModuleDict()
+        self.values_of = nn.ModuleDict()
 
     @classmethod
-    def empty(cls, tokens_per_frame: int) -> KVSet:
+    def empty(cls, tokens_per_frame: int, packing: Packing = PLAIN) -> KVSet:
         """Make the set of a stream that has committed nothing."""
-        return cls(Occupancy(), tokens_per_frame)
+        return cls(Occupancy(), tokens_per_frame, packing)
 
     def put(self, conditioning: int, layer: int, keys: Tensor, values: Tensor) -> None:
         """Store the keys and values of one layer, (B, S, H, D)."""
         name = _entry(conditioning, layer)
-        self.keys_of[name] = nn.Parameter(keys, requires_grad=False)
-        self.values_of[name] = nn.Parameter(values, requires_grad=False)
+        self.keys_of[name] = self.packing.packed(keys, self.tokens_per_frame)
+        self.values_of[name] = self.packing.packed(values, self.tokens_per_frame)
 
     def get(self, conditioning: int, layer: int) -> tuple[Tensor, Tensor]:
-        """Return the keys and values of one layer, (B, S, H, D).
+        """Return the keys and values of one layer, (B, S, H, D), where they are kept.
 
         Raises:
             LayoutError: If this conditioning was not part of the commit.
@@ -62,18 +69,23 @@ class KVSet(nn.Module):
                 expected="every layer of every conditioning committed",
                 remedy="report this model: its attention calls differ between passes",
             )
-        return self.keys_of[name], self.values_of[name]
+        return _packed(self.keys_of, name).unpacked(), _packed(self.values_of, name).unpacked()
 
     def copy_frames(self, target: KVSet) -> None:
         """Copy the frames that a smaller set still holds: all or none of slot 0, newest window."""
         held, tokens = self.occupancy, self.tokens_per_frame
         head = len(target.occupancy.anchor) * tokens
         tail = (held.frames - len(target.occupancy.window)) * tokens
+
+        def picked(x: Packed | PackedFp8) -> Packed | PackedFp8:
+            whole = x.unpacked()
+            kept = torch.cat((whole[:, :head], whole[:, tail:]), dim=1)
+            return target.packing.packed(kept, tokens)
+
         with torch.inference_mode(False), torch.no_grad():
-            for name, keys in self.keys_of.items():
-                values = self.values_of[name]
-                target.keys_of[name] = _pick(keys, head, tail)
-                target.values_of[name] = _pick(values, head, tail)
+            for name in self.keys_of:
+                target.keys_of[name] = picked(_packed(self.keys_of, name))
+                target.values_of[name] = picked(_packed(self.values_of, name))
 
     @property
     def nbytes(self) -> int:
@@ -88,10 +100,14 @@ class KVPool(nn.Module):
         max_sets: Sets kept at most. Two serve re-rolling a chunk and continuing a stream.
         max_bytes: Bytes kept at most, or None for no cap. One set is always kept, since
             without it nothing could run.
+        packing: How its sets keep keys and values.
     """
 
-    def __init__(self, max_sets: int = 2, max_bytes: int | None = None) -> None:
+    def __init__(
+        self, max_sets: int = 2, max_bytes: int | None = None, packing: Packing = PLAIN
+    ) -> None:
         super().__init__()
+        self.packing = packing
         self.max_sets = max_sets
         self.max_bytes = max_bytes
         self.expected_bytes = 0
@@ -125,6 +141,14 @@ class KVPool(nn.Module):
             if not self._over_bounds():
                 break
             self.sets.pop(name)
+
+    def make_room(self, *needed: str | None) -> None:
+        """Drop all sets but these before another one is made, so that there never are more."""
+        for name in list(self.sets):
+            if len(self.sets) < self.max_sets:
+                break
+            if name not in needed:
+                self.sets.pop(name)
 
     def drop(self, key: str) -> None:
         """Drop one set."""
@@ -178,8 +202,8 @@ def select_frames(
         return torch.cat(frames, dim=1) if frames else empty.clone()
 
 
-def _pick(x: Tensor, head: int, tail: int) -> nn.Parameter:
-    return nn.Parameter(torch.cat((x[:, :head], x[:, tail:]), dim=1), requires_grad=False)
+def _packed(layers: nn.ModuleDict, name: str) -> Packed | PackedFp8:
+    return cast(Packed | PackedFp8, layers[name])
 
 
 def _entry(conditioning: int, layer: int) -> str:

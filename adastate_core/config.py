@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from .errors import ConfigError
+from .packing import Precision
 
 Anchor = Literal["adaptive", "frozen", "ema", "dual_ema", "rolling", "none"]
 Positions = Literal["relative", "absolute"]
@@ -55,6 +56,8 @@ class StreamConfig:
             slow one of two.
         ema_fast_rate: The same for the quick one of two.
         anchor_strength: Factor on the attention weights of slot 0, before they are normalised.
+        cache_precision: How keys and values of past frames are kept: as the model wrote them, or
+            rounded to 8 bits, which an average has no use for.
 
     Raises:
         ConfigError: If a value is out of range; names the field.
@@ -75,12 +78,14 @@ class StreamConfig:
     ema_rate: float = 0.999
     ema_fast_rate: float = 0.9
     anchor_strength: float = 1.0
+    cache_precision: Precision = "model"
 
     def __post_init__(self) -> None:
         _require_choice("anchor", self.anchor, get_args(Anchor))
         _require_choice("state_rope", self.state_rope, get_args(StateRope))
         _require_choice("warmup_positions", self.warmup_positions, get_args(WarmupPositions))
         _require_choice("prompt_switch", self.prompt_switch, get_args(PromptSwitch))
+        _require_choice("cache_precision", self.cache_precision, get_args(Precision))
         _require_count("chunk_frames", self.chunk_frames, 1)
         _require_count("window_frames", self.window_frames, 0)
         _require_count("state_frames", self.state_frames, 0)
@@ -94,6 +99,11 @@ class StreamConfig:
             raise ConfigError(
                 "positions", seen="absolute with a hidden state", expected="relative",
                 remedy="choose another anchor, or relative positions",
+            )  # fmt: skip
+        if self.cache_precision == "fp8" and self.anchor in ("ema", "dual_ema"):
+            raise ConfigError(
+                "cache_precision", seen=f"fp8 with the anchor {self.anchor}", expected="model",
+                remedy="leave cache_precision at model, since a slow average would not move in fp8",
             )  # fmt: skip
         if self.anchor == "rolling" and self.anchor_frames <= self.window_frames:
             raise ConfigError(

@@ -73,7 +73,9 @@ class Replayer:
     def catch_up(self, steps: list[HistoryStep], session: CommitSession) -> KVSet:
         """Return the cache after `steps`, starting from the latest point the pool still has."""
         kv, done = self._warmest(steps)
-        for step in steps[done:]:
+        for position, step in enumerate(steps[done:], start=done):
+            source = steps[position - 1].key if position else None
+            self._pool.make_room(source, self._pinned)
             kv = self._dropped(kv, step) if isinstance(step, DropStep) else self._commit(
                 step, kv, session
             )  # fmt: skip
@@ -90,10 +92,13 @@ class Replayer:
                 return found, done
             if isinstance(step, CommitStep) and not step.possible:
                 # Older latents are forgotten: what follows is all that can be rebuilt.
-                forgotten = KVSet.empty(self._shape.tokens_per_frame)
+                forgotten = self._empty()
                 forgotten.approximate = True
                 return forgotten, done
-        return KVSet.empty(self._shape.tokens_per_frame), 0
+        return self._empty(), 0
+
+    def _empty(self) -> KVSet:
+        return KVSet.empty(self._shape.tokens_per_frame, self._pool.packing)
 
     def _find(self, key: str) -> KVSet | None:
         """Look a set up, and hold on to it while this step runs.
@@ -122,14 +127,16 @@ class Replayer:
         block = torch.cat(parts, dim=2).clone(memory_format=torch.contiguous_format)
         session.commit(block, view)
         made = view.committed()
-        made.approximate = kv.approximate or step.weights not in (None, self._weights)
+        otherwise = config.cache_precision != self._pool.packing.precision
+        other_weights = step.weights not in (None, self._weights)
+        made.approximate = kv.approximate or other_weights or otherwise
         return made
 
     def _dropped(self, kv: KVSet, step: DropStep) -> KVSet:
         held = kv.occupancy
         anchor = () if step.anchor else held.anchor
         window = held.window[max(len(held.window) - step.window_kept, 0) :]
-        made = KVSet(Occupancy(anchor, window, held.seen), kv.tokens_per_frame)
+        made = KVSet(Occupancy(anchor, window, held.seen), kv.tokens_per_frame, kv.packing)
         made.approximate = kv.approximate
         kv.copy_frames(made)
         return made

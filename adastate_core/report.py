@@ -49,6 +49,7 @@ def receipt(entry: Entry) -> dict[str, Any]:
             "anchor": entry.config.anchor,
             "held": entry.held,
             "weights": entry.weights[:8] or "unpatched",
+            "cache_precision": entry.config.cache_precision,
             "approximate": entry.approximate,
         }
     if isinstance(entry, RootEntry):

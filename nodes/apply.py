@@ -8,8 +8,10 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..adastate_core.config import MAX_FRAMES, MAX_STRENGTH, StreamConfig
+from ..adastate_core.packing import Precision
 from ..adastate_core.presets import PRESETS, preset_config
 from .bridge import bind
+from .kv_memory import CachePlace
 from .sockets import CATEGORY
 
 
@@ -132,6 +134,28 @@ class AdaStateApply(io.ComfyNode):
                     advanced=True,
                     tooltip="The same for the quick average of dual_ema.",
                 ),
+                io.Combo.Input(
+                    "cache_precision",
+                    optional=True,
+                    options=["model", "fp8"],
+                    default="model",
+                    advanced=True,
+                    tooltip=(
+                        "How the memory of past frames is kept. fp8 takes half the room of bf16 "
+                        "and changes the video a little."
+                    ),
+                ),
+                io.Combo.Input(
+                    "cache_place",
+                    optional=True,
+                    options=["device", "system memory"],
+                    default="device",
+                    advanced=True,
+                    tooltip=(
+                        "Whose memory keeps past frames. system memory leaves more of the GPU to "
+                        "the model, and is slower."
+                    ),
+                ),
             ],
             outputs=[io.Model.Output(tooltip="The model, ready for Stream Chunks.")],
         )
@@ -149,11 +173,17 @@ class AdaStateApply(io.ComfyNode):
         ema_rate: float = 0.999,
         anchor_strength: float = 1.0,
         ema_fast_rate: float = 0.9,
+        cache_precision: Precision = "model",
+        cache_place: CachePlace = "device",
     ) -> io.NodeOutput:
         """Bind the choices to a clone of the model."""
         if preset != "custom":
-            config = replace(preset_config(preset), anchor_strength=anchor_strength)
-            return io.NodeOutput(bind(model, config))
+            config = replace(
+                preset_config(preset),
+                anchor_strength=anchor_strength,
+                cache_precision=cache_precision,
+            )
+            return io.NodeOutput(bind(model, config, cache_place))
         config = StreamConfig(
             anchor=anchor,  # type: ignore[arg-type]  # validated by the config
             chunk_frames=chunk_frames,
@@ -163,5 +193,6 @@ class AdaStateApply(io.ComfyNode):
             ema_rate=ema_rate,
             ema_fast_rate=ema_fast_rate,
             anchor_strength=anchor_strength,
+            cache_precision=cache_precision,
         )
-        return io.NodeOutput(bind(model, config))
+        return io.NodeOutput(bind(model, config, cache_place))

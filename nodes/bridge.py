@@ -8,7 +8,7 @@ sees the model as if we were not there.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Event
 from typing import Any
@@ -26,8 +26,9 @@ from ..adastate_core.config import StreamConfig
 from ..adastate_core.errors import ConfigError, LayoutError
 from ..adastate_core.families import ModelTraits, describe_model
 from ..adastate_core.record import ModelFingerprint
+from .compiled import OVERRIDE, AttentionCall, is_compiled, run_forward, runs_compiled
 from .conditioning import pick_frames
-from .kv_memory import pool_for
+from .kv_memory import CachePlace, pool_for
 
 KEY = "adastate"
 _APPLY_MODEL, _DIFFUSION_MODEL = WrappersMP.APPLY_MODEL, WrappersMP.DIFFUSION_MODEL
@@ -48,6 +49,7 @@ class Binding:
         weights: Digests of weight patches by the host's id of them.
         fingerprints: The fingerprint of the base weights, once it is known.
         layout_checked: Set once the model was found to be as `traits` say.
+        attention_calls: Attention calls of one forward, known once a compiled model has run.
     """
 
     config: StreamConfig
@@ -56,17 +58,23 @@ class Binding:
     weights: dict[object, str] = field(default_factory=dict)
     fingerprints: list[ModelFingerprint] = field(default_factory=list)
     layout_checked: Event = field(default_factory=Event)
+    attention_calls: list[AttentionCall] = field(default_factory=list)
 
 
-def bind(model: ModelPatcher, config: StreamConfig) -> ModelPatcher:
+def bind(model: ModelPatcher, config: StreamConfig, place: CachePlace = "device") -> ModelPatcher:
     """Return a clone of a MODEL that can be streamed.
+
+    Args:
+        model: The MODEL.
+        config: Options of the stream.
+        place: Where keys and values of the past are kept.
 
     Raises:
         UnsupportedFamilyError: If the model is of no supported family.
     """
     traits = describe_model(model.get_model_object("diffusion_model"))
     bound = model.clone()
-    pool, memory = pool_for(bound)
+    pool, memory = pool_for(bound, config.cache_precision, place)
     bound.set_additional_models(KEY, [memory])
     bound.set_attachments(KEY, Binding(config, traits, pool))
     # Every family is called through the second; the first comes after other packs' wrappers of
@@ -96,6 +104,9 @@ def binding_of(model: ModelPatcher, name: str = "model") -> Binding:
             expected="one that went through Apply AdaState",
             remedy="put Apply AdaState between the loader and this node",
         )
+    if is_compiled(model):
+        # Positions of the block are part of the compiled graph, so they are the same for all.
+        return replace(binding, traits=replace(binding.traits, can_shift=False))
     return binding
 
 
@@ -113,6 +124,8 @@ def prepare_forward(
     if VIEW in options:
         if concat is not None:
             concat = _joined(concat, options[VIEW])
+        if runs_compiled(options):
+            return _forward_compiled(executor, (x, t, concat, text, control), options, kwargs)
         if not _calls_wrappers(executor.class_obj.diffusion_model):
             options = dict(options)
             _install(options)
@@ -122,9 +135,29 @@ def prepare_forward(
 def extend_attention(executor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Wrap one forward of the DiT: renumber its frames and extend its self-attention."""
     options = _transformer_options(args, kwargs)
-    if VIEW in options:
+    if OVERRIDE in options:  # this may be traced, where nothing of the view may be read
+        options["optimized_attention_override"] = options[OVERRIDE]
+    elif VIEW in options:
         _install(options)
     return executor(*args, **kwargs)
+
+
+def _forward_compiled(
+    executor: Callable[..., Any],
+    inputs: tuple[Any, ...],
+    options: dict[str, Any],
+    kwargs: dict[str, Any],
+) -> Any:
+    host = executor.class_obj
+    calls = host.current_patcher.get_attachment(KEY).attention_calls
+    wrapped = _calls_wrappers(host.diffusion_model)
+
+    def forward(options: dict[str, Any]) -> Any:
+        if not wrapped:
+            options["optimized_attention_override"] = options[OVERRIDE]
+        return executor(*inputs, options, **kwargs)
+
+    return run_forward(forward, options, _override(options), calls)
 
 
 def _install(options: dict[str, Any]) -> None:
@@ -132,8 +165,12 @@ def _install(options: dict[str, Any]) -> None:
     # The host merges these options anew for every forward, so writing to them leaks nowhere.
     if view.origin:
         options["rope_options"] = _shifted(options.get("rope_options") or {}, view.origin)
+    options["optimized_attention_override"] = _override(options)
+
+
+def _override(options: dict[str, Any]) -> _Override:
     previous = options.get("optimized_attention_override")
-    options["optimized_attention_override"] = _Override(view, options.get(FIRST_LAYER, 0), previous)
+    return _Override(options[VIEW], options.get(FIRST_LAYER, 0), previous)
 
 
 class _Override:
@@ -244,7 +281,7 @@ def _block_name(options: dict[str, Any]) -> object | None:
 
 def _calls_wrappers(model: object) -> bool:
     """Say whether a DiT calls the wrappers of its own forward; Mochi does not."""
-    return type(model).__name__ != "AsymmDiTJoint"
+    return type(getattr(model, "_orig_mod", model)).__name__ != "AsymmDiTJoint"
 
 
 def _joined(concat: Tensor, view: BlockView) -> Tensor:

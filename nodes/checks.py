@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import comfy.model_management
 import comfy.samplers
-import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
@@ -16,6 +14,7 @@ from ..adastate_core.conditioning import Conditioning
 from ..adastate_core.errors import ConfigError
 from ..adastate_core.record import Conditions
 from .bridge import Binding, binding_of
+from .compiled import check_compiled
 from .conditioning import has_image, record
 
 _STEP_SKIPPERS = ("easycache", "lazycache", "teacache", "magcache", "firstblockcache")
@@ -55,8 +54,8 @@ def check_model(model: ModelPatcher) -> None:
     """Refuse model options that break the recurrence.
 
     Raises:
-        ConfigError: For context windows, step-skipping caches, a temporal RoPE scale, compiled
-            models and LoRAs in bypass mode.
+        ConfigError: For context windows, step-skipping caches, a temporal RoPE scale, models
+            compiled to CUDA graphs and LoRAs in bypass mode.
     """
     options = model.model_options.get("transformer_options", {})
     if options.get("rope_options", {}).get("scale_t", 1.0) != 1.0:
@@ -66,13 +65,7 @@ def check_model(model: ModelPatcher) -> None:
             expected="1.0, since AdaState places frames in time itself",
             remedy="set scale_t to 1.0 on the ScaleROPE node",
         )
-    if any("torch.compile" in named for named in model.wrappers.values()):
-        raise ConfigError(
-            "model",
-            seen="a compiled one",
-            expected="the plain model, since keys and values are taken out of every attention",
-            remedy="remove the TorchCompileModel node",
-        )
+    check_compiled(model)
     if model.injections:
         raise ConfigError(
             "model",
@@ -97,37 +90,6 @@ def check_model(model: ModelPatcher) -> None:
                 expected="every forward computed, since commits write the memory",
                 remedy=f"remove the {key} node",
             )
-
-
-def check_memory(
-    models: list[ModelPatcher],
-    binding: Binding,
-    block_shape: tuple[int, int, int, int, int],
-    guided: bool,
-) -> int:
-    """Plan the memory of one K/V set, in bytes.
-
-    Raises:
-        ConfigError: If one chunk's keys and values exceed the memory of the device, even if
-            nothing else were there.
-    """
-    batch, _, frames, height, width = block_shape
-    model = models[0]
-    config = binding.config
-    policy = policy_for(config)
-    kept = policy.kept_frames(config)
-    dtype = torch.float32 if policy.averages != "none" else model.model_dtype()
-    size = torch.empty((), dtype=dtype).element_size() * batch * (1 + guided) * len(models)
-    planned = binding.traits.cache_values(height, width, frames + kept) * size
-    total = comfy.model_management.get_total_memory(model.load_device)
-    if planned > total:
-        raise ConfigError(
-            "memory for the attention cache",
-            seen=f"{planned / 2**30:.1f} GiB planned",
-            expected=f"at most the {total / 2**30:.1f} GiB of {model.load_device}",
-            remedy="lower window_frames on Apply AdaState, or the size or batch of the latent",
-        )
-    return binding.traits.cache_values(height, width, kept) * size
 
 
 def check_sampling(sampler: comfy.samplers.Sampler, sigmas: Tensor) -> None:

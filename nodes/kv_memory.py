@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import comfy.model_management
 import torch
 from comfy.model_patcher import ModelPatcher
 
 from ..adastate_core.cache import KVPool
+from ..adastate_core.packing import Packing, Precision
+
+CachePlace = Literal["device", "system memory"]
 
 SHARE_OF_MEMORY = 0.5
 """Largest part of a device's memory that the pool may take."""
@@ -67,8 +70,21 @@ def _size_on(kv: torch.nn.Module, device: torch.device) -> int:
     return sum(p.numel() * p.element_size() for p in kv.parameters() if p.device == device)
 
 
-def pool_for(model: ModelPatcher) -> tuple[KVPool, KVMemory]:
-    """Make an empty pool on a model's device, and its stand-in for memory management."""
-    total = comfy.model_management.get_total_memory(model.load_device)
-    pool = KVPool(max_bytes=int(total * SHARE_OF_MEMORY))
-    return pool, KVMemory(pool, model.load_device, model.offload_device)
+def pool_for(
+    model: ModelPatcher, precision: Precision, place: CachePlace
+) -> tuple[KVPool, KVMemory]:
+    """Make an empty pool, and its stand-in for memory management.
+
+    Args:
+        model: The model whose keys and values it keeps.
+        precision: In which form they are kept.
+        place: Whose memory takes them.
+    """
+    apart = place == "system memory"
+    device, spare = model.load_device, model.offload_device
+    if apart:
+        device = spare = torch.device("cpu")
+    total = comfy.model_management.get_total_memory(device)
+    packing = Packing(precision, device if apart else None)
+    pool = KVPool(max_bytes=int(total * SHARE_OF_MEMORY), packing=packing)
+    return pool, KVMemory(pool, device, spare)

@@ -162,7 +162,7 @@ class AdaStateRender(io.ComfyNode):
             model, model_low_noise = (_beside(m, decoder) for m in (model, model_low_noise))
         step = Step.checked(
             model, state, positive, cfg, sampler, sigmas, seed, chunks,
-            negative, model_low_noise, switch_sigma, node_id=cls.hidden.unique_id,
+            negative, model_low_noise, switch_sigma, node_id=cls.hidden.unique_id, at_once=1,
         )  # fmt: skip
         state = replace(step.start, history_chunks=history_chunks)
         size = _pixels(state, vae)

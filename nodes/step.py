@@ -14,10 +14,11 @@ from ..adastate_core.anchors import policy_for
 from ..adastate_core.rollout import Host, StreamRequest, stream_chunks
 from ..adastate_core.state import StreamState
 from .bridge import Binding, binding_of
-from .checks import check_memory, check_step
+from .checks import check_step
 from .experts import ExpertsHost, paired, steps_above
 from .identity import fingerprint_of, joint_digest, joint_fingerprint, weights_digest
 from .latents import into_model_space
+from .plan import announce, plan_memory
 from .progress import StreamProgress
 from .sampling import ComfyHost
 
@@ -56,8 +57,12 @@ class Step:
         switch_sigma: float = 0.875,
         *,
         node_id: str | None = None,
+        at_once: int | None = None,
     ) -> Self:
         """Check everything that can be checked before work starts.
+
+        The arguments are the inputs of Stream Chunks, a node to write progress under, and how many
+        chunks one `run` makes, if not all.
 
         Raises:
             AdaStateError: For what cannot be streamed.
@@ -66,9 +71,11 @@ class Step:
         models = [model] if model_low_noise is None else [model, paired(model, model_low_noise)]
         conditions = check_step(models, positive, negative, cfg, sampler, sigmas)
         block_shape = _block_shape(state, binding)
-        planned = check_memory(models, binding, block_shape, conditions.guided)
-        # Two sets: the one that a chunk reads and the one that its commit writes.
-        binding.pool.expected_bytes = 2 * planned
+        plan = plan_memory(
+            models, binding, block_shape, guided=conditions.guided,
+            chunks=chunks, at_once=at_once or chunks, first=state.next_frame == 0,
+        )  # fmt: skip
+        binding.pool.expected_bytes = plan.cache_bytes + plan.ready_bytes
         shape = binding.traits.block_shape(*state.latent_shape[2:])
         pairs = [(each, binding_of(each)) for each in models]
         request = StreamRequest(
@@ -87,6 +94,7 @@ class Step:
             first_chunk=state.chunk_index,
             node_id=node_id,
         )
+        progress.say(announce(plan, model, binding))
         hosts = [
             ComfyHost(*pair, sampler, sigmas, cfg, block_shape, progress, i * shape.layers)
             for i, pair in enumerate(pairs)

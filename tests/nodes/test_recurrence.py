@@ -101,7 +101,7 @@ def test_slot_zero_is_attended(studio: NodeStudio) -> None:
     pool = pool_of(studio.model)
     newest = pool.sets[list(pool.sets)[-1]]
     with torch.no_grad():
-        for value in newest.values_of.values():
+        for value in newest.values_of.parameters():
             value[:, :6] = 0
     zeroed, _ = studio.step(one, seed=1)
     pool.clear()

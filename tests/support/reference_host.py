@@ -14,6 +14,7 @@ from adastate_core.calls import AttentionCalls
 from adastate_core.conditioning import Conditioning
 from adastate_core.config import StreamConfig
 from adastate_core.noise import BlockNoise
+from adastate_core.packing import PLAIN, Packing
 from adastate_core.record import Conditions, ModelFingerprint
 from adastate_core.rollout import Session, StreamRequest, stream_chunks
 from adastate_core.rope import SpatialRotation, TemporalRotation, axes
@@ -34,6 +35,7 @@ class ReferenceHost:
         self.key_tokens: list[int] = []
         self.times: list[tuple[int, ...]] = []
         self.fail_at: int | None = None
+        self.on_commit: Callable[[], None] = lambda: None
 
     def run(self, conditions: Conditions, body: Callable[[Session], object]) -> None:
         text = conditions.positive.unpack()
@@ -68,6 +70,7 @@ class ReferenceHost:
 
     def commit(self, block: Tensor, view: BlockPass) -> None:
         self.commits += 1
+        self.on_commit()
         self.forward(block, 0.0, view)
 
 
@@ -88,11 +91,12 @@ class Studio:
         can_shift: bool = True,
         max_sets: int = 2,
         batch: int = 1,
+        packing: Packing = PLAIN,
     ) -> None:
         self.config = config or StreamConfig()
         self.model = ReferenceDiT()
         self.host = ReferenceHost(self.model)
-        self.pool = KVPool(max_sets)
+        self.pool = KVPool(max_sets, packing=packing)
         time = self.model.temporal_frequencies
         across = self.model.spatial_frequencies
         self.shape = BlockShape(

@@ -189,7 +189,7 @@ def test_slot_zero_is_attended() -> None:
     kv = studio.pool.find(list(studio.pool.sets)[-1])
     assert kv is not None
     with torch.no_grad():
-        for value in kv.values_of.values():
+        for value in kv.values_of.parameters():
             value[:, : studio.shape.tokens_per_frame] = 0
     zeroed = studio.step(one, 1, seed=1)
     assert (plain.content() - zeroed.content()).abs().max() > 1e-4

@@ -1,0 +1,136 @@
+"""What a step is going to need, said before it begins."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import comfy.model_management
+import torch
+from comfy.model_patcher import ModelPatcher
+
+from ..adastate_core.anchors import policy_for
+from ..adastate_core.config import StreamConfig
+from ..adastate_core.errors import ConfigError
+from .bridge import Binding
+
+_REMEDY = (
+    "lower window_frames, or set cache_precision to fp8 or cache_place to system memory, on Apply "
+    "AdaState; or take a smaller latent"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Count bytes and frames of the chunks to come.
+
+    Args:
+        set_bytes: One K/V set.
+        sets: K/V sets that exist at the same time.
+        ready_bytes: Keys that a chunk keeps turned for its steps.
+        activation_bytes: What the host expects one forward to take besides the weights.
+        frames: Video frames that the chunks make.
+    """
+
+    set_bytes: int
+    sets: int
+    ready_bytes: int
+    activation_bytes: int
+    frames: int
+
+    @property
+    def cache_bytes(self) -> int:
+        """Count the bytes that the K/V sets take together."""
+        return self.sets * self.set_bytes
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return (
+            f"{self.frames} frames to come; memory of past frames {_gib(self.cache_bytes)}, "
+            f"of a forward {_gib(self.activation_bytes + self.ready_bytes)}, besides the weights"
+        )
+
+
+def plan_memory(
+    models: list[ModelPatcher],
+    binding: Binding,
+    block_shape: tuple[int, int, int, int, int],
+    *,
+    guided: bool,
+    chunks: int,
+    at_once: int,
+    first: bool,
+) -> MemoryPlan:
+    """Plan the memory of the chunks to come.
+
+    Args:
+        models: The model, or the pair.
+        binding: What Apply AdaState put on the first one.
+        block_shape: Shape of a block, (B, C, F_s + F, H, W).
+        guided: Whether the negative conditioning takes part.
+        chunks: Chunks to come.
+        at_once: Chunks of one run.
+        first: Whether the first of them begins the video.
+
+    Raises:
+        ConfigError: If the keys and values that one chunk sees exceed the memory they are kept
+            in, even if nothing else were there.
+    """
+    batch, _, frames, height, width = block_shape
+    config, traits, model = binding.config, binding.traits, models[0]
+    kept = policy_for(config).kept_frames(config)
+    size = _value_size(config, model) * batch * (1 + guided) * len(models)
+    packing = binding.pool.packing
+    place = packing.device or model.load_device
+    total = comfy.model_management.get_total_memory(place)
+    planned = traits.cache_values(height, width, frames + kept) * size
+    if planned > total:
+        raise ConfigError(
+            "memory for the attention cache",
+            seen=f"{_gib(planned)} planned",
+            expected=f"at most the {_gib(total)} of {place}",
+            remedy=_REMEDY,
+        )
+    shape = [batch * (1 + guided), *block_shape[1:]]
+    set_bytes = traits.cache_values(height, width, kept) * size
+    made = chunks * config.chunk_frames * traits.time_stride
+    return MemoryPlan(
+        set_bytes=set_bytes,
+        # The one that a run began from, which a failure falls back to, the one that a commit
+        # reads and the one that it writes; for a single chunk the first two are one.
+        sets=min(at_once, 2) + 1,
+        ready_bytes=0 if packing.read_anew else set_bytes // 2,
+        activation_bytes=int(model.model.memory_required(shape)),
+        frames=made - (traits.time_stride - 1) * first,
+    )
+
+
+def announce(plan: MemoryPlan, model: ModelPatcher, binding: Binding) -> str:
+    """Log a plan and return it as a text, with a warning if it cannot fit the device.
+
+    The host moves weights away for the rest, so these do not count.
+    """
+    device = model.load_device
+    needed = plan.activation_bytes + plan.ready_bytes
+    if binding.pool.packing.device in (None, device):
+        needed += plan.cache_bytes
+    total = comfy.model_management.get_total_memory(device)
+    logging.info("AdaState: %s", plan)
+    if needed <= total:
+        return str(plan)
+    warning = f"{device} has {_gib(total)} and will hardly do; {_REMEDY}"
+    logging.warning("AdaState: %s.", warning)
+    return f"{plan}. {warning}"
+
+
+def _value_size(config: StreamConfig, model: ModelPatcher) -> int:
+    """Count the bytes of one number of a key or a value."""
+    if config.cache_precision == "fp8":
+        return 1
+    averaged = policy_for(config).averages != "none"
+    dtype = torch.float32 if averaged else model.model_dtype()
+    return torch.empty((), dtype=dtype).element_size()
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB"

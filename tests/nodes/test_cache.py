@@ -1,0 +1,74 @@
+"""The memory of past frames: what it takes, where it lies, and what is said about it before."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+import torch
+
+from tests.support.studio import NodeStudio, conditioning, pool_of
+from tests.support.tiny_models import WAN
+
+
+@pytest.fixture(scope="module")
+def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
+    return NodeStudio(node_classes, WAN)
+
+
+def applied(studio: NodeStudio, **options: Any) -> Any:
+    return studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3, **options)[0]
+
+
+def test_system_memory_gives_the_same_video(studio: NodeStudio) -> None:
+    _, expected = studio.step(studio.fresh(), 4, cfg=3.0, negative=1)
+    model = applied(studio, cache_place="system memory")
+    _, found = studio.step(studio.fresh(), 4, model=model, cfg=3.0, negative=1)
+    assert torch.equal(found["samples"], expected["samples"])
+
+
+def test_fp8_takes_a_quarter_of_float32_and_stays_near(studio: NodeStudio) -> None:
+    _, expected = studio.step(studio.fresh(), 4)
+    model = applied(studio, cache_precision="fp8")
+    state, found = studio.step(studio.fresh(), 4, model=model)
+    difference = (found["samples"] - expected["samples"]).square().mean().sqrt()
+    assert 0 < difference < 0.05 * expected["samples"].square().mean().sqrt()
+    assert pool_of(model).nbytes < 0.3 * pool_of(studio.model).nbytes
+    (report,) = studio.run("AdaStateRead", state)[4:5]
+    assert '"cache_precision": "fp8"' in report
+
+
+@pytest.mark.parametrize("options", [{}, {"cache_precision": "fp8"}])
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_the_plan_is_what_is_taken(studio: NodeStudio, cfg: float, options: Any) -> None:
+    model = applied(studio, **options)
+    state, _ = studio.step(studio.fresh(), 4, model=model, cfg=cfg, negative=1)
+    step = importlib.import_module(f"{studio.nodes['AdaStateStream'].__module__}").Step
+    import comfy.samplers
+
+    sampler, sigmas = comfy.samplers.sampler_object("lcm"), torch.tensor((1.0, 0.0))
+    step.checked(
+        model, state, conditioning(0), cfg, sampler, sigmas, 0, 4, conditioning(1)
+    )  # fmt: skip
+    kv = list(pool_of(model).sets.values())[-1]
+    planned = pool_of(model).expected_bytes
+    ready = 0 if options else kv.nbytes // 2
+    # Scales are not planned for.
+    assert planned <= 3 * kv.nbytes + ready < 1.1 * planned
+
+
+def test_a_plan_is_said_and_warns_if_it_is_tight(
+    studio: NodeStudio, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import comfy.model_management
+
+    with caplog.at_level("INFO"):
+        studio.step(studio.fresh(), 2)
+    assert "21 frames to come; memory of past frames" in caplog.text
+    assert "will hardly do" not in caplog.text
+    small = pool_of(studio.model).nbytes
+    monkeypatch.setattr(comfy.model_management, "get_total_memory", lambda *_, **__: small)
+    with caplog.at_level("INFO"):
+        studio.step(studio.fresh(), 2)
+    assert "will hardly do; lower window_frames, or set cache_precision to fp8" in caplog.text

@@ -158,6 +158,13 @@ def _time_stride(vae: Any) -> int:
             expected="the VAE of a video model",
             remedy="connect the VAE that belongs to the model",
         )
+    if getattr(getattr(vae.first_stage_model, "decoder", None), "causal", True) is False:
+        raise UnsupportedFamilyError(
+            "vae",
+            seen=f"{name}, whose decoder also looks at the frames that follow",
+            expected="a decoder that looks back only",
+            remedy="decode with VAE Decode, the whole stream at once",
+        )
     if any(vae.upscale_ratio[0](n) != 1 + (n - 1) * stride for n in range(1, 12)):
         raise UnsupportedFamilyError(
             "vae",

@@ -1,0 +1,232 @@
+"""Encode Clip for Stream: groups of frames equal the whole, from pictures and from files."""
+
+from __future__ import annotations
+
+import importlib
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.support.studio import NodeStudio
+from tests.support.tiny_models import WAN, WAN_VAE
+
+
+def random_weights(vae: nn.Module) -> nn.Module:
+    source = torch.Generator().manual_seed(0)
+    for name, value in vae.named_parameters():
+        value.requires_grad_(False)
+        if name.endswith("gamma"):
+            value.fill_(1.0)
+        elif value.ndim > 1:
+            scale = (value.numel() / value.shape[0]) ** -0.5
+            value.copy_(torch.randn(value.shape, generator=source) * scale)
+        else:
+            value.zero_()
+    return vae
+
+
+def wan_21() -> nn.Module:
+    from comfy.ldm.wan.vae import WanVAE
+
+    return WanVAE(dim=8, z_dim=16, temperal_downsample=[False, True, True])
+
+
+def wan_22() -> nn.Module:
+    from comfy.ldm.wan.vae2_2 import WanVAE
+
+    return WanVAE(dim=16, dec_dim=16, z_dim=48, temperal_downsample=[False, True, True])
+
+
+def taehv(channels: int) -> Any:
+    def make() -> nn.Module:
+        import comfy.latent_formats
+        from comfy.taesd.taehv import TAEHV
+
+        form = comfy.latent_formats.HunyuanVideo if channels == 16 else None
+        return TAEHV(latent_channels=channels, latent_format=form)
+
+    return make
+
+
+MAKERS = [wan_21, wan_22, taehv(16), taehv(48), taehv(128)]
+
+
+def moving(frames: int, channels: int = 3, height: int = 32, width: int = 64) -> Tensor:
+    shape = (1, channels, frames, height, width)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("sizes", [(17,), (1,) * 17, (1, 4, 4, 4, 4), (7, 2, 8)])
+def test_groups_equal_the_whole(core: Any, make: Any, sizes: tuple[int, ...]) -> None:
+    encoding = importlib.import_module(f"{core.__name__}.encoding")
+    vae, frames = random_weights(make()), moving(17)
+    encoder = encoding.stream_encoder(vae)
+    with torch.inference_mode():
+        whole = vae.encode(frames)
+        for part in frames.split(sizes, dim=2):
+            encoder.add(part)
+        latents = encoder.finish()
+    torch.testing.assert_close(latents, whole, atol=1e-4, rtol=0)
+    assert whole.std() > 0.01
+    assert latents.shape[2] == 1 + 16 // encoder.stride
+
+
+@pytest.mark.parametrize("frames", [1, 5, 9, 13])
+def test_short_clips_equal_the_whole(core: Any, frames: int) -> None:
+    encoding = importlib.import_module(f"{core.__name__}.encoding")
+    for make in MAKERS:
+        vae, clip = random_weights(make()), moving(frames)
+        encoder = encoding.stream_encoder(vae)
+        with torch.inference_mode():
+            encoder.add(clip)
+            torch.testing.assert_close(encoder.finish(), vae.encode(clip), atol=1e-4, rtol=0)
+
+
+def test_frames_that_do_not_come_out_even_are_refused(core: Any) -> None:
+    encoding = importlib.import_module(f"{core.__name__}.encoding")
+    encoder = encoding.stream_encoder(random_weights(wan_21()))
+    with pytest.raises(ValueError, match="clip: got 0 frames at its end"):
+        encoder.finish()
+    with torch.inference_mode():
+        encoder.add(moving(7))
+        with pytest.raises(ValueError, match=r"got 2 frames at its end, .* groups of 4"):
+            encoder.finish()
+
+
+def test_other_and_changed_vaes_are_refused(core: Any) -> None:
+    encoding = importlib.import_module(f"{core.__name__}.encoding")
+    decoding = importlib.import_module(f"{core.__name__}.decoding")
+    with pytest.raises(ValueError, match=r"got Identity, expected the VAE of Wan 2\.1"):
+        encoding.stream_encoder(nn.Identity())
+    for make in MAKERS:
+        changed = make()
+        changed.encoder, changed.decoder = nn.Identity(), nn.Identity()
+        with pytest.raises(ValueError, match=r"of another make, .*encode with VAE Encode"):
+            encoding.stream_encoder(changed)
+        with pytest.raises(ValueError, match=r"of another make, .*decode with VAE Decode"):
+            decoding.stream_decoder(changed)
+
+
+@pytest.fixture(scope="module")
+def vae(tiny_models: Any) -> Any:
+    import nodes
+
+    return nodes.VAELoader().load_vae(WAN_VAE)[0]
+
+
+@pytest.fixture(scope="module")
+def studio(pack: Any, node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
+    encode = importlib.import_module(f"{pack.__name__}.nodes.encode")
+    return NodeStudio({**node_classes, "AdaStateEncode": encode.AdaStateEncode}, WAN)
+
+
+@pytest.fixture
+def texts(pack: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect what the node writes under itself."""
+    encode = importlib.import_module(f"{pack.__name__}.nodes.encode")
+    written: list[str] = []
+    monkeypatch.setattr(encode, "write_under", lambda node_id, text: written.append(text))
+    return written
+
+
+def pictures(frames: int, height: int = 32, width: int = 48) -> Tensor:
+    """Return a clip with slow gradients, which a video codec keeps well."""
+    across = torch.linspace(0, 1, width)[None, None, :, None]
+    down = torch.linspace(0, 1, height)[None, :, None, None]
+    time = torch.arange(frames)[:, None, None, None] / frames
+    colours = torch.tensor([0.2, 0.5, 0.9])
+    return (0.5 + 0.5 * torch.sin(3 * (across + time) + 2 * down + 4 * colours)).float()
+
+
+def stock(vae: Any, clip: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return vae.encode(clip)
+
+
+def test_newest_frames_are_used(studio: NodeStudio, vae: Any, texts: list[str]) -> None:
+    clip = pictures(20)
+    latent, frames = studio.run("AdaStateEncode", vae, clip, 0, 0)
+    assert frames == 17
+    torch.testing.assert_close(latent["samples"], stock(vae, clip[3:]), atol=1e-4, rtol=0)
+    assert texts == ["3 of 20 frames dropped at the beginning: 17 = 4 x 4 + 1 are used"]
+    latent, frames = studio.run("AdaStateEncode", vae, clip[:5], 0, 0)
+    assert frames == 5
+    torch.testing.assert_close(latent["samples"], stock(vae, clip[:5]), atol=1e-4, rtol=0)
+    latent, frames = studio.run("AdaStateEncode", vae, clip[:1], 0, 0)
+    assert (frames, latent["samples"].shape[2]) == (1, 1)
+    assert len(texts) == 1
+
+
+def test_a_clip_is_scaled_to_cover_and_cropped(studio: NodeStudio, vae: Any) -> None:
+    import comfy.utils
+
+    clip = pictures(5, height=40, width=100)
+    latent, _ = studio.run("AdaStateEncode", vae, clip, 48, 32)
+    scaled = comfy.utils.common_upscale(clip.movedim(-1, 1), 48, 32, "lanczos", "center")
+    expected = stock(vae, scaled.movedim(1, -1))
+    torch.testing.assert_close(latent["samples"], expected, atol=1e-4, rtol=0)
+    for size, shape in [((0, 32), (4, 10)), ((50, 0), (2, 6)), ((0, 0), (5, 12))]:
+        latent, _ = studio.run("AdaStateEncode", vae, clip, *size)
+        assert latent["samples"].shape[-2:] == shape
+
+
+def saved(folder: Path, clip: Tensor) -> Any:
+    from comfy_api.latest import InputImpl, Types
+
+    parts = Types.VideoComponents(images=clip, audio=None, frame_rate=Fraction(8))
+    video = InputImpl.VideoFromComponents(parts)
+    video.save_to(str(folder / "clip.mp4"))
+    return InputImpl.VideoFromFile(str(folder / "clip.mp4"))
+
+
+def test_a_video_file_is_read_frame_by_frame(
+    studio: NodeStudio, vae: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, texts: list[str]
+) -> None:
+    video = saved(tmp_path, pictures(23))
+    decoded = video.get_components().images
+    assert decoded.shape[0] == 23
+
+    def whole(*_: Any) -> None:
+        raise AssertionError("the whole video was put into memory")
+
+    monkeypatch.setattr(type(video), "get_components", whole)
+    latent, frames = studio.run("AdaStateEncode", vae, video, 0, 0)
+    assert frames == 21
+    torch.testing.assert_close(latent["samples"], stock(vae, decoded[2:]), atol=1e-4, rtol=0)
+    other = stock(vae, decoded[:21])
+    assert (latent["samples"] - other).abs().max() > 0.1
+    assert len(texts) == 1
+
+
+def test_a_trimmed_video_and_one_in_memory(studio: NodeStudio, vae: Any, tmp_path: Path) -> None:
+    from comfy_api.latest import InputImpl, Types
+
+    clip = pictures(24)
+    trimmed = saved(tmp_path, clip).as_trimmed(start_time=1.0, duration=1.125)
+    expected = trimmed.get_components().images
+    assert expected.shape[0] == 9
+    latent, frames = studio.run("AdaStateEncode", vae, trimmed, 0, 0)
+    assert frames == 9
+    torch.testing.assert_close(latent["samples"], stock(vae, expected), atol=1e-4, rtol=0)
+    parts = Types.VideoComponents(images=clip, audio=None, frame_rate=Fraction(8))
+    latent, frames = studio.run("AdaStateEncode", vae, InputImpl.VideoFromComponents(parts), 0, 0)
+    assert frames == 21
+    torch.testing.assert_close(latent["samples"], stock(vae, clip[3:]), atol=1e-4, rtol=0)
+
+
+def test_a_stream_goes_on_from_the_clip(studio: NodeStudio, vae: Any) -> None:
+    latent, _ = studio.run("AdaStateEncode", vae, pictures(9), 0, 0)
+    state = studio.fresh(start_latent=latent)
+    state, _ = studio.step(state)
+    (images,) = studio.run("AdaStateDecode", vae, state, 0, 0, True)
+    assert images.shape[0] == 9 + 12
+
+
+def test_an_empty_clip_is_refused(studio: NodeStudio, vae: Any) -> None:
+    with pytest.raises(ValueError, match="clip: got no frames"):
+        studio.run("AdaStateEncode", vae, torch.zeros((0, 32, 48, 3)), 0, 0)

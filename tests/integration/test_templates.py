@@ -27,7 +27,7 @@ Graph = dict[str, dict[str, Any]]
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
-TIMELINE = "AdaStateStreamTimeline"
+TIMELINE, RENDER = "AdaStateStreamTimeline", "AdaStateRender"
 DEMO, STEPS = "Stream the demo world", "Step by step - read and reset"
 NOTES = ("Note", "MarkdownNote")
 TINY = {"i2v_high_noise": tiny_models.WAN_I2V, "i2v_low_noise": tiny_models.WAN_22_I2V}
@@ -54,7 +54,7 @@ def chunks_in(graph: Graph, video: str) -> int:
             continue
         seen.add(key)
         inputs = graph[key]["inputs"]
-        if graph[key]["class_type"] in ("AdaStateStream", TIMELINE):
+        if graph[key]["class_type"] in ("AdaStateStream", TIMELINE, RENDER):
             chunks += inputs["chunks"]
         found += [value[0] for value in inputs.values() if isinstance(value, list)]
     return chunks
@@ -97,7 +97,7 @@ def on_tiny_models(graph: Graph) -> Graph:
             inputs.update(width=64, height=64)
         elif kind == "BasicScheduler":
             inputs["steps"] = 2
-        elif kind in ("AdaStateStream", TIMELINE):
+        elif kind in ("AdaStateStream", TIMELINE, RENDER):
             inputs["chunks"] = 2
     for node in graph.values():
         for name, value in node["inputs"].items():
@@ -116,7 +116,7 @@ def check_results(graph: Graph, client: ComfyClient, base_dir: Path) -> None:
     """Run a workflow twice: it must save its whole stream, and then has nothing left to do."""
     result = client.run(graph)
     assert (set(result.executed) | result.cached) & set(graph) == set(graph)
-    videos = of_type(graph, "SaveVideo")
+    videos = of_type(graph, "SaveVideo") + of_type(graph, RENDER)
     chunks = sum(chunks_in(graph, video) for video in videos)
     files = [file for file in result.files(base_dir) if file.suffix == ".mp4"]
     assert len(files) == len(videos)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import gc
 import json
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,43 @@ def test_history_is_bounded_unless_it_is_asked_for(studio: NodeStudio, render: A
     assert torch.equal(bounded.newest_content(), whole.newest_content())
 
 
+def test_what_is_held_does_not_grow_with_the_length(studio: NodeStudio, render: Any) -> None:
+    def held(history: int, chunks: tuple[int, int]) -> list[int]:
+        counts: list[int] = []
+        wanted = {2 * chunk for chunk in chunks}  # two forwards each, and a commit
+        model = counting(studio.model, {f + f // 2 - 1 for f in wanted}, counts)
+        render(studio.fresh(), chunks[1] + 1, model=model, history_chunks=history)
+        return counts
+
+    early, late = held(2, (6, 18))
+    assert late == early
+    early, late = held(0, (6, 18))
+    assert late > early
+
+
+def counting(model: Any, forwards: set[int], counts: list[int]) -> Any:
+    """Return a MODEL that notes the bytes of all tensors alive in some of its forwards."""
+    count = iter(range(1000))
+
+    def wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        if next(count) in forwards:
+            gc.collect()
+            tensors = [x for x in gc.get_objects() if isinstance(x, Tensor)]
+            storages = {x.untyped_storage().data_ptr(): x.untyped_storage() for x in tensors}
+            counts.append(sum(storage.nbytes() for storage in storages.values()))
+        return executor(*args, **kwargs)
+
+    return wrapped(model, wrapper)
+
+
+def wrapped(model: Any, wrapper: Any) -> Any:
+    from comfy.patcher_extension import WrappersMP
+
+    watched = model.clone()
+    watched.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "watch", wrapper)
+    return watched
+
+
 def test_the_workflow_is_in_the_container_and_receipts_beside_it(
     studio: NodeStudio, render: Any, output: Path
 ) -> None:
@@ -164,8 +201,6 @@ class Stop(Exception):
 
 def failing_at(model: Any, forward: int) -> Any:
     """Return a MODEL that fails in one of its forwards, counted from 0."""
-    from comfy.patcher_extension import WrappersMP
-
     count = iter(range(1000))
 
     def wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -173,9 +208,7 @@ def failing_at(model: Any, forward: int) -> Any:
             raise Stop("out of luck")
         return executor(*args, **kwargs)
 
-    broken = model.clone()
-    broken.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "fault", wrapper)
-    return broken
+    return wrapped(model, wrapper)
 
 
 @pytest.mark.parametrize("apart", [False, True])
@@ -210,6 +243,7 @@ def test_a_failure_before_the_first_chunk_leaves_nothing(
 @pytest.fixture
 def small_files() -> Iterator[Any]:
     """Return a function that limits how large the files of this process can grow."""
+    resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -1,4 +1,4 @@
-"""Decode Stream: pictures of a stream, part by part, without seams and at constant memory."""
+"""Decode Stream: pictures of a stream or of a long latent, part by part, at constant memory."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from torch import Tensor
 from ..adastate_core.errors import ConfigError
 from ..adastate_core.record import RootEntry
 from ..adastate_core.state import StreamState
-from .latents import from_model_space
-from .pictures import open_decoder
-from .sockets import CATEGORY, state_input
+from .latents import from_model_space, video_samples
+from .pictures import open_decoder, write_under
+from .sockets import CATEGORY, AdaStateSocket
 
 START = -1
 """Stands for the given frames in front of chunk 0."""
+PART_FRAMES = 8
+"""Latent frames of a latent that are decoded at a time."""
 
 
 class AdaStateDecode(io.ComfyNode):
@@ -34,8 +36,16 @@ class AdaStateDecode(io.ComfyNode):
             description="Decode chunks of a stream as parts of one video, without seams.",
             search_aliases=["vae decode", "streaming decode", "seamless"],
             inputs=[
-                io.Vae.Input("vae", tooltip="The VAE of Wan 2.1 or Wan 2.2."),
-                state_input(tooltip="The stream to decode."),
+                io.Vae.Input(
+                    "vae",
+                    tooltip=(
+                        "The VAE of the model. Those of Wan 2.1 and 2.2 and the tiny ones (TAEHV) "
+                        "join exactly; others by overlap."
+                    ),
+                ),
+                AdaStateSocket.Input(
+                    "state", optional=True, tooltip="The stream to decode, unless a latent is."
+                ),
                 io.Int.Input(
                     "first_chunk",
                     default=0,
@@ -61,28 +71,77 @@ class AdaStateDecode(io.ComfyNode):
                         "part of the video."
                     ),
                 ),
+                io.Latent.Input(
+                    "latent",
+                    optional=True,
+                    tooltip=(
+                        "A video latent to decode in place of a stream, all of it. Leave "
+                        "first_chunk and chunks at 0."
+                    ),
+                ),
             ],
             outputs=[io.Image.Output(tooltip="The pictures of these chunks.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(
-        cls, vae: Any, state: StreamState, first_chunk: int, chunks: int, include_start: bool
+        cls,
+        vae: Any,
+        state: StreamState | None = None,
+        first_chunk: int = 0,
+        chunks: int = 0,
+        include_start: bool = True,
+        latent: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
         """Decode from the start, and keep what was asked for."""
-        parts = _parts(state, include_start)
-        last = first_chunk + chunks - 1 if chunks else state.chunk_index
-        first = START if include_start and first_chunk == 0 else first_chunk
-        wanted = [index for index, _ in parts if first <= index <= last]
-        if not wanted:
+        if (state is None) == (latent is None):
             raise ConfigError(
-                "first_chunk",
-                seen=first_chunk,
-                expected=_remembered(parts),
-                remedy="change first_chunk on Decode Stream, or stream that chunk first",
+                "Decode Stream",
+                seen="both a state and a latent" if latent else "neither a state nor a latent",
+                expected="one of them",
+                remedy="connect state for a stream, or latent for frames of any other source",
             )
-        images = _decoded(vae, state, [p for p in parts if p[0] <= wanted[-1]], set(wanted))
+        if state is not None:
+            parts, wanted = _chunks_of(state, first_chunk, chunks, include_start)
+        else:
+            parts = _parts_of(latent, first_chunk, chunks)
+            wanted = range(len(parts))
+        images, note = _decoded(vae, state, parts, set(wanted))
+        if note:
+            write_under(cls.hidden.unique_id, note)
         return io.NodeOutput(images.flatten(0, 1))
+
+
+def _chunks_of(
+    state: StreamState, first_chunk: int, chunks: int, include_start: bool
+) -> tuple[list[tuple[int, Tensor]], list[int]]:
+    """Return the latents to decode, by chunk, and the chunks to keep."""
+    parts = _parts(state, include_start)
+    last = first_chunk + chunks - 1 if chunks else state.chunk_index
+    first = START if include_start and first_chunk == 0 else first_chunk
+    wanted = [index for index, _ in parts if first <= index <= last]
+    if not wanted:
+        raise ConfigError(
+            "first_chunk",
+            seen=first_chunk,
+            expected=_remembered(parts),
+            remedy="change first_chunk on Decode Stream, or stream that chunk first",
+        )
+    return [part for part in parts if part[0] <= wanted[-1]], wanted
+
+
+def _parts_of(latent: dict[str, Any], first_chunk: int, chunks: int) -> list[tuple[int, Tensor]]:
+    """Return a LATENT in parts."""
+    if first_chunk or chunks:
+        raise ConfigError(
+            "first_chunk and chunks",
+            seen=f"{first_chunk} and {chunks}",
+            expected="0 and 0, since a latent has no chunks",
+            remedy="set both to 0 on Decode Stream, or connect a state in place of the latent",
+        )
+    samples = video_samples({"samples": latent["samples"]}, "Decode Stream")
+    return list(enumerate(samples.split(PART_FRAMES, dim=2)))
 
 
 def _parts(state: StreamState, include_start: bool) -> list[tuple[int, Tensor]]:
@@ -98,9 +157,12 @@ def _parts(state: StreamState, include_start: bool) -> list[tuple[int, Tensor]]:
 
 
 def _decoded(
-    vae: Any, state: StreamState, parts: list[tuple[int, Tensor]], wanted: set[int]
-) -> Tensor:
-    """Decode all parts and return the pictures of the wanted ones, (B, frames, H, W, 3)."""
+    vae: Any, state: StreamState | None, parts: list[tuple[int, Tensor]], wanted: set[int]
+) -> tuple[Tensor, str]:
+    """Decode all parts; return the pictures of the wanted ones, (B, frames, H, W, 3), and a note.
+
+    Parts of a stream are in its model's space, others in the VAE's.
+    """
     largest = max((latents for _, latents in parts), key=lambda latents: latents.shape[2])
     decoder = open_decoder(vae, tuple(largest.shape))
     decoder.load()
@@ -108,11 +170,12 @@ def _decoded(
     for index, latents in parts:
         comfy.model_management.throw_exception_if_processing_interrupted()
         # Brought to VAE space one by one: all at once would double a long stream's latents.
-        pictures = decoder.decode(from_model_space(state, latents)["samples"])
+        samples = from_model_space(state, latents)["samples"] if state else latents
+        pictures = decoder.decode(samples)
         if index in wanted:
             images.append(pictures)
         bar.update(1)
-    return torch.cat(images, dim=1)
+    return torch.cat(images, dim=1), decoder.note
 
 
 def _remembered(parts: list[tuple[int, Tensor]]) -> str:

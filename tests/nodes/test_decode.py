@@ -143,3 +143,78 @@ def test_what_cannot_be_decoded_is_refused(studio: NodeStudio, vae: Any) -> None
 
     with pytest.raises(ValueError, match="vae: got Identity, which decodes single pictures"):
         studio.run("AdaStateDecode", Other(), state, 0, 0, True)
+
+
+def test_a_latent_is_decoded_in_parts(
+    pack: Any, studio: NodeStudio, vae: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import nodes
+
+    latent = {"samples": torch.randn((2, 16, 19, 4, 6), generator=torch.Generator().manual_seed(8))}
+    with torch.inference_mode():
+        expected = nodes.VAEDecode().decode(vae, latent)[0]
+    seen = []
+    wan = importlib.import_module(f"{pack.__name__}.adastate_core.decoding.wan")
+    decode = wan.WanDecoder.decode
+    monkeypatch.setattr(
+        wan.WanDecoder, "decode", lambda self, z: seen.append(z.shape[2]) or decode(self, z)
+    )
+    (images,) = studio.run("AdaStateDecode", vae, None, 0, 0, True, latent)
+    torch.testing.assert_close(images, expected, atol=1e-4, rtol=0)
+    assert seen == [8, 8, 3]
+
+
+def test_a_state_or_a_latent_but_not_both(studio: NodeStudio, vae: Any) -> None:
+    state, latent = studio.step(studio.fresh(), 1)
+    with pytest.raises(ValueError, match="got both a state and a latent, expected one of them"):
+        studio.run("AdaStateDecode", vae, state, 0, 0, True, latent)
+    with pytest.raises(ValueError, match="got neither a state nor a latent"):
+        studio.run("AdaStateDecode", vae)
+    for first_chunk, chunks in ((1, 0), (0, 2)):
+        with pytest.raises(ValueError, match="expected 0 and 0, since a latent has no chunks"):
+            studio.run("AdaStateDecode", vae, None, first_chunk, chunks, True, latent)
+    picture = {"samples": torch.zeros((1, 16, 4, 6))}
+    with pytest.raises(ValueError, match="got 4 dimensions, expected 5"):
+        studio.run("AdaStateDecode", vae, None, 0, 0, True, picture)
+
+
+def test_how_parts_are_joined_is_told(
+    pack: Any, studio: NodeStudio, vae: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = importlib.import_module(f"{pack.__name__}.nodes.decode")
+    pictures = importlib.import_module(f"{pack.__name__}.nodes.pictures")
+    texts: list[str] = []
+    monkeypatch.setattr(node, "write_under", lambda node_id, text: texts.append(text))
+    state, _ = studio.step(studio.fresh(), 4)
+    (exact,) = studio.run("AdaStateDecode", vae, state)
+    assert not texts
+    # As if ComfyUI's class had another name: the same VAE, joined by overlap.
+    monkeypatch.setattr(pictures, "vae_kind", lambda module: None)
+    (joined,) = studio.run("AdaStateDecode", vae, state)
+    assert joined.shape == exact.shape
+    torch.testing.assert_close(joined[:21], exact[:21], atol=1e-4, rtol=0)
+    assert len(texts) == 1
+    assert texts[0].startswith("parts joined by an overlap of 4 latent frames; with 8")
+
+
+def test_a_loaded_vae_may_run_in_another_thread(pack: Any, studio: NodeStudio, vae: Any) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    pictures = importlib.import_module(f"{pack.__name__}.nodes.pictures")
+    latents = torch.randn((1, 16, 6, 4, 6), generator=torch.Generator().manual_seed(9))
+    decoder = pictures.open_decoder(vae, (1, 16, 3, 4, 6))
+    decoder.load()
+    assert decoder.exact
+    assert decoder.can_run_apart
+    with ThreadPoolExecutor(1) as worker:
+        parts = [worker.submit(decoder.decode, part).result() for part in latents.split(3, dim=2)]
+    with torch.inference_mode():
+        expected = vae.decode(latents)
+    torch.testing.assert_close(torch.cat(parts, dim=1), expected, atol=1e-4, rtol=0)
+    assert not parts[0].requires_grad
+    # A module whose weights are brought to the device for every call needs the main thread.
+    vae.first_stage_model.conv2.comfy_cast_weights = True
+    try:
+        assert not decoder.can_run_apart
+    finally:
+        del vae.first_stage_model.conv2.comfy_cast_weights

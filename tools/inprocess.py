@@ -19,16 +19,17 @@ from tools import host
 PACK_NAME = "adastate_pack"
 
 
-def open_comfyui(tree: Path | None = None) -> None:
+def open_comfyui(tree: Path | None = None, device: str = "cpu") -> None:
     """Put ComfyUI first on the import path and let it read its options, once.
 
     Args:
         tree: A ComfyUI tree; by default the one that `make demo` uses.
+        device: `cpu`, or `cuda` for the graphics card that ComfyUI finds.
     """
     tree = tree or Path(os.environ.get("COMFYUI_PATH") or host.tree_path(host.PRIMARY))
     # This repository's `nodes` folder must not hide ComfyUI's `nodes.py`.
     sys.path[:] = [str(tree), *(p for p in sys.path if p != str(tree))]
-    arguments, sys.argv = sys.argv, ["comfyui", "--cpu"]
+    arguments, sys.argv = sys.argv, ["comfyui", *(["--cpu"] if device == "cpu" else [])]
     try:
         import comfy.options
 

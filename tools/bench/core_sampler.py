@@ -2,12 +2,14 @@
 
 Core's `ar_video` sees all that it has made, so a chunk costs the more the later it comes. The
 width is chosen so that attention over 21 frames and everything else share the work as in Wan 2.1
-1.3B at 480p.
+1.3B at 480p. Each way and length has a process of its own, since memory that was freed once may
+still count as its process's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +17,12 @@ import comfy.sample
 import comfy.samplers
 import torch
 
+from tools.bench.apart import run_apart
 from tools.bench.models import CAUSAL, wan
+from tools.bench.resident import forget_peak, mebibytes, peak, resident
 from tools.bench.streams import CHUNK, Stream
 from tools.bench.subject import Subject
-from tools.bench.table import show
+from tools.bench.table import Row
 from tools.bench.timing import median, seconds
 from tools.inprocess import Pack
 
@@ -26,87 +30,138 @@ if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
 
 DIM, LAYERS = 256, 3
-SUBJECT = Subject(partial(wan, dim=DIM, layers=LAYERS, config=CAUSAL), 4096, side=32)
 SIGMAS = (1.0, 0.0)
-ROUNDS = {21: 3, 84: 1, 168: 1}
-"""Latent frames of a video, and how often it is made: what is short varies more."""
-CORE, PRESETS = "ar_video", ("self_forcing", "adastate")
-WAYS = (CORE, *PRESETS)
+CORE, OURS = "ar_video", "adastate"
+WAYS = (CORE, "self_forcing", OURS)
+TARGETS = {21: 1.0, 42: 1.0, 84: 2.0, 168: 3.0}
+"""Core's time over ours, at least, by latent frames."""
+MEMORY_TARGET = 1.0
 
 
-def measure(pack: Pack) -> dict[str, Any]:
-    """Return the seconds of core and of two presets by length, and what follows from them."""
-    ways = _ways(pack)
-    for make in ways.values():
-        make(2 * CHUNK)
-    taken = {}
-    for frames, rounds in ROUNDS.items():
+@dataclass(frozen=True)
+class Setting:
+    """Sizes.
+
+    `rounds`: latent frames, and how often such a video is made: what is short varies more.
+
+    `apart`: whether each has a process of its own, without which memory means nothing.
+    """
+
+    rounds: dict[int, int] = field(default_factory=lambda: {21: 3, 42: 2, 84: 1, 168: 1})
+    size: tuple[int, int] = (32, 32)
+    apart: bool = True
+
+
+FULL, SMALL = Setting(), Setting({21: 1, 168: 1}, size=(4, 4), apart=False)
+
+
+def measure(pack: Pack, setting: Setting) -> dict[str, Any]:
+    """Return seconds and bytes of core and of two presets by length, and what follows."""
+    run = partial(run_apart, "core_sampler", "video") if setting.apart else partial(video, pack)
+    taken: dict[str, dict[str, dict[str, float]]] = {}
+    for frames, rounds in setting.rounds.items():
         print(f"core: {frames} latent frames", flush=True)
-        runs = [_round(ways, frames) for _ in range(rounds)]
-        taken[frames] = {name: median(run[name] for run in runs) for name in WAYS}
-    first, last = min(ROUNDS), max(ROUNDS)
+        taken[str(frames)] = {
+            way: run(way=way, frames=frames, rounds=rounds, size=setting.size) for way in WAYS
+        }
+    over = {
+        frames: {
+            measure: runs[CORE][measure] / runs[OURS][measure] for measure in ("seconds", "bytes")
+        }
+        for frames, runs in taken.items()
+    }
+    first, last = min(setting.rounds), max(setting.rounds)
     return {
-        "seconds": {str(frames): run for frames, run in taken.items()},
-        "over_core": {
-            str(frames): {name: run[name] / run[CORE] for name in PRESETS}
-            for frames, run in taken.items()
-        },
+        "core_over_ours_168": over["168"]["seconds"],
+        "core_over_ours": over,
+        "videos": taken,
         "chunk_growth": {
-            name: (taken[last][name] / last) / (taken[first][name] / first) for name in WAYS
+            way: taken[str(last)][way]["seconds"] / taken[str(first)][way]["seconds"] * first / last
+            for way in WAYS
         },
         "setting": {
-            "dim": DIM, "layers": LAYERS, "tokens_per_frame": SUBJECT.tokens_per_frame,
-            "text_tokens": SUBJECT.text_tokens, "sigmas": SIGMAS, "rounds": list(ROUNDS.values()),
+            "dim": DIM, "layers": LAYERS, "sigmas": SIGMAS, "rounds": list(setting.rounds.values()),
+            "tokens_per_frame": _subject(setting.size).tokens_per_frame,
         },
     }  # fmt: skip
 
 
-def report(result: dict[str, Any]) -> None:
-    """Print a table."""
-    rows = []
-    for frames, taken in result["seconds"].items():
-        ratios = result["over_core"][frames].values()
-        cells = [f"{taken[name]:.1f} s" for name in WAYS] + [f"{ratio:.3f}" for ratio in ratios]
-        rows.append((frames, *cells))
-    growth = [f"x {result['chunk_growth'][name]:.2f}" for name in WAYS]
-    show(
-        "Beside core's own sampler, by latent frames",
-        ("", *WAYS, *(f"{name} / core" for name in PRESETS)),
-        *rows,
-        (f"a chunk, {min(ROUNDS)} to {max(ROUNDS)}", *growth, *("" for _ in PRESETS)),
-    )
-    print("Core forwards its last chunk once more, for a cache that nothing reads; we do not.")
+def rows(result: dict[str, Any]) -> list[Row]:
+    """Return core over ours, in time and memory, beside the targets."""
+    over = {int(frames): ratios for frames, ratios in result["core_over_ours"].items()}
+    names = {"seconds": "time", "bytes": "memory"}
+    return [
+        Row(
+            f"core's {names[measure]} over ours, {frames} latent frames",
+            ratios[measure],
+            TARGETS[frames] if measure == "seconds" else MEMORY_TARGET,
+            at_least=True,
+        )
+        for measure in names
+        for frames, ratios in over.items()
+    ]
 
 
-def _ways(pack: Pack) -> dict[str, Callable[[int], None]]:
-    """Return what makes a video of so many latent frames, by name."""
-    model = SUBJECT.build()
-    ways: dict[str, Callable[[int], None]] = {CORE: partial(_sample, model)}
-    for preset in PRESETS:
-        stream = Stream(
-            pack, SUBJECT, model, torch.tensor(SIGMAS), sampler="lcm", preset=preset,
-            history_chunks=0,
-        )  # fmt: skip
-        ways[preset] = partial(_stream, stream)
-    return ways
+def notes(result: dict[str, Any]) -> list[str]:
+    """Return what lies behind the ratios."""
+    lines = [
+        f"{frames} latent frames: "
+        + ", ".join(
+            f"{way} {run['seconds']:.1f} s and {mebibytes(run['bytes']):.0f} MiB"
+            for way, run in runs.items()
+        )
+        for frames, runs in result["videos"].items()
+    ]
+    growth = ", ".join(f"{way} x {each:.2f}" for way, each in result["chunk_growth"].items())
+    lines.append(f"a chunk, from the shortest to the longest: {growth}")
+    lines.append("memory is the peak above what the process held before the first video")
+    lines.append("core forwards its last chunk once more, for a cache that nothing reads")
+    return lines
 
 
-def _round(ways: dict[str, Callable[[int], None]], frames: int) -> dict[str, float]:
-    return {name: seconds(partial(make, frames)) for name, make in ways.items()}
+def video(pack: Pack, way: str, frames: int, rounds: int, size: tuple[int, int]) -> dict[str, Any]:
+    """Make a video of so many latent frames and return what it took."""
+    subject = _subject(tuple(size))
+    model = subject.build()
+    make = _core(subject, model) if way == CORE else _ours(pack, subject, model, way)
+    make(2 * CHUNK)  # whatever happens only once
+    before = resident()
+    forget_peak()
+    taken = median(seconds(partial(make, frames)) for _ in range(rounds))
+    return {"seconds": taken, "bytes": max(peak() - before, 1)}
 
 
-def _sample(model: ModelPatcher, frames: int) -> None:
-    """Make a video with core's sampler, which seeds the global random state."""
-    noise = torch.randn(SUBJECT.latent_shape(frames), generator=torch.Generator().manual_seed(0))
+def _subject(size: tuple[int, ...]) -> Subject:
+    rows, columns = size
+    build = partial(wan, dim=DIM, layers=LAYERS, config=CAUSAL)
+    return Subject(build, 4096, size=(rows, columns))
+
+
+def _core(subject: Subject, model: ModelPatcher) -> Callable[[int], None]:
+    """Return what makes a video with core's sampler, which seeds the global random state."""
     sampler = comfy.samplers.ksampler(CORE, {"num_frame_per_block": CHUNK})
-    prompt = [list(SUBJECT.conditioning())]
-    with torch.random.fork_rng(devices=[]), torch.inference_mode():
-        comfy.sample.sample_custom(
-            model, noise, 1.0, sampler, torch.tensor(SIGMAS), prompt, prompt,
-            torch.zeros_like(noise), disable_pbar=True, seed=0,
-        )  # fmt: skip
+    prompt = [list(subject.conditioning())]
+
+    def make(frames: int) -> None:
+        source = torch.Generator().manual_seed(0)
+        noise = torch.randn(subject.latent_shape(frames), generator=source)
+        with torch.random.fork_rng(devices=[]), torch.inference_mode():
+            comfy.sample.sample_custom(
+                model, noise, 1.0, sampler, torch.tensor(SIGMAS), prompt, prompt,
+                torch.zeros_like(noise), disable_pbar=True, seed=0,
+            )  # fmt: skip
+
+    return make
 
 
-def _stream(stream: Stream, frames: int) -> None:
-    stream.restart()
-    stream.advance(frames // CHUNK)
+def _ours(pack: Pack, subject: Subject, model: ModelPatcher, preset: str) -> Callable[[int], None]:
+    stream = Stream(
+        pack, subject, model, torch.tensor(SIGMAS), sampler="lcm", apply={"preset": preset},
+        history_chunks=0,
+    )  # fmt: skip
+
+    def make(frames: int) -> None:
+        stream.restart()
+        stream.advance(frames // CHUNK)
+
+    return make

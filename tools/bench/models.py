@@ -22,6 +22,7 @@ from comfy.ldm.hunyuan_video.model import HunyuanVideo
 from comfy.ldm.kandinsky5.model import Kandinsky5
 from comfy.ldm.lightricks.model import LTXVModel
 from comfy.ldm.wan.model import WanModel
+from comfy.ldm.wan.vae import WanVAE
 from torch import Tensor, nn
 
 from tools.bench.subject import Subject
@@ -33,13 +34,38 @@ CAUSAL = {"causal_ar": True}
 
 
 def wan(
-    *, dim: int, layers: int, channels: int = 16, config: dict[str, Any] | None = None
+    *,
+    dim: int,
+    layers: int,
+    channels: int = 16,
+    feed_forward: int = 0,
+    config: dict[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> ModelPatcher:
-    """Make a Wan; ComfyUI derives its heads from the width, 128 channels each."""
+    """Make a Wan; ComfyUI derives its heads from the width, 128 channels each.
+
+    Args:
+        dim: Width.
+        layers: Layers.
+        channels: Channels of its latents.
+        feed_forward: Width of the feed-forward, 0 for four times the width.
+        config: What its file says about it.
+        dtype: Of its weights, and of what it computes with.
+    """
     return _loaded(
-        WanModel, config, model_type="t2v", dim=dim, ffn_dim=4 * dim, num_heads=dim // 128,
-        num_layers=layers, in_dim=channels, out_dim=channels,
+        WanModel, config, dtype, model_type="t2v", dim=dim, ffn_dim=feed_forward or 4 * dim,
+        num_heads=dim // 128, num_layers=layers, in_dim=channels, out_dim=channels,
     )  # fmt: skip
+
+
+def wan_vae(dim: int) -> comfy.sd.VAE:
+    """Make the VAE of Wan 2.1 at this width; the real one has 96."""
+    with torch.random.fork_rng(devices=[]):
+        vae = WanVAE(
+            dim=dim, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=2, attn_scales=[],
+            temperal_downsample=[False, True, True],
+        )  # fmt: skip
+        return comfy.sd.VAE(sd=_random_weights(vae))
 
 
 def cosmos() -> ModelPatcher:
@@ -103,37 +129,48 @@ def mochi() -> ModelPatcher:
 SUBJECTS = {
     "wan 2.1": Subject(partial(wan, dim=512, layers=2), 4096),
     "wan 2.2 5B": Subject(partial(wan, dim=512, layers=2, channels=48), 4096, channels=48),
-    "cosmos predict2": Subject(cosmos, 1024, side=12),
+    "cosmos predict2": Subject(cosmos, 1024, size=(12, 12)),
     "kandinsky 5": Subject(kandinsky, 3584, pooled=768),
-    "ltxv": Subject(ltxv, 4096, channels=128, side=14, patch=1, attention_mask=True),
+    "ltxv": Subject(ltxv, 4096, channels=128, size=(14, 14), patch=1, attention_mask=True),
     "hunyuan video": Subject(hunyuan, 4096, pooled=768),
-    "mochi": Subject(mochi, 4096, channels=12, side=12, attention_mask=True),
+    "mochi": Subject(mochi, 4096, channels=12, size=(12, 12), attention_mask=True),
 }
 """One model of every family."""
 
 
 def _loaded(
-    make: Callable[..., nn.Module], config: dict[str, Any] | None = None, /, **sizes: Any
+    make: Callable[..., nn.Module],
+    config: dict[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
+    /,
+    **sizes: Any,
 ) -> ModelPatcher:
     """Load random weights of a class as if from a file with this configuration."""
     with torch.random.fork_rng(devices=[]):
-        model = make(
-            dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init, **sizes
-        )
+        model = make(dtype=dtype, device="cpu", operations=comfy.ops.disable_weight_init, **sizes)
         metadata = {"config": json.dumps({"transformer": config})} if config else None
-        return comfy.sd.load_diffusion_model_state_dict(_random_weights(model), {}, metadata)
+        weights = _random_weights(model)
+        # On a CPU ComfyUI would compute in float32 whatever the weights are, and cast each.
+        options = {"dtype": dtype, "custom_operations": comfy.ops.disable_weight_init}
+        patcher = comfy.sd.load_diffusion_model_state_dict(weights, options, metadata)
+    patcher.model.manual_cast_dtype = None
+    return patcher
 
 
 def _random_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Return weights that keep activations tame at any width: norms 1, biases 0."""
+    """Return weights that keep activations tame at any width: norms 1, biases 0.
+
+    Each is in the dtype that the class gives it.
+    """
     source = torch.Generator().manual_seed(0)
     weights = {}
     for name, value in model.state_dict().items():
         if name.endswith("gamma") or ("norm" in name and name.endswith("weight")):
-            weights[name] = torch.ones(value.shape)
+            weight = torch.ones(value.shape)
         elif value.ndim == 1:
-            weights[name] = torch.zeros(value.shape)
+            weight = torch.zeros(value.shape)
         else:
-            weights[name] = torch.randn(value.shape, generator=source)
-            weights[name] /= (value.numel() / value.shape[0]) ** 0.5
+            weight = torch.randn(value.shape, generator=source)
+            weight /= (value.numel() / value.shape[0]) ** 0.5
+        weights[name] = weight.to(value.dtype)
     return weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,60 +11,84 @@ from typing import Any
 import torch
 
 from tools.bench.models import SUBJECTS
+from tools.bench.resident import mebibytes
 from tools.bench.streams import Stream
-from tools.bench.table import against, show
-from tools.bench.timing import Pair, median, overhead, seconds
+from tools.bench.table import Row
+from tools.bench.timing import in_turns, median, overhead, seconds
 from tools.inprocess import Pack
 
 SUBJECT = SUBJECTS["wan 2.1"]
 SIGMAS = (1.0, 0.7, 0.0)
-CHUNKS, LATENT = 100, (16, 60, 104)
-"""A long stream at the size of Wan 2.1 at 480 x 832."""
-CHAIN, PAIRS = 5, 5
-REPLAYED = 12
+LATENT = (16, 60, 104)
+"""Wan 2.1 at 480 x 832."""
+CHAIN = 5
 TARGETS = {
     "save_seconds": 1.0, "load_seconds": 1.0, "chain_over_loop": 1.02, "forwards_per_replay": 1.0,
 }  # fmt: skip
+NAMES = {
+    "save_seconds": "a long stream, saved",
+    "load_seconds": "a long stream, loaded",
+    "chain_over_loop": f"{CHAIN} steps chained over one step of {CHAIN} chunks",
+    "forwards_per_replay": "forwards to replay a chunk",
+}
 
 
-def measure(pack: Pack) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Setting:
+    """Chunks of the long stream and of the replay; pairs of a chain and a loop."""
+
+    chunks: int = 100
+    replayed: int = 12
+    pairs: int = 5
+
+
+FULL, SMALL = Setting(), Setting(chunks=3, replayed=3, pairs=1)
+
+
+def measure(pack: Pack, setting: Setting) -> dict[str, Any]:
     """Return seconds and bytes of files, and what replay and chains cost."""
-    print(f"states: {CHUNKS} chunks in files", flush=True)
-    result = _files(pack)
+    print(f"states: {setting.chunks} chunks in files", flush=True)
+    result = _files(pack, setting.chunks)
     print("states: chains and replay", flush=True)
     model, sigmas = SUBJECT.build(), torch.tensor(SIGMAS)
     stream = Stream(pack, SUBJECT, model, sigmas, history_chunks=0)
     stream.advance(2)
-    pairs = [
-        Pair(seconds(partial(_chain, stream)), seconds(partial(_loop, stream)))
-        for _ in range(PAIRS)
-    ]
+    pairs = in_turns(partial(_chain, stream), partial(_loop, stream), setting.pairs)
     result["chain_over_loop"] = overhead(pairs)
-    result["forwards_per_replay"] = _replay(stream) / REPLAYED
+    result["forwards_per_replay"] = _replay(stream, setting.replayed) / setting.replayed
+    result["setting"] = {**vars(setting), "latent": LATENT, "sigmas": SIGMAS}
     return result
 
 
-def report(result: dict[str, Any]) -> None:
-    """Print a table."""
-    rows = [(name, *against(result[name], target)) for name, target in TARGETS.items()]
-    show("States", ("", "measured", "target", ""), *rows)
-    total, new = result["file_bytes"], result["commit_bytes"]
-    print(f"A state of {CHUNKS} chunks is {total / 2**20:.0f} MiB; committing one more chunk to a")
-    print(f"named stream wrote {new / 2**20:.2f} MiB in {result['commit_seconds']:.2f} s.")
+def rows(result: dict[str, Any]) -> list[Row]:
+    """Return the measures beside their targets."""
+    units = {name: "s" for name in NAMES if name.endswith("seconds")}
+    return [
+        Row(text, result[name], TARGETS[name], units.get(name, "")) for name, text in NAMES.items()
+    ]
 
 
-def _files(pack: Pack) -> dict[str, Any]:
+def notes(result: dict[str, Any]) -> list[str]:
+    """Return the size of the files."""
+    total, new = (mebibytes(result[f"{name}_bytes"]) for name in ("file", "commit"))
+    return [
+        f"a state of {result['setting']['chunks']} chunks is {total:.0f} MiB; committing one more "
+        f"to a named stream wrote {new:.2f} MiB in {result['commit_seconds']:.2f} s"
+    ]
+
+
+def _files(pack: Pack, chunks: int) -> dict[str, Any]:
     """Save, load and commit a stream of random latents."""
     storage, named = pack.part("adastate_core.storage"), pack.part("adastate_core.named_stream")
     with tempfile.TemporaryDirectory(prefix="adastate-bench-") as folder:
         path, root = Path(folder) / "long.adastate.safetensors", Path(folder) / "streams"
-        state = _long_stream(pack, CHUNKS)
+        state = _long_stream(pack, chunks)
         saves = [seconds(partial(storage.save_state, state, path)) for _ in range(3)]
         loads = [seconds(partial(storage.load_state, path)) for _ in range(3)]
         opened = named.open_stream(root, "bench", state)
         kept = named.commit_stream(root, opened)
         before = _size(root)
-        longer = _with_chunk(pack, kept, CHUNKS)
+        longer = _with_chunk(pack, kept, chunks)
         commit = seconds(partial(named.commit_stream, root, longer))
         return {
             "save_seconds": median(saves), "load_seconds": median(loads),
@@ -107,10 +132,10 @@ def _chain(stream: Stream) -> None:
         stream.advance()
 
 
-def _replay(stream: Stream) -> int:
+def _replay(stream: Stream, chunks: int) -> int:
     """Count the forwards that rebuild the memory of some chunks."""
     stream.restart()
-    stream.advance(REPLAYED)
+    stream.advance(chunks)
     stream.forget()
     before = stream.forwards
     stream.advance()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
@@ -39,7 +39,7 @@ class Stream:
         model: The MODEL, as a loader returns it.
         sigmas: Noise levels of a chunk.
         sampler: Name of the sampler.
-        preset: Preset of Apply AdaState.
+        apply: More inputs of Apply AdaState, such as `preset`.
         history_chunks: Chunks that the state remembers, 0 for all.
     """
 
@@ -51,11 +51,11 @@ class Stream:
         sigmas: Tensor,
         *,
         sampler: str = "euler",
-        preset: str = "custom",
+        apply: Mapping[str, Any] | None = None,
         history_chunks: int = 2,
     ) -> None:
         self._pack, self._subject, self._history = pack, subject, history_chunks
-        (self._model,) = pack.run("AdaStateApply", model=model, preset=preset, **SIZES)
+        (self._model,) = pack.run("AdaStateApply", model=model, **SIZES, **(apply or {}))
         self.forwards = 0
         """Forwards of the model so far."""
         self._model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "bench", self._count)
@@ -65,6 +65,12 @@ class Stream:
         }  # fmt: skip
         self._seed = -1
         self.restart()
+
+    @property
+    def newest(self) -> Tensor:
+        """Return the latents of the newest chunk, in model space."""
+        content: Tensor = self._state.newest_content()
+        return content
 
     @property
     def layers(self) -> int:

@@ -21,7 +21,7 @@ class Subject:
         build: Makes the MODEL; leaves the global random state alone.
         text_width: Channels of its text embedding.
         channels: Channels of its latents.
-        side: Rows and columns of its latents.
+        size: Rows and columns of its latents.
         patch: Rows and columns that a token covers.
         text_tokens: Tokens of the text; 84 beside four of these frames are as much as Wan's 512
             beside four frames of 480p.
@@ -32,7 +32,7 @@ class Subject:
     build: Callable[[], ModelPatcher]
     text_width: int
     channels: int = 16
-    side: int = 28
+    size: tuple[int, int] = (28, 28)
     patch: int = 2
     text_tokens: int = 84
     pooled: int = 0
@@ -41,11 +41,12 @@ class Subject:
     @property
     def tokens_per_frame(self) -> int:
         """Count the tokens of one latent frame."""
-        return (self.side // self.patch) ** 2
+        rows, columns = self.size
+        return (rows // self.patch) * (columns // self.patch)
 
     def latent_shape(self, frames: int) -> tuple[int, int, int, int, int]:
         """Return the shape of some latent frames."""
-        return 1, self.channels, frames, self.side, self.side
+        return 1, self.channels, frames, *self.size
 
     def conditioning(self) -> tuple[Tensor, dict[str, Tensor]]:
         """Make a random text embedding and what comes with it."""

@@ -1,8 +1,51 @@
-"""Tables that a human can read."""
+"""Measures with their targets, as a table that a human can read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure and what it should be.
+
+    Args:
+        name: What is measured, in a few words.
+        measured: The number.
+        target: What it should be at most.
+        unit: Unit of both, empty for a ratio.
+        at_least: Whether the target is a floor and no ceiling.
+    """
+
+    name: str
+    measured: float
+    target: float
+    unit: str = ""
+    at_least: bool = False
+
+    @property
+    def missed(self) -> bool:
+        """Whether the target is missed."""
+        if self.at_least:
+            return not self.measured >= self.target
+        return not self.measured <= self.target
+
+    @property
+    def used(self) -> float:
+        """Return how much of the target is used up: 1 meets it, more misses it."""
+        if self.at_least:
+            return self.target / self.measured if self.measured > 0 else float("inf")
+        return self.measured / self.target
+
+    @property
+    def cells(self) -> tuple[str, str, str, str]:
+        """Return name, number, target and verdict."""
+        unit = f" {self.unit}" if self.unit else ""
+        bound = "at least" if self.at_least else "at most"
+        verdict = "missed" if self.missed else "met"
+        number = f"{self.measured:.3f}" if self.measured > 0.01 else f"{self.measured:.2g}"
+        return self.name, f"{number}{unit}", f"{bound} {self.target:g}{unit}", verdict
 
 
 def show(title: str, *rows: Sequence[str]) -> None:
@@ -14,8 +57,6 @@ def show(title: str, *rows: Sequence[str]) -> None:
         print("  ".join((name.ljust(widths[0]), *numbers)).rstrip())
 
 
-def against(measured: float, target: float | None) -> tuple[str, str, str]:
-    """Return the cells of a ratio: the number, its target if it has one, and whether it missed."""
-    if target is None:
-        return f"{measured:.3f}", "", ""
-    return f"{measured:.3f}", f"{target:.2f}", "missed" if measured > target else ""
+def show_rows(title: str, rows: Iterable[Row]) -> None:
+    """Print measures beside their targets."""
+    show(title, ("", "measured", "target", ""), *(row.cells for row in rows))

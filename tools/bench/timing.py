@@ -27,15 +27,23 @@ class Pair:
     ours: float
     bare: float
 
-    @classmethod
-    def timed(cls, ours: Callable[[], object], bare: Callable[[], object]) -> Pair:
-        """Run both."""
-        return cls(seconds(ours), seconds(bare))
-
     @property
     def ratio(self) -> float:
         """Return ours over the bare one."""
         return self.ours / self.bare
+
+
+def in_turns(ours: Callable[[], object], bare: Callable[[], object], count: int) -> list[Pair]:
+    """Run both so often, and swap who is first, so that neither always follows the other."""
+    pairs = []
+    for index in range(count):
+        if index % 2:
+            second = seconds(bare)
+            pairs.append(Pair(seconds(ours), second))
+        else:
+            first = seconds(ours)
+            pairs.append(Pair(first, seconds(bare)))
+    return pairs
 
 
 def overhead(pairs: Iterable[Pair]) -> float:

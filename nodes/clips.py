@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 import av.filter
+import comfy.model_management
 import numpy as np
 import torch
 from av.video.frame import VideoFrame
@@ -69,10 +70,12 @@ class FileClip:
                 return
             stream = container.streams.video[0]
             assert stream.time_base is not None
+            stream.thread_type = "AUTO"
             first, end = (int(time / stream.time_base) for time in (start, start + duration))
             if first:
                 container.seek(first, stream=stream)
             for packet in container.demux(stream):
+                comfy.model_management.throw_exception_if_processing_interrupted()
                 for frame in _decoded(packet):
                     if frame.pts is not None and duration and frame.pts >= end:
                         return

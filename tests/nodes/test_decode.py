@@ -82,6 +82,23 @@ def test_parts_equal_the_whole(core: Any, make: Any, channels: int, sizes: tuple
     assert anew.shape != whole.shape
 
 
+@pytest.mark.parametrize("channels", [16, 32, 48, 128])
+def test_tiny_vaes_as_comfyui_loads_them(pack: Any, channels: int) -> None:
+    import comfy.sd
+
+    pictures = importlib.import_module(f"{pack.__name__}.nodes.pictures")
+    vae = comfy.sd.VAE(sd=random_weights(taehv(channels)()).state_dict())
+    latents = torch.randn((1, channels, 5, 2, 3), generator=torch.Generator().manual_seed(1))
+    decoder = pictures.open_decoder(vae, (1, channels, 3, 2, 3))
+    decoder.load()
+    parts = torch.cat([decoder.decode(part) for part in latents.split((2, 3), dim=2)], dim=1)
+    with torch.inference_mode():
+        whole = vae.decode(latents)
+    assert decoder.exact
+    assert not decoder.note
+    torch.testing.assert_close(parts, whole, atol=1e-4, rtol=0)
+
+
 @pytest.fixture(scope="module")
 def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
     return NodeStudio(node_classes, WAN)

@@ -18,7 +18,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+from torch.overrides import BaseTorchFunctionMode
 
 from ..adastate_core.errors import ConfigError, LayoutError
 
@@ -163,17 +163,12 @@ def _entered(running: _Running) -> Iterator[None]:
         _RUNNING.reset(token)
 
 
-class _Apart(TorchFunctionMode):
+class _Apart(BaseTorchFunctionMode):
     """Change nothing, but keep graphs of streams apart from those of other samplers.
 
     ComfyUI drops the guards that would tell a forward with our override from one without, and
     torch guards every graph by the modes it was traced under.
     """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        return func(*args, **(kwargs or {}))
 
 
 def _opaque(func: Callable[..., Any], q: Any, k: Any, v: Any, *args: Any, **kwargs: Any) -> Any:

@@ -134,11 +134,3 @@ def test_every_item_of_a_batch_is_a_stream_of_its_own(studio: NodeStudio) -> Non
     for i in (0, 1):
         alone = stream(slice(i, i + 1), 1)
         torch.testing.assert_close(together[i : i + 1], alone, atol=1e-5, rtol=0)
-
-
-def test_a_compiled_model_is_refused(studio: NodeStudio) -> None:
-    from comfy_extras.nodes_torch_compile import TorchCompileModel
-
-    compiled = TorchCompileModel.execute(studio.model, "inductor").args[0]
-    with pytest.raises(ValueError, match=r"a compiled one.*remove the TorchCompileModel node"):
-        studio.step(studio.fresh(), model=compiled)

@@ -1,0 +1,246 @@
+"""A MODEL behind ComfyUI's TorchCompileModel: the same stream, in one graph for all chunks."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch._dynamo
+from safetensors.torch import save_file
+from torch import Tensor
+from torch._dynamo.utils import counters
+
+from tests.support.studio import NodeStudio, conditioning
+from tests.support.tiny_models import WAN
+
+# Inductor builds C++ for the CPU; everything before that is the same in the other one.
+BACKEND = "inductor" if shutil.which("g++") or shutil.which("clang++") else "aot_eager"
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled() -> Iterator[None]:
+    """Keep what a test compiles to itself: torch shares it between models of one class."""
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.fixture(scope="module")
+def studio(node_classes: dict[str, Any], tiny_models: Path) -> NodeStudio:
+    return NodeStudio(node_classes, WAN)
+
+
+class Fused:
+    """A model with the attention of a GPU: on a CPU, ComfyUI's own breaks every graph."""
+
+    def __init__(self, model: Any) -> None:
+        self.calls = 0
+        self.model = model.clone()
+        self.model.model_options["transformer_options"]["optimized_attention_override"] = self
+
+    def __call__(self, func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Any:
+        from comfy.ldm.modules.attention import attention_pytorch
+
+        self.calls += 1
+        return attention_pytorch(*args, **kwargs)
+
+
+@pytest.fixture
+def as_on_a_gpu(studio: NodeStudio) -> Fused:
+    return Fused(studio.bare)
+
+
+def compiled(model: Any, backend: str = "eager", **options: Any) -> Any:
+    """Do as the node does; it offers two backends only."""
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+    from comfy_extras.nodes_torch_compile import TorchCompileModel, skip_torch_compile_dict
+
+    if backend == "inductor":
+        return TorchCompileModel.execute(model, backend).args[0]
+    model = model.clone(disable_dynamic=True)
+    guards = {"guard_filter_fn": skip_torch_compile_dict}
+    set_torch_compile_wrapper(model=model, backend=backend, options=guards, **options)
+    return model
+
+
+def applied(studio: NodeStudio, model: Any, **options: Any) -> Any:
+    return studio.run("AdaStateApply", model, "adaptive", 3, 3, 1, 3, **options)[0]
+
+
+def streamed(studio: NodeStudio, model: Any, chunks: int = 3, **options: Any) -> Tensor:
+    content: Tensor = studio.step(studio.fresh(), chunks, model=model, **options)[0].content()
+    return content
+
+
+def sampled(model: Any) -> Tensor:
+    """Sample a block with ComfyUI's own sampling, AdaState or not."""
+    import comfy.sample
+
+    latent = torch.zeros((1, 16, 4, 4, 6))
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode():
+        result: Tensor = comfy.sample.sample(
+            model, noise, 2, 1.0, "euler", "simple", conditioning(0), conditioning(1), latent
+        )
+    return result
+
+
+def graphs_and_breaks() -> tuple[int, int]:
+    counts = counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())
+    counters.clear()
+    return counts
+
+
+def close(one: Tensor, other: Tensor) -> None:
+    torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_the_same_latents_from_one_graph(studio: NodeStudio, order: str) -> None:
+    expected = streamed(studio, studio.model, 4)
+    model = applied(studio, studio.bare)
+    if order == "before":
+        model = applied(studio, compiled(studio.bare, "aot_eager"))
+    else:
+        model = compiled(model, BACKEND)
+    close(streamed(studio, model, 4), expected)
+    assert graphs_and_breaks() == (1, 0)
+
+
+def test_the_graph_is_no_more_broken_than_without_a_stream(
+    studio: NodeStudio, as_on_a_gpu: Fused
+) -> None:
+    sampled(compiled(as_on_a_gpu.model))
+    assert graphs_and_breaks() == (1, 0)
+    expected = streamed(studio, applied(studio, as_on_a_gpu.model), 2)
+    before = as_on_a_gpu.calls
+    close(streamed(studio, compiled(applied(studio, as_on_a_gpu.model)), 2), expected)
+    assert graphs_and_breaks() == (1, 0)
+    # The override that was there before still attends: 5 forwards, 2 layers, 2 calls in each.
+    assert as_on_a_gpu.calls - before == 20
+
+
+def test_other_samplers_and_streams_do_not_share_a_graph(
+    studio: NodeStudio, as_on_a_gpu: Fused
+) -> None:
+    """ComfyUI drops the guards that would tell them apart."""
+    plain = applied(studio, as_on_a_gpu.model)
+    alone, expected = sampled(plain), streamed(studio, plain, 2)
+    model = compiled(applied(studio, as_on_a_gpu.model))
+    for _ in range(2):
+        close(sampled(model), alone)
+        close(streamed(studio, model, 2), expected)
+    assert graphs_and_breaks() == (2, 0)
+
+
+def test_a_graph_that_other_packs_break(studio: NodeStudio) -> None:
+    """Then layers share what was traced for one of them."""
+
+    def patch(args: dict[str, Any]) -> Any:
+        torch._dynamo.graph_break()
+        return args["x"]
+
+    broken = studio.bare.clone()
+    broken.set_model_patch(patch, "attn2_patch")
+    model = compiled(applied(studio, broken))
+    state, _ = studio.step(studio.fresh(), 2, model=model)
+    assert graphs_and_breaks()[1] > 0
+    after, _ = studio.step(state, model=model)
+    close(after.content(), streamed(studio, applied(studio, broken)))
+    assert graphs_and_breaks() == (0, 0)
+
+
+def test_blocks_that_are_compiled_one_by_one(studio: NodeStudio, as_on_a_gpu: Fused) -> None:
+    keys = [f"diffusion_model.blocks.{i}" for i in range(2)]
+    plain = applied(studio, as_on_a_gpu.model)
+    model = compiled(applied(studio, as_on_a_gpu.model), keys=keys)
+    close(sampled(model), sampled(plain))
+    bare = graphs_and_breaks()
+    close(streamed(studio, model), streamed(studio, plain))
+    assert graphs_and_breaks() == bare
+
+
+def test_guidance_and_counted_positions(studio: NodeStudio) -> None:
+    """No chunk is traced again, though each stands elsewhere in time."""
+    plain = applied(studio, studio.bare, preset="self_forcing")
+    assert plain.get_attachment("adastate").config.positions == "absolute"
+    model = compiled(applied(studio, studio.bare, preset="self_forcing"))
+    expected = streamed(studio, plain, 4, negative=3, cfg=3.0)
+    close(streamed(studio, model, 4, negative=3, cfg=3.0), expected)
+    assert graphs_and_breaks() == (1, 0)
+
+
+def test_a_stream_goes_on_with_a_compiled_model_and_a_lora(
+    studio: NodeStudio, tiny_models: Path
+) -> None:
+    import nodes
+
+    weights = {}
+    for part, shape in (("lora_A", (4, 128)), ("lora_B", (128, 4))):
+        value = torch.randn(shape, generator=torch.Generator().manual_seed(1)) * 0.3
+        weights[f"diffusion_model.blocks.0.self_attn.k.{part}.weight"] = value
+    (tiny_models / "loras").mkdir(exist_ok=True)
+    save_file(weights, tiny_models / "loras" / "tiny_compiled.safetensors")
+    load = nodes.LoraLoaderModelOnly().load_lora_model_only
+    lora = load(studio.bare, "tiny_compiled.safetensors", 1.0)[0]
+    (plain,) = studio.run("AdaStateApply", lora, "adaptive", 3, 3, 1, 3)
+    start, _ = studio.step(studio.fresh(), 2, model=plain)
+    expected, _ = studio.step(start, 2, model=plain)
+    after, _ = studio.step(start, 2, model=compiled(applied(studio, lora)))
+    close(after.content(), expected.content())
+    assert after.fingerprint == expected.fingerprint
+    assert not any(chunk.approximate for chunk in after.chunks)
+    # What was traced with the LoRA holds for the weights without it.
+    close(streamed(studio, compiled(studio.model)), streamed(studio, studio.model))
+
+
+def test_the_layout_is_checked(studio: NodeStudio) -> None:
+    model = compiled(applied(studio, studio.bare))
+    binding = model.get_attachment("adastate")
+    rotation = dataclasses.replace(binding.traits.rotation, pairing="half")
+    traits = dataclasses.replace(binding.traits, rotation=rotation)
+    model.set_attachments("adastate", dataclasses.replace(binding, traits=traits))
+    with pytest.raises(ValueError, match=r"layout of the model: got frames placed in time"):
+        studio.step(studio.fresh(), model=model)
+
+
+def test_other_attention_calls_than_in_the_first_forward_are_an_error(studio: NodeStudio) -> None:
+    model = compiled(applied(studio, studio.bare))
+    state, _ = studio.step(studio.fresh(), model=model)
+    calls = model.get_attachment("adastate").attention_calls
+    removed = calls.pop()
+    with pytest.raises(ValueError, match=r"attention calls of the compiled model: got 4, exp.* 3"):
+        studio.step(state, model=model)
+    calls += [removed, removed]
+    with pytest.raises(ValueError, match=r"attention calls of the compiled model: got 4, exp.* 5"):
+        studio.step(state, model=model)
+    calls.pop()
+    after, _ = studio.step(state, model=model)
+    close(after.content(), streamed(studio, studio.model, 2))
+
+
+@pytest.mark.parametrize(
+    ("backend", "options"), [("cudagraphs", {}), ("eager", {"mode": "reduce-overhead"})]
+)
+def test_recorded_graphs_of_a_gpu_are_refused(
+    studio: NodeStudio,
+    backend: str,
+    options: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from comfy_api.torch_helpers import torch_compile
+
+    def kept(model: Callable[..., Any], **_: Any) -> Callable[..., Any]:
+        return model
+
+    # The second backend knows no modes; nothing is to be run here.
+    monkeypatch.setattr(torch_compile.torch, "compile", kept)
+    model = compiled(studio.model, backend, **options)
+    with pytest.raises(ValueError, match=r"compiled model: got '.*', which replays recorded CUDA"):
+        studio.step(studio.fresh(), model=model)

@@ -23,6 +23,7 @@ PARTS = {
     "core": "core_sampler",
     "decode": "decode",
     "states": "states",
+    "caches": "caches",
     "families": "families",
 }
 """Module of every part that compares; they can be imported once ComfyUI is on the path."""

@@ -13,13 +13,20 @@ from typing import Any
 
 from tools import host
 
+_GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "262144"}
+"""Tells glibc to return what is freed at once; else gaps in its heap decide where a peak lies."""
 
-def run_apart(module: str, function: str, **arguments: Any) -> dict[str, Any]:
+
+def run_apart(
+    module: str, function: str, *, give_back: bool = False, **arguments: Any
+) -> dict[str, Any]:
     """Call a function of the bench in a new process that has opened ComfyUI, on the CPU.
 
     Args:
         module: Name of a module of the bench.
         function: A function of it, called with the pack and the arguments.
+        give_back: Whether memory that is freed goes back to the system at once, which takes time
+            but leaves in memory what is in use and nothing else.
         **arguments: What JSON can carry.
 
     Returns:
@@ -35,6 +42,7 @@ def run_apart(module: str, function: str, **arguments: Any) -> dict[str, Any]:
         job = [str(path), str(torch.get_num_threads()), module, function, json.dumps(arguments)]
         command = [sys.executable, "-m", __name__, *job]
         environment = {**os.environ, "PYTHONPATH": str(host.ROOT)}
+        environment |= _GIVE_BACK if give_back else {}
         done = subprocess.run(command, env=environment, cwd=host.ROOT, check=False)
         if done.returncode:
             raise RuntimeError(f"{module}.{function} failed in a process of its own")

@@ -37,7 +37,7 @@ class Setting:
     long: int = 400
 
 
-FULL, SMALL = Setting(), Setting(short=3, long=6)
+FULL, SMALL = Setting(), Setting(short=2, long=4)
 
 
 def measure(pack: Pack, setting: Setting) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def measure(pack: Pack, setting: Setting) -> dict[str, Any]:
     runs = {}
     for name, chunks in asdict(setting).items():
         print(f"render: {chunks} chunks", flush=True)
-        runs[name] = run_apart("render", "render", chunks=chunks)
+        runs[name] = run_apart("render", "render", give_back=True, chunks=chunks)
     return {
         "rss_400_over_20": runs["long"]["peak_bytes"] / runs["short"]["peak_bytes"],
         **runs,

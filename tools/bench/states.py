@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from tools.bench.models import SUBJECTS
+from tools.bench.models import wan
 from tools.bench.resident import mebibytes
 from tools.bench.streams import Stream
+from tools.bench.subject import Subject
 from tools.bench.table import Row
 from tools.bench.timing import in_turns, median, overhead, seconds
 from tools.inprocess import Pack
 
-SUBJECT = SUBJECTS["wan 2.1"]
 SIGMAS = (1.0, 0.7, 0.0)
 LATENT = (16, 60, 104)
 """Wan 2.1 at 480 x 832."""
@@ -35,14 +35,18 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Setting:
-    """Chunks of the long stream and of the replay; pairs of a chain and a loop."""
+    """Chunks of the long stream and of the replay; pairs of a chain and a loop; the model."""
 
     chunks: int = 100
     replayed: int = 12
     pairs: int = 5
+    dim: int = 512
+    layers: int = 2
+    size: tuple[int, int] = (28, 28)
 
 
-FULL, SMALL = Setting(), Setting(chunks=3, replayed=3, pairs=1)
+FULL = Setting()
+SMALL = Setting(chunks=3, replayed=3, pairs=1, dim=128, layers=1, size=(8, 8))
 
 
 def measure(pack: Pack, setting: Setting) -> dict[str, Any]:
@@ -50,8 +54,9 @@ def measure(pack: Pack, setting: Setting) -> dict[str, Any]:
     print(f"states: {setting.chunks} chunks in files", flush=True)
     result = _files(pack, setting.chunks)
     print("states: chains and replay", flush=True)
-    model, sigmas = SUBJECT.build(), torch.tensor(SIGMAS)
-    stream = Stream(pack, SUBJECT, model, sigmas, history_chunks=0)
+    build = partial(wan, dim=setting.dim, layers=setting.layers)
+    subject = Subject(build, 4096, size=setting.size)
+    stream = Stream(pack, subject, subject.build(), torch.tensor(SIGMAS), history_chunks=0)
     stream.advance(2)
     pairs = in_turns(partial(_chain, stream), partial(_loop, stream), setting.pairs)
     result["chain_over_loop"] = overhead(pairs)

@@ -73,6 +73,13 @@ class Stream:
         return content
 
     @property
+    def kept_bytes(self) -> int:
+        """Count the bytes of the keys and values of the past."""
+        binding = self._pack.part("nodes.bridge").binding_of(self._model)
+        *_, newest = binding.pool.sets.values()
+        return int(newest.nbytes)
+
+    @property
     def layers(self) -> int:
         """Count the layers with self-attention, as the pack describes the model."""
         binding = self._pack.part("nodes.bridge").binding_of(self._model)
@@ -93,6 +100,10 @@ class Stream:
         (self._state,) = self._pack.run(
             "AdaStateNewStream", latent=empty, history_chunks=self._history
         )
+
+    def follow(self, other: Stream) -> None:
+        """Go on from where another stream is, under its seed."""
+        self._state, self._seed = other._state, other._seed
 
     def advance(self, chunks: int = 1) -> None:
         """Make the next chunks."""

@@ -36,6 +36,8 @@ class Row:
         """Return how much of the target is used up: 1 meets it, more misses it."""
         if self.at_least:
             return self.target / self.measured if self.measured > 0 else float("inf")
+        if self.target == 0:
+            return float("inf") if self.measured else 1.0
         return self.measured / self.target
 
     @property

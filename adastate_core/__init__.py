@@ -1,8 +1,9 @@
 """AdaState core: streaming video diffusion with a self-evolving anchor, free of any host.
 
-Read in this order: `config` - `layout` - `anchors` - `record` - `memory` - `state` - `cache` -
-`rope` - `calls` - `text` - `attention` - `families` - `presets` - `noise` - `history` - `replay` -
-`rollout` - `timeline` - `header` - `storage` - `named_stream` - `decoding` - `metrics` - `errors`.
+Read in this order: `config` - `layout` - `anchors` - `record` - `memory` - `state` - `packing` -
+`cache` - `rope` - `calls` - `text` - `attention` - `families` - `presets` - `noise` - `history` -
+`replay` - `rollout` - `timeline` - `header` - `storage` - `named_stream` - `vae_kinds` - `decoding` -
+`encoding` - `receipts` - `metrics` - `errors`.
 """
 
 from .config import StreamConfig

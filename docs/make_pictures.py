@@ -26,13 +26,14 @@ from tools.batch import load_prompt
 from tools.client import ComfyClient
 from tools.server import ComfyServer
 
-DEMO, STEPS, COMPARE, TIMELINE, BRANCH, RELAY = (
+DEMO, STEPS, COMPARE, TIMELINE, BRANCH, RELAY, RENDER = (
     "Stream the demo world",
     "Step by step - read and reset",
     "Compare anchors",
     "Stream a timeline",
     "Branch a scene",
     "Continue a named stream - queue me again",
+    "Render a long video",
 )
 RUNS = {RELAY: 4}
 """How often a workflow is run, where it is not once."""
@@ -152,6 +153,11 @@ def draw_relay(files: Sequence[Path]) -> None:
     thumbnail(RELAY, cells)
 
 
+def draw_render(files: Sequence[Path]) -> None:
+    """Draw the card of the long video: from its first chunk to its last."""
+    thumbnail(RENDER, _spread(video(files, "long_"), 16))
+
+
 DRAWN = {
     DEMO: draw_demo,
     STEPS: draw_steps,
@@ -159,6 +165,7 @@ DRAWN = {
     TIMELINE: draw_timeline,
     BRANCH: draw_branch,
     RELAY: draw_relay,
+    RENDER: draw_render,
 }
 
 

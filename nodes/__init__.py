@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from .apply import AdaStateApply
 from .decode import AdaStateDecode
 from .edits import AdaStateBlend, AdaStateRewind, AdaStateTransition
+from .encode import AdaStateEncode
 from .files import AdaStateLoad, AdaStateSave
 from .load import AdaStateLoadDemo, AdaStateLoadModel
 from .named_streams import AdaStateCommitStream, AdaStateOpenStream
@@ -21,6 +22,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     AdaStateLoadModel,
     AdaStateApply,
     AdaStateNewStream,
+    AdaStateEncode,
     AdaStateStream,
     AdaStateStreamTimeline,
     AdaStateRender,

@@ -26,7 +26,8 @@ from .step import Step
 from .stream import AdaStateStream
 from .video_file import ENCODERS, VideoFile, disk_error
 
-HISTORY = 12
+HISTORY = 13
+"""Wan's VAEs look back 38 latent frames: with these, a video that is continued goes on exactly."""
 _VAE = "adastate_vae"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 import torch
@@ -44,6 +45,15 @@ class TemporalRotation:
         """
         if not any(deltas):
             return x
+        # Mostly it is the state alone that turns: what stays in place is copied only.
+        frames = x.split(x.shape[1] // len(deltas), dim=1)
+        parts: list[Tensor] = []
+        for turns, run in groupby(zip(frames, deltas, strict=True), key=lambda pair: pair[1] != 0):
+            kept, angles = zip(*run, strict=True)
+            parts += [self._turned(torch.cat(kept, dim=1), angles)] if turns else kept
+        return torch.cat(parts, dim=1)
+
+    def _turned(self, x: Tensor, deltas: tuple[float, ...]) -> Tensor:
         # float64 angles: the product of index and frequency must not lose bits before cos/sin.
         rows = torch.tensor(self.frequencies, dtype=torch.float64)
         angles = torch.tensor(deltas, dtype=torch.float64)[:, None, None] * rows

@@ -21,6 +21,7 @@ from ..adastate_core.noise import BlockNoise
 from ..adastate_core.record import Conditions
 from ..adastate_core.rollout import Session
 from .bridge import KEY, Binding, binding_of
+from .compiled import is_compiled
 from .identity import fingerprint_of, weights_digest
 from .sampling import ComfyHost, ComfySession
 
@@ -32,6 +33,10 @@ def paired(high: ModelPatcher, low: ModelPatcher) -> ModelPatcher:
         ConfigError: If the two do not belong together.
     """
     ours, theirs = binding_of(high), binding_of(low, "model_low_noise")
+    if is_compiled(high) != is_compiled(low):
+        raise _mismatch(
+            "one compiled and one plain model", "both alike", "compile both models or neither"
+        )
     if theirs.traits != ours.traits:
         raise _mismatch(
             _described(theirs), f"another {_described(ours)}, like model",

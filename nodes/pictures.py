@@ -7,7 +7,6 @@ from typing import Any
 import comfy.model_management
 import torch
 from comfy.model_patcher import ModelPatcher
-from server import PromptServer
 from torch import Tensor
 
 from ..adastate_core.decoding import OverlapDecoder, stream_decoder
@@ -141,13 +140,6 @@ def open_decoder(vae: Any, latent_shape: tuple[int, ...]) -> PartDecoder:
         )
     remembers = vae_kind(vae.first_stage_model) is not None
     return (_Remembering if remembers else _Overlapping)(vae, latent_shape)
-
-
-def write_under(node_id: str | None, text: str) -> None:
-    """Write a line under a node."""
-    server = getattr(PromptServer, "instance", None)
-    if server is not None and node_id is not None:
-        server.send_progress_text(text, node_id)
 
 
 def _time_stride(vae: Any) -> int:

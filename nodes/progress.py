@@ -72,9 +72,7 @@ class StreamProgress:
 
     def say(self, text: str) -> None:
         """Write under the node."""
-        server = getattr(PromptServer, "instance", None)
-        if server is not None and self._node_id is not None:
-            server.send_progress_text(text, self._node_id)
+        write_under(self._node_id, text)
 
     def _preview(self, step: int, denoised: Tensor) -> tuple[str, Image.Image, int] | None:
         """Play what was decoded last; without that, draw the newest content from its latents."""
@@ -88,6 +86,13 @@ class StreamProgress:
             "JPEG", denoised[:, :, -1:]
         )
         return drawn
+
+
+def write_under(node_id: str | None, text: str) -> None:
+    """Write a line under a node."""
+    server = getattr(PromptServer, "instance", None)
+    if server is not None and node_id is not None:
+        server.send_progress_text(text, node_id)
 
 
 def _preview_of(picture: Tensor) -> tuple[str, Image.Image, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,7 @@ class AdaStateRender(io.ComfyNode):
                 state = step.run(state, 1)
                 recording.add(state)
             recording.finish()
+            step.progress.say("; ".join(_notes(decoder, video, decode_apart)))
         except BaseException as error:
             step.progress.say(recording.stop(f"{type(error).__name__}: {error}".rstrip(": ")))
             raise
@@ -199,6 +201,15 @@ class AdaStateRender(io.ComfyNode):
             return {}
         texts = {key: json.dumps(value) for key, value in (cls.hidden.extra_pnginfo or {}).items()}
         return texts | ({"prompt": json.dumps(cls.hidden.prompt)} if cls.hidden.prompt else {})
+
+
+def _notes(decoder: PartDecoder, video: VideoFile, decode_apart: bool) -> Iterator[str]:
+    """Say what an artist should know about a finished video."""
+    yield f"{video.frames} frames"
+    if decoder.note:
+        yield decoder.note
+    if decode_apart and not decoder.can_run_apart:
+        yield "decoded in between, since the VAE is not kept whole on the device"
 
 
 def _require_one(state: StreamState) -> None:

@@ -14,7 +14,8 @@ from ..adastate_core.errors import ConfigError
 from ..adastate_core.record import RootEntry
 from ..adastate_core.state import StreamState
 from .latents import from_model_space, video_samples
-from .pictures import open_decoder, write_under
+from .pictures import open_decoder
+from .progress import write_under
 from .sockets import CATEGORY, AdaStateSocket
 
 START = -1

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..adastate_core.encoding import stream_encoder
 from ..adastate_core.errors import LayoutError
 from .clips import open_clip
-from .pictures import write_under
+from .progress import write_under
 from .sockets import CATEGORY
 
 

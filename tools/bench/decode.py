@@ -23,10 +23,10 @@ TARGET, SAME = 1.05, 1e-4
 class Setting:
     """The real VAE has `dim` 96."""
 
-    dim: int = 32
-    frames: int = 21
-    size: tuple[int, int] = (16, 24)
-    pairs: int = 7
+    dim: int = 16
+    frames: int = 15
+    size: tuple[int, int] = (8, 12)
+    pairs: int = 9
 
 
 FULL, SMALL = Setting(), Setting(dim=8, frames=6, size=(4, 4), pairs=2)

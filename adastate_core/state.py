@@ -317,7 +317,7 @@ def _trim(entries: tuple[Entry, ...], history_chunks: int) -> tuple[Entry, ...]:
     with_latents = [
         i for i, e in enumerate(entries) if isinstance(e, ChunkEntry) and e.content is not None
     ]
-    old = set(with_latents[: len(with_latents) - history_chunks])
+    old = set(with_latents[: max(len(with_latents) - history_chunks, 0)])
     # Given latents are out of reach once something newer began the stream anew, or once the
     # chunk made from them is forgotten.
     reach = max(newest_beginning(entries), max(old, default=0))

@@ -13,6 +13,12 @@ from ..adastate_core.decoding import OverlapDecoder, stream_decoder
 from ..adastate_core.errors import UnsupportedFamilyError
 from ..adastate_core.vae_kinds import vae_kind
 
+LOOK_BACK = 39
+"""Latent frames after which a decoder gives the same as if it had seen all of a video.
+
+Those of Wan look back furthest: at 38 frames, by their layers and as measured with random weights.
+"""
+
 
 class PartDecoder:
     """Decode one video, part after part; the parts in order make the video.

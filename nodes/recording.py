@@ -15,7 +15,7 @@ from ..adastate_core.report import receipt
 from ..adastate_core.state import StreamState
 from ..adastate_core.storage import SUFFIX, save_state
 from .latents import from_model_space
-from .pictures import PartDecoder
+from .pictures import LOOK_BACK, PartDecoder
 from .video_file import VideoFile, disk_error
 
 
@@ -40,7 +40,7 @@ class Recording:
         apart: bool,
     ) -> None:
         self._video, self._receipts, self._decoder = video, receipts, decoder
-        self._show, self._apart = show, apart
+        self._show = show
         self._thread = ThreadPoolExecutor(1, "adastate-recording") if apart else None
         self._pending: Future[Tensor] | None = None
         self._written: StreamState | None = None
@@ -55,15 +55,20 @@ class Recording:
                 chunk 0 can be.
         """
         self._decoder.load()
-        for entry in state.entries:
-            start = isinstance(entry, RootEntry) and entry.reason == "start"
-            if not (start or isinstance(entry, ChunkEntry)) or entry.content is None:
-                continue
-            for latents in entry.content.split(part, dim=2):
-                pictures = self._decode(state, latents)
-                if start and include_start and state.chunk_index == 0:
-                    self._video.add(pictures)
-                    self._show(pictures)
+        begins = state.chunk_index == 0
+        known = [
+            latents
+            for entry in state.entries
+            if isinstance(entry, ChunkEntry)
+            or (isinstance(entry, RootEntry) and entry.reason == "start")
+            if entry.content is not None
+            for latents in entry.content.split(part, dim=2)
+        ]
+        for latents in known if begins and include_start else _newest(known, LOOK_BACK):
+            pictures = self._decode(state, latents)
+            if begins and include_start:
+                self._video.add(pictures)
+                self._show(pictures)
 
     def add(self, state: StreamState) -> None:
         """Decode and write the newest chunk, or have it done while the next one is made."""
@@ -131,3 +136,12 @@ class Recording:
             self._receipts.add(receipt)
         except OSError as error:
             raise disk_error(self._receipts.path, error) from error
+
+
+def _newest(parts: list[Tensor], frames: int) -> list[Tensor]:
+    """Return as few of the last parts as hold so many latent frames, or all."""
+    held, first = 0, len(parts)
+    while first and held < frames:
+        first -= 1
+        held += parts[first].shape[2]
+    return parts[first:]

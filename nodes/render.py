@@ -20,15 +20,15 @@ from ..adastate_core.receipts import ReceiptFile
 from ..adastate_core.report import receipt
 from ..adastate_core.state import StreamState
 from .bridge import binding_of
-from .pictures import PartDecoder, open_decoder
+from .pictures import LOOK_BACK, PartDecoder, open_decoder
 from .recording import Recording
 from .sockets import CATEGORY, state_output
 from .step import Step
 from .stream import AdaStateStream
 from .video_file import ENCODERS, VideoFile, disk_error
 
-HISTORY = 13
-"""Wan's VAEs look back 38 latent frames: with these, a video that is continued goes on exactly."""
+HISTORY = -(-LOOK_BACK // 3)
+"""Chunks of 3 with which a video that is continued goes on exactly."""
 _VAE = "adastate_vae"
 
 

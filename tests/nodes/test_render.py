@@ -108,6 +108,22 @@ def test_a_second_file_goes_on_where_the_first_ended(
     assert [r["frames"] for r in receipts(second) if r["event"] == "chunk"] == [[0, 11], [12, 23]]
 
 
+def test_the_default_history_reaches_as_far_as_the_decoder_looks_back(
+    studio: NodeStudio, vae: Any, render: Any, output: Path
+) -> None:
+    """The whole stream decoded at once, and its last chunk from what is remembered then."""
+    whole, _ = studio.step(studio.fresh(), 16)
+    (shown,) = studio.run("AdaStateDecode", vae, whole, 15, 1, True)
+
+    def last_chunk(history: dict[str, int]) -> Tensor:
+        begun, _ = render(studio.fresh(), 15, **history)
+        render(begun, 1, crf=0.0)
+        return luma(max(output.glob("*.mp4")))
+
+    torch.testing.assert_close(last_chunk({}), luma_of(shown), atol=0.01, rtol=0)
+    assert (last_chunk({"history_chunks": 1}) - luma_of(shown)).abs().max() > 0.02
+
+
 @pytest.mark.parametrize("include_start", [True, False])
 def test_a_clip_is_continued(
     studio: NodeStudio, vae: Any, render: Any, output: Path, include_start: bool

@@ -193,6 +193,15 @@ def test_bounded_history_forgets_latents_but_not_receipts() -> None:
     assert len(bounded.conditionings) == 1
 
 
+def test_bounded_history_holds_as_many_chunks_as_it_says() -> None:
+    studio = Studio()
+    state = StreamState(studio.fresh.latent_shape, history_chunks=4)
+    for made in range(1, 10):
+        state = studio.step(state, 1)
+        remembered = [c.index for c in state.chunks if c.content is not None]
+        assert remembered == list(range(made))[-4:]
+
+
 def test_bounded_history_is_exact_while_warm_and_says_when_it_is_not() -> None:
     studio = Studio()
     state = studio.step(StreamState(studio.fresh.latent_shape, history_chunks=2), 5)

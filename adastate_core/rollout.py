@@ -99,9 +99,11 @@ def stream_chunks(
         host.run(conditions, partial(replayer.catch_up, run))
 
     def body(session: Session) -> None:
-        nonlocal state
-        for _ in range(request.chunks):
-            kv = replayer.catch_up(_history(state, request), session)
+        nonlocal state, steps
+        for made in range(request.chunks):
+            if made:
+                steps = _history(state, request)
+            kv = replayer.catch_up(steps, session)
             state = _make_chunk(state, request, session, kv)
             on_chunk(state)
 

@@ -178,21 +178,16 @@ class AdaStateApply(io.ComfyNode):
     ) -> io.NodeOutput:
         """Bind the choices to a clone of the model."""
         if preset != "custom":
-            config = replace(
-                preset_config(preset),
-                anchor_strength=anchor_strength,
-                cache_precision=cache_precision,
+            config = preset_config(preset)
+        else:
+            config = StreamConfig(
+                anchor=anchor,  # type: ignore[arg-type]  # validated by the config
+                chunk_frames=chunk_frames,
+                window_frames=window_frames,
+                state_frames=state_frames,
+                anchor_frames=anchor_frames,
+                ema_rate=ema_rate,
+                ema_fast_rate=ema_fast_rate,
             )
-            return io.NodeOutput(bind(model, config, cache_place))
-        config = StreamConfig(
-            anchor=anchor,  # type: ignore[arg-type]  # validated by the config
-            chunk_frames=chunk_frames,
-            window_frames=window_frames,
-            state_frames=state_frames,
-            anchor_frames=anchor_frames,
-            ema_rate=ema_rate,
-            ema_fast_rate=ema_fast_rate,
-            anchor_strength=anchor_strength,
-            cache_precision=cache_precision,
-        )
+        config = replace(config, anchor_strength=anchor_strength, cache_precision=cache_precision)
         return io.NodeOutput(bind(model, config, cache_place))

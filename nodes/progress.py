@@ -95,6 +95,11 @@ def write_under(node_id: str | None, text: str) -> None:
         server.send_progress_text(text, node_id)
 
 
+def pixels_of(pictures: Tensor) -> Tensor:
+    """Turn pictures, (..., H, W, channels) from 0 to 1, into bytes of three channels."""
+    return pictures[..., :3].mul(255).round_().clamp_(0, 255).to("cpu", torch.uint8).contiguous()
+
+
 def _preview_of(picture: Tensor) -> tuple[str, Image.Image, int]:
-    pixels = picture[..., :3].mul(255).round().clamp(0, 255).to("cpu", torch.uint8)
-    return "JPEG", Image.fromarray(pixels.numpy()), latent_preview.MAX_PREVIEW_RESOLUTION
+    image = Image.fromarray(pixels_of(picture).numpy())
+    return "JPEG", image, latent_preview.MAX_PREVIEW_RESOLUTION

@@ -8,12 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import comfy.samplers
 import folder_paths
 from comfy.cli_args import args
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import InputImpl, io, ui
-from torch import Tensor
 
 from ..adastate_core.errors import LayoutError
 from ..adastate_core.receipts import ReceiptFile
@@ -137,23 +135,17 @@ class AdaStateRender(io.ComfyNode):
         cls,
         model: ModelPatcher,
         state: StreamState,
-        positive: list[Any],
         vae: Any,
-        cfg: float,
-        sampler: comfy.samplers.Sampler,
-        sigmas: Tensor,
-        seed: int,
         chunks: int,
         fps: float,
         filename_prefix: str,
-        negative: list[Any] | None = None,
         crf: float = 20.0,
         codec: str = "h264",
         include_start: bool = True,
         history_chunks: int = HISTORY,
         decode_apart: bool = False,
         model_low_noise: ModelPatcher | None = None,
-        switch_sigma: float = 0.875,
+        **inputs: Any,
     ) -> io.NodeOutput:
         """Check everything first; then make, decode and write chunk by chunk."""
         _require_one(state)
@@ -163,8 +155,8 @@ class AdaStateRender(io.ComfyNode):
             # Loaded in one go with the model, so that no session takes its place from it.
             model, model_low_noise = (_beside(m, decoder) for m in (model, model_low_noise))
         step = Step.checked(
-            model, state, positive, cfg, sampler, sigmas, seed, chunks,
-            negative, model_low_noise, switch_sigma, node_id=cls.hidden.unique_id, at_once=1,
+            model, state, chunks=chunks, model_low_noise=model_low_noise, **inputs,
+            node_id=cls.hidden.unique_id, at_once=1,
         )  # fmt: skip
         state = replace(step.start, history_chunks=history_chunks)
         size = _pixels(state, vae)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.samplers
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
@@ -115,24 +114,11 @@ class AdaStateStream(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls,
-        model: ModelPatcher,
-        state: StreamState,
-        positive: list[Any],
-        cfg: float,
-        sampler: comfy.samplers.Sampler,
-        sigmas: Tensor,
-        seed: int,
-        chunks: int,
-        negative: list[Any] | None = None,
-        model_low_noise: ModelPatcher | None = None,
-        switch_sigma: float = 0.875,
+        cls, model: ModelPatcher, state: StreamState, chunks: int, **inputs: Any
     ) -> io.NodeOutput:
         """Check everything that can be checked, then let the core stream."""
-        step = Step.checked(
-            model, state, positive, cfg, sampler, sigmas, seed, chunks,
-            negative, model_low_noise, switch_sigma, node_id=cls.hidden.unique_id,
-        )  # fmt: skip
+        node_id = cls.hidden.unique_id
+        step = Step.checked(model, state, chunks=chunks, **inputs, node_id=node_id)
         # Collected as they come: a bounded history may have forgotten the first ones by the end.
         made: list[Tensor] = []
         after = step.run(step.start, chunks, lambda new: made.append(new.newest_content()))

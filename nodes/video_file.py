@@ -15,11 +15,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import torch
 from av.video.reformatter import Colorspace
 from torch import Tensor
 
 from ..adastate_core.errors import VideoFileError
+from .progress import pixels_of
 
 ENCODERS = {"h264": "libx264", "h265": "libx265"}
 _BT709 = 1
@@ -95,7 +95,7 @@ class VideoFile:
         Raises:
             VideoFileError: If the disk does not take it; the file then ends with the part before.
         """
-        packets = [packet for picture in pictures for packet in self._encode(picture)]
+        packets = [packet for picture in pixels_of(pictures) for packet in self._encode(picture)]
         self._append(self._fragment(packets))
         self.frames = self._encoded
 
@@ -103,9 +103,8 @@ class VideoFile:
         """Let go of the encoder; the file is complete after every part."""
         self._stream.codec_context.encode(None)
 
-    def _encode(self, picture: Tensor) -> list[av.Packet]:
-        pixels = picture[..., :3].mul(255).round_().clamp_(0, 255).to("cpu", torch.uint8)
-        frame = av.VideoFrame.from_ndarray(pixels.contiguous().numpy(), format="rgb24")
+    def _encode(self, pixels: Tensor) -> list[av.Packet]:
+        frame = av.VideoFrame.from_ndarray(pixels.numpy(), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
         frame.pts, frame.time_base = self._encoded, 1 / self._rate
         self._encoded += 1

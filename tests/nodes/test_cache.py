@@ -26,6 +26,8 @@ def test_system_memory_gives_the_same_video(studio: NodeStudio) -> None:
     model = applied(studio, cache_place="system memory")
     _, found = studio.step(studio.fresh(), 4, model=model, cfg=3.0, negative=1)
     assert torch.equal(found["samples"], expected["samples"])
+    assert pool_of(model).packing.device == torch.device("cpu")
+    assert pool_of(studio.model).packing.device is None
 
 
 def test_fp8_takes_a_quarter_of_float32_and_stays_near(studio: NodeStudio) -> None:

@@ -13,44 +13,7 @@ from torch import Tensor, nn
 
 from tests.support.studio import NodeStudio
 from tests.support.tiny_models import WAN, WAN_VAE
-
-
-def random_weights(vae: nn.Module) -> nn.Module:
-    source = torch.Generator().manual_seed(0)
-    for name, value in vae.named_parameters():
-        value.requires_grad_(False)
-        if name.endswith("gamma"):
-            value.fill_(1.0)
-        elif value.ndim > 1:
-            scale = (value.numel() / value.shape[0]) ** -0.5
-            value.copy_(torch.randn(value.shape, generator=source) * scale)
-        else:
-            value.zero_()
-    return vae
-
-
-def wan_21() -> nn.Module:
-    from comfy.ldm.wan.vae import WanVAE
-
-    return WanVAE(dim=8, z_dim=16, temperal_downsample=[False, True, True])
-
-
-def wan_22() -> nn.Module:
-    from comfy.ldm.wan.vae2_2 import WanVAE
-
-    return WanVAE(dim=16, dec_dim=16, z_dim=48, temperal_downsample=[False, True, True])
-
-
-def taehv(channels: int) -> Any:
-    def make() -> nn.Module:
-        import comfy.latent_formats
-        from comfy.taesd.taehv import TAEHV
-
-        form = comfy.latent_formats.HunyuanVideo if channels == 16 else None
-        return TAEHV(latent_channels=channels, latent_format=form)
-
-    return make
-
+from tests.support.tiny_vaes import random_weights, taehv, wan_21, wan_22
 
 MAKERS = [wan_21, wan_22, taehv(16), taehv(48), taehv(128)]
 

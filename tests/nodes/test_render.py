@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,8 @@ def render(studio: NodeStudio, vae: Any, output: Path) -> Any:
             "AdaStateRender",
             model or studio.model,
             state,
-            conditioning(0),
             vae,
+            positive=conditioning(0),
             cfg=1.0,
             sampler=comfy.samplers.sampler_object("lcm"),
             sigmas=torch.tensor((1.0, 0.6, 0.0)),
@@ -85,7 +86,13 @@ def test_a_file_holds_what_decode_shows(
 ) -> None:
     expected_state, expected = studio.step(studio.fresh(), 4)
     (shown,) = studio.run("AdaStateDecode", vae, expected_state, 0, 0, True)
+    threads = set()
+    hook = vae.first_stage_model.conv2.register_forward_pre_hook(
+        lambda *_: threads.add(threading.current_thread() is threading.main_thread())
+    )
     state, video = render(studio.fresh(), 4, crf=0.0, decode_apart=apart)
+    hook.remove()
+    assert threads == {not apart}
     path = next(output.glob("*.mp4"))
     torch.testing.assert_close(luma(path), luma_of(shown), atol=0.01, rtol=0)
     torch.testing.assert_close(

@@ -12,7 +12,7 @@ help:
 	@echo "make test        everything: checks and all test tiers (TIERS=\"unit nodes\" for some)"
 	@echo "make kill-test   kill the server 20 times in the middle of a relay (about 4 minutes)"
 	@echo "make check       format, lint, types"
-	@echo "make bench       what the pack costs, in time and memory, beside targets (about 25 minutes)"
+	@echo "make bench       what the pack costs, in time and memory, beside targets (about 30 minutes)"
 	@echo "make train-demo  train the small models in assets/demo again"
 	@echo "make evaluate    measure the shipped models"
 	@echo "make setup       only install and download"

@@ -23,7 +23,7 @@ from tools.bench.table import Row
 from tools.bench.timing import seconds
 from tools.inprocess import Pack
 
-SUBJECT = Subject(partial(wan, dim=128, layers=2), 4096, size=(4, 6), text_tokens=8)
+SUBJECT = Subject(partial(wan, dim=128, layers=2), 4096, size=(8, 8), text_tokens=8)
 VAE_DIM = 8
 SIGMAS = (1.0, 0.0)
 TARGET = 1.05

@@ -40,8 +40,8 @@ class DemoStudio:
         empty = {"samples": torch.zeros((1, 16, 1, 16, 16))}
         (state,) = self.run("AdaStateNewStream", empty, 0, start)
         _, latent = self.run(
-            "AdaStateStream", self.model, state, self.positive, 2.0, self.sampler, self.sigmas,
-            seed, chunks, self.negative,
+            "AdaStateStream", self.model, state, positive=self.positive, negative=self.negative,
+            cfg=2.0, sampler=self.sampler, sigmas=self.sigmas, seed=seed, chunks=chunks,
         )  # fmt: skip
         return latent
 

@@ -8,7 +8,7 @@ slot 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,6 +75,8 @@ class BlockView(Protocol):
     """Frames in front of the content."""
     first_frame: int
     """Content frame of the stream at which the content begins."""
+    conditionings: tuple[int, ...]
+    """Indices of the conditionings whose past it has; a commit is made under each."""
 
     def attend(
         self,
@@ -90,15 +92,16 @@ class BlockView(Protocol):
 
 
 class BlockPass:
-    """Serve the attention calls of all forwards over one block.
+    """One chunk's view of the cache, which serves the attention calls of all forwards over it.
 
     Args:
         config: Options of the stream.
         policy: Anchor policy of `config`.
-        kv: Keys and values committed so far; not changed.
+        past: Keys and values committed so far, by conditioning index; not changed. All hold the
+            same frames.
         shape: How the model numbers and rotates frames.
         first_frame: Content frame of the stream at which the block's content begins.
-        commit: Whether this forward stores the block's keys and values in a new set.
+        commit: Whether this forward stores the block's keys and values in new sets.
         hold: Whether a commit leaves slot 0 alone.
     """
 
@@ -106,14 +109,18 @@ class BlockPass:
         self,
         config: StreamConfig,
         policy: AnchorPolicy,
-        kv: KVSet,
+        past: Mapping[int, KVSet],
         shape: BlockShape,
         *,
         first_frame: int = 0,
         commit: bool = False,
         hold: bool = False,
     ) -> None:
-        self.layout = policy.layout(config, kv.occupancy)
+        self._past = past
+        self.conditionings = tuple(past)
+        self._held = held = next(iter(past.values())).occupancy
+        self._packing = next(iter(past.values())).packing
+        self.layout = policy.layout(config, held)
         if commit and not config.reencode_sees_prev_state:
             self.layout = SlotLayout((), self.layout.window, self.layout.state, self.layout.content)
         self.state_frames = len(self.layout.state)
@@ -123,7 +130,6 @@ class BlockPass:
         self.shape = shape
         # Number the block so that its content needs no turning: fewest tokens are touched.
         self.origin = self.layout.content[0] - len(self.layout.state) if shape.can_shift else 0
-        self._kv = kv
         self._strength = config.anchor_strength if self.layout.anchor else 1.0
         self._split_state = bool(self.layout.state) and not config.content_sees_current_state
         if self._split_state and shape.text != "apart":
@@ -137,19 +143,19 @@ class BlockPass:
         self._block_turn = _difference(self.layout.block, native)
         self._context: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         if commit:
-            self._plan = policy.commit(config, kv.occupancy, hold=hold)
-            self._committed = KVSet(
-                Occupancy(
-                    anchor=tuple(
-                        self._native_of(kept.terms[0][0] if isinstance(kept, FrameMix) else kept)
-                        for kept in self._plan.anchor
-                    ),
-                    window=tuple(self._native_of(ref) for ref in self._plan.window),
-                    seen=kv.occupancy.seen + len(self.layout.content),
+            self._plan = policy.commit(config, held, hold=hold)
+            made = Occupancy(
+                anchor=tuple(
+                    self._native_of(kept.terms[0][0] if isinstance(kept, FrameMix) else kept)
+                    for kept in self._plan.anchor
                 ),
-                shape.tokens_per_frame,
-                kv.packing,
+                window=tuple(self._native_of(ref) for ref in self._plan.window),
+                seen=held.seen + len(self.layout.content),
             )
+            self._committed = {
+                conditioning: KVSet(made, shape.tokens_per_frame, kv.packing)
+                for conditioning, kv in past.items()
+            }
 
     def attend(
         self,
@@ -190,20 +196,20 @@ class BlockPass:
         k, v = _extend([p[0] for p in past], k), _extend([p[1] for p in past], v)
         return attention(q, k, v, self._bias(k))
 
-    def committed(self) -> KVSet:
-        """Return the set made by a commit pass.
+    def committed(self) -> dict[int, KVSet]:
+        """Return the sets made by a commit pass, by conditioning index.
 
         Raises:
-            LayoutError: If the forward did not compute every layer.
+            LayoutError: If the forwards did not compute every layer.
         """
-        stored, layers = len(self._committed.keys_of), self.shape.layers
-        if stored == 0 or stored % layers:
-            raise LayoutError(
-                "commit pass",
-                seen=f"keys of {stored} layers",
-                expected=f"a multiple of {layers}, since every layer has to be computed",
-                remedy="remove nodes that skip forwards or layers of this model, such as caches",
-            )
+        for kv in self._committed.values():
+            if len(kv.keys_of) != self.shape.layers:
+                raise LayoutError(
+                    "commit pass",
+                    seen=f"keys of {len(kv.keys_of)} layers",
+                    expected=f"those of all {self.shape.layers} layers",
+                    remedy="remove nodes that skip forwards or layers of this model",
+                )
         return self._committed
 
     def _attend_split(
@@ -240,7 +246,7 @@ class BlockPass:
         entry = (conditioning, layer)
         if entry in self._context:
             return self._context[entry]
-        keys, values = self._kv.get(conditioning, layer)
+        keys, values = self._past_of(conditioning).get(layer)
         if keys.shape[2:] != like.shape[2:]:
             raise LayoutError(
                 "attention cache",
@@ -249,17 +255,17 @@ class BlockPass:
                 remedy="start a new stream with this model",
             )
         keys, values = self._readable(keys).to(like), self._readable(values).to(like)
-        held = self._kv.occupancy
+        held = self._held
         window = held.window[len(held.window) - len(self.layout.window) :]
         native = tuple(held.anchor[i] for i in self.layout.picked) + window
         keys = self.shape.rotation.turn(keys, _difference(self.layout.context, native))
-        if not (self.commit or self._kv.packing.read_anew):
+        if not (self.commit or self._packing.read_anew):
             self._context[entry] = (keys, values)
         return keys, values
 
     def _readable(self, x: Tensor) -> Tensor:
         """Pick the cached frames that the layout places, in its order."""
-        held = self._kv.occupancy
+        held = self._held
         window = held.frames - len(self.layout.window)
         wanted = self.layout.picked + tuple(range(window, held.frames))
         if wanted == tuple(range(held.frames)):
@@ -270,21 +276,29 @@ class BlockPass:
     def _store(self, layer: int, conditionings: tuple[int, ...], k: Tensor, v: Tensor) -> None:
         count = len(conditionings)
         for cond, keys, values in zip(conditionings, k.chunk(count), v.chunk(count), strict=True):
-            past: tuple[Tensor | None, Tensor | None] = (None, None)
-            if self._kv.occupancy.frames:
-                past = self._kv.get(cond, layer)
-            self._committed.put(
-                cond,
+            kv = self._past_of(cond)
+            past = kv.get(layer) if self._held.frames else (None, None)
+            self._committed[cond].put(
                 layer,
                 self._select(past[0], keys, turns=True),
                 self._select(past[1], values, turns=False),
             )
 
+    def _past_of(self, conditioning: int) -> KVSet:
+        if conditioning not in self._past:
+            raise LayoutError(
+                "attention cache",
+                seen=f"nothing remembered for conditioning {conditioning}",
+                expected="a conditioning that the stream was committed under",
+                remedy="remove nodes that compute other conditionings than this step is given",
+            )
+        return self._past[conditioning]
+
     def _select(self, held: Tensor | None, block: Tensor, *, turns: bool) -> Tensor:
         """Gather the frames that the commit keeps, from the cache and the block."""
         tokens = self.shape.tokens_per_frame
         held = held.to(block.device) if held is not None else None
-        first = {"anchor": 0, "window": len(self._kv.occupancy.anchor)}
+        first = {"anchor": 0, "window": len(self._held.anchor)}
         first |= {"state": 0, "content": len(self.layout.state)}
 
         def locate(ref: FrameRef, at: FrameRef) -> Tensor:
@@ -310,7 +324,7 @@ class BlockPass:
 
     def _native_of(self, ref: FrameRef) -> float:
         """Return the temporal index that the keys of a frame were written with."""
-        held, states = self._kv.occupancy, len(self.layout.state)
+        held, states = self._held, len(self.layout.state)
         native = self.shape.native(self.origin, self.frames)
         rows = {"anchor": held.anchor, "window": held.window}
         rows |= {"state": native[:states], "content": native[states:]}

@@ -1,15 +1,16 @@
-"""Keys and values of past frames: immutable sets, and the small pool that keeps two of them.
+"""Keys and values of past frames: immutable sets, and the pool that keeps the newest of them.
 
-A `KVSet` is what every layer remembers at one point of a stream. A commit makes a new set and
-leaves the old one as it was, so branches of a stream never disturb each other. Sets are
-`nn.Module`s of parameters, because that is the form in which a host's memory manager counts
-and moves tensors; `packing` says in which form and where. The pool is bounded; whatever it lacks is
-rebuilt by `replay`.
+A `KVSet` is what every layer remembers of a stream under one conditioning, at one point of it. A
+commit makes a new set and leaves the old one as it was, so branches of a stream never disturb each
+other. The positive and the negative conditioning of a guided stream have a set each: neither sees
+the other's keys. Sets are `nn.Module`s of parameters, because that is the form in which a host's
+memory manager counts and moves tensors; `packing` says in which form and where. The pool is bounded
+by bytes; whatever it lacks is rebuilt by `replay`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import cast
 
 import torch
@@ -21,7 +22,7 @@ from .packing import PLAIN, Packed, PackedFp8, Packing
 
 
 class KVSet(nn.Module):
-    """Hold the keys and values of every (conditioning, layer) at one point of a stream.
+    """Keys and values of every layer at one point of a stream, under one conditioning.
 
     Keys are stored as the model wrote them, with their native temporal index, and turned when
     they are read: storing turned keys would lose bits at every chunk.
@@ -49,24 +50,35 @@ class KVSet(nn.Module):
         """Make the set of a stream that has committed nothing."""
         return cls(Occupancy(), tokens_per_frame, packing)
 
-    def put(self, conditioning: int, layer: int, keys: Tensor, values: Tensor) -> None:
-        """Store the keys and values of one layer, (B, S, H, D)."""
-        name = _entry(conditioning, layer)
+    def put(self, layer: int, keys: Tensor, values: Tensor) -> None:
+        """Store the keys and values of one layer, (B, S, H, D).
+
+        Raises:
+            LayoutError: If the layer is stored already.
+        """
+        name = str(layer)
+        if name in self.keys_of:
+            raise LayoutError(
+                "commit pass",
+                seen=f"layer {layer} computed twice",
+                expected="every layer once, since its keys and values become the memory",
+                remedy="remove the node that runs a block of this model more than once",
+            )
         self.keys_of[name] = self.packing.packed(keys, self.tokens_per_frame)
         self.values_of[name] = self.packing.packed(values, self.tokens_per_frame)
 
-    def get(self, conditioning: int, layer: int) -> tuple[Tensor, Tensor]:
+    def get(self, layer: int) -> tuple[Tensor, Tensor]:
         """Return the keys and values of one layer, (B, S, H, D), where they are kept.
 
         Raises:
-            LayoutError: If this conditioning was not part of the commit.
+            LayoutError: If this layer was not part of the commit.
         """
-        name = _entry(conditioning, layer)
+        name = str(layer)
         if name not in self.keys_of:
             raise LayoutError(
                 "attention cache",
-                seen=f"no keys for conditioning {conditioning}, layer {layer}",
-                expected="every layer of every conditioning committed",
+                seen=f"no keys for layer {layer}",
+                expected="every layer committed",
                 remedy="report this model: its attention calls differ between passes",
             )
         return _packed(self.keys_of, name).unpacked(), _packed(self.values_of, name).unpacked()
@@ -93,26 +105,30 @@ class KVSet(nn.Module):
         return sum(p.numel() * p.element_size() for p in self.parameters())
 
 
+_LINE_SETS = 2
+
+
 class KVPool(nn.Module):
-    """Keep the most recently used K/V sets of one model by history key.
+    """The K/V sets of one model by history key, the most recently used last.
+
+    Sets that were made one after another are a line. Of each line the pool keeps the newest set
+    and one more: the set a running step began from, or the one before. So a stream takes two sets
+    however long it is, and as many streams stay warm as there are bytes for.
 
     Args:
-        max_sets: Sets kept at most. Two serve re-rolling a chunk and continuing a stream.
-        max_bytes: Bytes kept at most, or None for no cap. One set is always kept, since
-            without it nothing could run.
+        max_bytes: Bytes kept at most, or None for no cap. What a running step needs is kept
+            beyond that, since without it nothing could run.
         packing: How its sets keep keys and values.
     """
 
-    def __init__(
-        self, max_sets: int = 2, max_bytes: int | None = None, packing: Packing = PLAIN
-    ) -> None:
+    def __init__(self, max_bytes: int | None = None, packing: Packing = PLAIN) -> None:
         super().__init__()
         self.packing = packing
-        self.max_sets = max_sets
         self.max_bytes = max_bytes
         self.expected_bytes = 0
         """Bytes that the next run will hold; a host may keep them free."""
         self.sets = nn.ModuleDict()
+        self._lines: list[list[str]] = []
 
     def find(self, key: str) -> KVSet | None:
         """Return the set of a history, marking it as recently used."""
@@ -122,50 +138,72 @@ class KVPool(nn.Module):
         self.sets[key] = found
         return found  # type: ignore[return-value]  # ModuleDict is not generic
 
-    def store(self, key: str, kv: KVSet, keep: str | None = None) -> None:
-        """Add a set and drop the least recently used ones beyond the bounds.
+    def store(
+        self, key: str, kv: KVSet, parent: str | None = None, keep: Collection[str] = ()
+    ) -> None:
+        """Add a set, then drop what its line and the bounds do not allow.
 
         Args:
             key: History key of the set.
             kv: The set.
-            keep: Key of a set to be spared while any other can go: the one that the running
-                step started from, which must survive a failure.
+            parent: History key of the set that it was made from, if it was made from one.
+            keep: Keys of sets to be spared: those that the running step began from, which must
+                survive a failure, and those that it goes on with.
         """
         if key in self.sets:
-            self.sets.pop(key)
+            self.drop(key)
         self.sets[key] = kv
-        droppable = [name for name in self.sets if name not in (key, keep)]
-        if keep is not None and keep in self.sets and keep != key:
-            droppable.append(keep)
-        for name in droppable:
-            if not self._over_bounds():
-                break
-            self.sets.pop(name)
+        line = next((line for line in self._lines if line[-1] == parent), None)
+        if line is None:
+            self._lines.append([key])
+        else:
+            line.append(key)
+        self._shorten(key, keep)
+        self._evict(0, {key, *keep})
 
-    def make_room(self, *needed: str | None) -> None:
-        """Drop all sets but these before another one is made, so that there never are more."""
-        for name in list(self.sets):
-            if len(self.sets) < self.max_sets:
-                break
-            if name not in needed:
-                self.sets.pop(name)
+    def make_room(self, parent: str | None, keep: Collection[str] = ()) -> None:
+        """Drop what another set, made from `parent`, makes superfluous before it is made."""
+        needed = {*keep, *(() if parent is None else (parent,))}
+        for line in self._lines:
+            if line[-1] == parent:
+                for name in [name for name in line if name not in needed]:
+                    self.drop(name)
+        size = max((kv.nbytes for name, kv in self._named() if name in needed), default=0)
+        self._evict(size, needed)
 
     def drop(self, key: str) -> None:
         """Drop one set."""
         self.sets.pop(key)
+        self._lines = [[n for n in line if n != key] for line in self._lines if line != [key]]
 
     def clear(self) -> None:
         """Drop every set."""
         self.sets.clear()
+        self._lines.clear()
 
     @property
     def nbytes(self) -> int:
         """Count the bytes held."""
         return sum(p.numel() * p.element_size() for p in self.parameters())
 
-    def _over_bounds(self) -> bool:
-        too_large = self.max_bytes is not None and self.nbytes > self.max_bytes
-        return len(self.sets) > self.max_sets or too_large
+    def _named(self) -> list[tuple[str, KVSet]]:
+        return [(name, cast(KVSet, kv)) for name, kv in self.sets.items()]
+
+    def _shorten(self, key: str, keep: Collection[str]) -> None:
+        """Drop sets of the line of a key beyond two, those to be spared last."""
+        line = next(line for line in self._lines if key in line)
+        older = [name for name in line if name != key]
+        for name in sorted(older, key=lambda name: name in keep)[: len(line) - _LINE_SETS]:
+            self.drop(name)
+
+    def _evict(self, room: int, keep: Collection[str]) -> None:
+        """Drop the least recently used sets until `room` more bytes are within the cap."""
+        if self.max_bytes is None:
+            return
+        for name in [name for name in self.sets if name not in keep]:
+            if self.nbytes + room <= self.max_bytes:
+                break
+            self.drop(name)
 
 
 def select_frames(
@@ -204,7 +242,3 @@ def select_frames(
 
 def _packed(layers: nn.ModuleDict, name: str) -> Packed | PackedFp8:
     return cast(Packed | PackedFp8, layers[name])
-
-
-def _entry(conditioning: int, layer: int) -> str:
-    return f"{conditioning}_{layer}"

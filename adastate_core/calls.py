@@ -1,52 +1,63 @@
 """Tell the self-attentions of a model's layers from its other attention calls.
 
 A host reports every attention call of a forward: self-attentions, cross-attentions, text
-refiners. Their order is fixed, so a layer is known by counting, or by the name of the block that
-some hosts give with the call.
+refiners. Most say in which block a call is made; the layer is the one that is named, whatever other
+nodes skip or repeat. Where a host names no blocks, their order is fixed and a layer is counted.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+BlockName = tuple[str | None, int]
+"""What the host calls a block: its type, if it says one, and its number among those."""
+
 
 @dataclass(frozen=True, slots=True)
 class AttentionCalls:
-    """Describe the order of attention calls in one forward.
+    """The attention calls of one forward.
 
     Args:
-        named: Whether the host names the block of a call. Then the first call of a block is its
-            self-attention, and calls without a name are none.
-        per_block: Calls of a block where they are not named, the self-attention first.
+        blocks: Types of block that the host names, with the number of the first layer of each.
+            The first call in a block is its self-attention; calls in no such block are none.
+        per_block: Calls of a block, the self-attention first, where the host may not name it; None
+            where it names every block.
     """
 
-    named: bool = False
-    per_block: int = 1
+    blocks: tuple[tuple[str | None, int], ...] = (("double", 0),)
+    per_block: int | None = None
 
 
 class LayerCounter:
-    """Number the self-attentions of one forward.
+    """The layers of the self-attentions of one forward, named or counted.
 
     Args:
-        calls: The order of calls.
+        calls: The attention calls of the model.
     """
 
     def __init__(self, calls: AttentionCalls) -> None:
-        self._calls = calls
+        self._first = dict(calls.blocks)
+        self._per_block = calls.per_block
         self._count = 0
-        self._blocks: set[object] = set()
+        self._blocks: set[BlockName] = set()
 
-    def layer(self, block: object | None) -> int | None:
+    def enter(self, block: BlockName) -> None:
+        """Note that a block is run, perhaps once more: its next call is its self-attention."""
+        self._blocks.discard(block)
+
+    def layer(self, block: BlockName | None) -> int | None:
         """Return the layer of the next attention call, or None if it is no self-attention.
 
         Args:
             block: What the host calls the block, None if it does not say.
         """
-        if self._calls.named:
-            if block is None or block in self._blocks:
+        if block is not None:
+            if block in self._blocks or block[0] not in self._first:
                 return None
             self._blocks.add(block)
-            return len(self._blocks) - 1
-        layer, place = divmod(self._count, self._calls.per_block)
+            return self._first[block[0]] + block[1]
+        if self._per_block is None:
+            return None
+        layer, place = divmod(self._count, self._per_block)
         self._count += 1
         return layer if place == 0 else None

@@ -6,7 +6,9 @@ Owns names, ranges and defaults. What a choice means in slots and temporal indic
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from .errors import ConfigError
@@ -116,6 +118,11 @@ class StreamConfig:
         """Return the fields as plain JSON values."""
         return asdict(self)
 
+    @property
+    def text(self) -> str:
+        """Return the fields as one line of text, the same for equal configs."""
+        return _text(self)
+
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> StreamConfig:
         """Build a config from `to_json`.
@@ -133,6 +140,11 @@ class StreamConfig:
                 remedy="update AdaState, or make the state again",
             )
         return cls(**values)
+
+
+@lru_cache(maxsize=64)
+def _text(config: StreamConfig) -> str:
+    return json.dumps(config.to_json(), sort_keys=True)
 
 
 def _require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

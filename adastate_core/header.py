@@ -18,6 +18,7 @@ from torch import Tensor
 from .conditioning import Conditioning, tensor_digest
 from .config import StreamConfig
 from .errors import AdaStateError, StateFileError
+from .event_log import EventLog
 from .record import (
     ChunkEntry,
     Entry,
@@ -183,7 +184,7 @@ def _state_from_header(header: Mapping[str, Any], tensors: Mapping[str, Tensor])
         chunk_index=header["chunk_index"],
         hold=header["hold"],
         history_chunks=header["history_chunks"],
-        entries=tuple(_entry_from_json(entry, tensors) for entry in header["entries"]),
+        entries=EventLog(_entry_from_json(entry, tensors) for entry in header["entries"]),
         conditionings=conditionings,
     )
     if header["fingerprint"] is None:

@@ -1,16 +1,17 @@
 """Turn a stream's record into the steps that rebuild its attention cache.
 
-Every step has a key: a digest of everything the cache depends on up to and including it. Equal
-keys mean equal caches, so the pool can say how much of a stream it still has, and branches
-that share a past share its keys and values.
+Every step has a key for each conditioning: a digest of everything that the keys and values depend
+on up to and including it. Equal keys mean equal caches, so the pool can say how much of a stream it
+still has, and branches that share a past share their keys and values. Steps are made from the
+newest one backwards, because a stream that goes on needs the newest one only.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from typing import overload
 
 from torch import Tensor
 
@@ -23,17 +24,20 @@ from .record import (
     ResetEntry,
     ResetScope,
     RootEntry,
-    newest_beginning,
+    begins_anew,
 )
 from .state import StreamState
+
+POSITIVE, NEGATIVE = 0, 1
+"""Index of a conditioning, as hosts number them."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CommitStep:
-    """Forward a clean block and write its keys and values.
+    """A clean block to forward, whose keys and values are kept.
 
     Args:
-        key: History key after this step.
+        keys: History keys after this step, by conditioning.
         config: Options to forward it under.
         state: Clean state latents, or None for a block of content only.
         content: Clean content latents; None if they are beyond the bounded history.
@@ -43,7 +47,7 @@ class CommitStep:
         hold: Whether slot 0 stays as it is.
     """
 
-    key: str
+    keys: tuple[str, ...]
     config: StreamConfig
     state: Tensor | None = None
     content: Tensor | None = None
@@ -53,6 +57,11 @@ class CommitStep:
     hold: bool = False
 
     @property
+    def key(self) -> str:
+        """Return the key under the positive conditioning."""
+        return self.keys[POSITIVE]
+
+    @property
     def possible(self) -> bool:
         """Say whether the latents are still there."""
         return self.content is not None
@@ -60,11 +69,16 @@ class CommitStep:
 
 @dataclass(frozen=True, slots=True)
 class DropStep:
-    """Drop frames from the cache: slot 0, and all but the newest window frames."""
+    """Frames to drop from the cache: slot 0, and all but the newest window frames."""
 
-    key: str
+    keys: tuple[str, ...]
     anchor: bool
     window_kept: int
+
+    @property
+    def key(self) -> str:
+        """Return the key under the positive conditioning."""
+        return self.keys[POSITIVE]
 
 
 HistoryStep = CommitStep | DropStep
@@ -77,103 +91,121 @@ _RESETS: dict[ResetScope, tuple[bool, int]] = {
 }
 
 
-def plan_history(
-    state: StreamState, conditions: Conditions, config: StreamConfig, weights: str
-) -> list[HistoryStep]:
-    """List the steps that make the cache which the next chunk of a stream attends to.
+class History(Sequence[HistoryStep]):
+    """The steps that make the cache which the next chunk of a stream attends to.
 
-    The first step always finds an empty cache.
+    The first step always finds an empty cache. Only what is asked for is made; `reversed` begins
+    with the newest step.
 
     Args:
         state: The stream.
         conditions: Conditionings of the next chunk; given latents (start frames, the seed of a
             reset) are committed under those of the chunk that follows them.
         config: Options of the next chunk.
-        weights: Digest of the weight patches in effect.
+        model: Digest of the model, with all that is on it.
     """
-    planner = _Planner(state, conditions, weights)
-    entries = state.entries
-    for position in range(newest_beginning(entries), len(entries)):
-        entry = entries[position]
-        if isinstance(entry, ChunkEntry):
-            planner.add_chunk(entry)
-        elif isinstance(entry, RootEntry):
-            later = (e for e in entries[position:] if isinstance(e, ChunkEntry))
-            planner.add_root(entry, next(later, None), config)
-        elif isinstance(entry, ResetEntry):
-            planner.add_drop(*_RESETS[entry.scope])
-        elif isinstance(entry, FlushEntry):
-            planner.add_drop(False, entry.frames)
-    return planner.steps
 
+    def __init__(
+        self, state: StreamState, conditions: Conditions, config: StreamConfig, model: str
+    ) -> None:
+        self._state, self._upcoming = state, conditions
+        self._config, self._model = config, model
 
-class _Planner:
-    """Append steps and chain their keys."""
+    def __reversed__(self) -> Iterator[HistoryStep]:
+        entries, later = self._state.entries, None
+        for position in range(len(entries) - 1, -1, -1):
+            entry = entries[position]
+            if isinstance(entry, ChunkEntry):
+                yield self._chunk(position, entry)
+                later = entry
+            elif isinstance(entry, RootEntry):
+                yield from reversed(self._given(position, entry, later))
+            elif isinstance(entry, ResetEntry):
+                yield DropStep(self._keys(position, later), *_RESETS[entry.scope])
+            elif isinstance(entry, FlushEntry):
+                yield DropStep(self._keys(position, later), False, entry.frames)
+            if begins_anew(entry):
+                return
 
-    def __init__(self, state: StreamState, upcoming: Conditions, weights: str) -> None:
-        self.steps: list[HistoryStep] = []
-        self._state = state
-        self._upcoming = upcoming
-        self._key = _digest("empty", weights, str(upcoming.guided))
+    def __iter__(self) -> Iterator[HistoryStep]:
+        return iter(list(reversed(self))[::-1])
 
-    def add_chunk(self, entry: ChunkEntry) -> None:
-        self._chain(entry.latents, *self._texts(entry), _config_text(entry.config), str(entry.held))
-        self.steps.append(
-            CommitStep(
-                key=self._key,
-                config=entry.config,
-                state=entry.state,
-                content=entry.content,
-                conditions=self._recorded(entry) if entry.content is not None else None,
-                frame=entry.frame,
-                weights=entry.weights,
-                hold=entry.held,
-            )
+    def __len__(self) -> int:
+        return sum(1 for _ in reversed(self))
+
+    @overload
+    def __getitem__(self, position: int) -> HistoryStep: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[HistoryStep]: ...
+    def __getitem__(self, position: int | slice) -> HistoryStep | list[HistoryStep]:
+        return list(self)[position]
+
+    @property
+    def newest(self) -> HistoryStep | None:
+        """Return the newest step, or None if nothing is remembered."""
+        return next(reversed(self), None)
+
+    def _chunk(self, position: int, entry: ChunkEntry) -> CommitStep:
+        return CommitStep(
+            keys=self._keys(position, None),
+            config=entry.config,
+            state=entry.state,
+            content=entry.content,
+            conditions=self._recorded(entry) if entry.content is not None else None,
+            frame=entry.frame,
+            weights=entry.weights,
+            hold=entry.held,
         )
 
-    def add_root(self, entry: RootEntry, later: ChunkEntry | None, config: StreamConfig) -> None:
+    def _given(
+        self, position: int, entry: RootEntry, later: ChunkEntry | None
+    ) -> list[HistoryStep]:
         """Commit given latents under what the chunk that follows them was made with."""
+        keys = self._keys(position, later)
+        config = later.config if later else self._config
+        if entry.forgotten:
+            return [CommitStep(keys, config)]
         recorded = later is not None and later.content is not None
         conditions = self._recorded(later) if later and recorded else self._upcoming
-        config = later.config if later else config
-        self._chain(entry.latents, str(entry.frame), *self._texts(later), _config_text(config))
-        if entry.forgotten:
-            self.steps.append(CommitStep(self._key, config))
-            return
-        after = self._key
-        for i, block in enumerate(given_blocks(entry, config)):
-            self._key = _digest(after, str(i))
-            self.steps.append(
-                CommitStep(
-                    self._key,
-                    config,
-                    block.state,
-                    block.content,
-                    conditions,
-                    block.frame,
-                    hold=block.hold,
-                )
-            )
+        steps: list[HistoryStep] = []
+        for block in given_blocks(entry, config):
+            # Of the blocks only the last has the key of the whole, whatever their number.
+            of_block = tuple(_digest(key, str(len(steps))) for key in keys)
+            commit = CommitStep(
+                of_block, config, block.state, block.content, conditions, block.frame,
+                hold=block.hold,
+            )  # fmt: skip
+            steps.append(commit)
             if block.lone:
-                self.add_drop(False, 0)
-        # The same key whether the blocks are known or forgotten.
-        self._key = after
-        if self.steps:
-            self.steps[-1] = replace(self.steps[-1], key=after)
+                steps.append(DropStep(of_block, False, 0))
+        if steps:
+            steps[-1] = replace(steps[-1], keys=keys)
+        return steps
 
-    def add_drop(self, anchor: bool, window_kept: int) -> None:
-        self._chain("drop", str(anchor), str(window_kept))
-        self.steps.append(DropStep(self._key, anchor, window_kept))
+    def _keys(self, position: int, later: ChunkEntry | None) -> tuple[str, ...]:
+        """Return the keys after an entry.
 
-    def _chain(self, *parts: str) -> None:
-        self._key = _digest(self._key, *parts)
+        Args:
+            position: Position of the entry.
+            later: The chunk after it, if it is known; else the next one is meant.
+        """
+        mark, upcoming = self._state.entries.mark_at(position), self._upcoming
+        positive = negative = config = ""
+        if mark.pending:
+            config = (later.config if later else self._config).text
+            positive = later.positive if later else upcoming.positive.digest
+            negative = (later.negative if later else None) or self._filled
+        keys = [_digest(self._model, "positive", mark.past, mark.positive, positive, config)]
+        if upcoming.guided:
+            filled = self._filled if mark.fills else ""
+            given = (mark.negative, filled, negative, config)
+            keys.append(_digest(self._model, "negative", mark.past, *given))
+        return tuple(keys)
 
-    def _texts(self, entry: ChunkEntry | None) -> tuple[str, str]:
-        """Return the digests of a chunk's conditionings, or of the next step's."""
-        filled = self._upcoming.negative.digest if self._upcoming.negative else ""
-        positive = entry.positive if entry else self._upcoming.positive.digest
-        negative = (entry.negative if entry else None) or filled
-        return positive, negative if self._upcoming.guided else ""
+    @property
+    def _filled(self) -> str:
+        """Return the negative of chunks that were made without one."""
+        return self._upcoming.negative.digest if self._upcoming.negative else ""
 
     def _recorded(self, entry: ChunkEntry) -> Conditions:
         """Return what a chunk was made with; a missing negative is filled from the next step."""
@@ -182,9 +214,11 @@ class _Planner:
         return Conditions(recorded[entry.positive], negative, guided=self._upcoming.guided)
 
 
-@lru_cache(maxsize=64)
-def _config_text(config: StreamConfig) -> str:
-    return json.dumps(config.to_json(), sort_keys=True)
+def plan_history(
+    state: StreamState, conditions: Conditions, config: StreamConfig, model: str
+) -> History:
+    """Return the steps that make the cache of the next chunk: see `History`."""
+    return History(state, conditions, config, model)
 
 
 def _digest(*parts: str) -> str:

@@ -8,6 +8,7 @@ latents that were given, not made, are committed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -61,7 +62,7 @@ class GivenBlock:
     lone: bool = False
 
 
-def remember(entries: tuple[Entry, ...]) -> Memory:
+def remember(entries: Sequence[Entry]) -> Memory:
     """Return what the entries of a stream leave in slot 0 and the window.
 
     Latents given after the last chunk are not cut to a policy's sizes yet: the next chunk's
@@ -73,7 +74,8 @@ def remember(entries: tuple[Entry, ...]) -> Memory:
         if isinstance(entry, ChunkEntry):
             memory = _after_chunk(memory, entry)
         elif isinstance(entry, RootEntry):
-            later = (e for e in entries[position:] if isinstance(e, ChunkEntry))
+            following = (entries[i] for i in range(position, len(entries)))
+            later = (e for e in following if isinstance(e, ChunkEntry))
             memory = _after_root(entry, next(later, None))
         elif isinstance(entry, ResetEntry):
             if entry.scope != "window":

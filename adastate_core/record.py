@@ -6,6 +6,7 @@ and the window, `history` how to rebuild the attention cache from them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -98,8 +99,11 @@ class RootEntry:
 
     def __post_init__(self) -> None:
         if not self.latents:
-            parts = [tensor_digest(x) for x in (self.state, self.content) if x is not None]
-            object.__setattr__(self, "latents", ":".join([self.reason, *parts]))
+            # Which part a tensor is, and in which space, belongs to what was given.
+            named = {"state": self.state, "content": self.content}
+            parts = [f"{n}={tensor_digest(x)}" for n, x in named.items() if x is not None]
+            space = "raw" if self.raw else "model"
+            object.__setattr__(self, "latents", ":".join([self.reason, space, *parts]))
 
     @property
     def forgotten(self) -> bool:
@@ -143,7 +147,7 @@ def begins_anew(entry: Entry) -> bool:
     return isinstance(entry, RootEntry) or entry == ResetEntry("all")
 
 
-def newest_beginning(entries: tuple[Entry, ...]) -> int:
+def newest_beginning(entries: Sequence[Entry]) -> int:
     """Return the position of the newest entry that begins anew, or 0."""
     positions = range(len(entries) - 1, -1, -1)
     return next((i for i in positions if begins_anew(entries[i])), 0)

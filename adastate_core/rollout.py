@@ -21,10 +21,10 @@ from .cache import KVPool, KVSet
 from .conditioning import tensor_digest
 from .config import StreamConfig
 from .errors import NonFiniteError
-from .history import HistoryStep, plan_history
+from .history import NEGATIVE, POSITIVE, History
 from .noise import BlockNoise
 from .record import ChunkEntry, Conditions, ModelFingerprint
-from .replay import CommitSession, Replayer
+from .replay import CommitSession, Replay
 from .state import StreamState
 
 
@@ -56,6 +56,8 @@ class StreamRequest:
         weights: Digest of the weight patches in effect.
         fingerprint: The model.
         shape: How the model numbers and rotates frames.
+        setup: Digest of whatever else the keys and values depend on, such as options and patches
+            of the host. It need not outlive the process.
     """
 
     chunks: int
@@ -65,6 +67,17 @@ class StreamRequest:
     weights: str
     fingerprint: ModelFingerprint
     shape: BlockShape
+    setup: str = ""
+
+    @property
+    def conditionings(self) -> tuple[int, ...]:
+        """Return the indices of the conditionings that take part."""
+        return (POSITIVE, NEGATIVE) if self.conditions.guided else (POSITIVE,)
+
+    @property
+    def model(self) -> str:
+        """Return what identifies the model with all that is on it, for the keys of the cache."""
+        return "\n".join((self.fingerprint.digest, self.weights, self.setup))
 
 
 def stream_chunks(
@@ -73,6 +86,7 @@ def stream_chunks(
     host: Host,
     pool: KVPool,
     on_chunk: Callable[[StreamState], None] = lambda state: None,
+    on_replay: Callable[[int], None] = lambda commits: None,
 ) -> StreamState:
     """Generate chunks and return the stream after them.
 
@@ -84,6 +98,8 @@ def stream_chunks(
         host: Owner of the model.
         pool: K/V sets of this model with these base weights.
         on_chunk: Called with the new state after every chunk.
+        on_replay: Called before work starts with the number of blocks to forward first; 1 where
+            a stream goes on.
 
     Raises:
         StateMismatchError: If the stream belongs to another model.
@@ -91,20 +107,20 @@ def stream_chunks(
     """
     state.check_model(request.fingerprint)
     state = replace(_switch_prompt(state, request), fingerprint=request.fingerprint)
-    replayer = Replayer(pool, request.shape, request.weights)
-    steps = _history(state, request)
-    replayer.pin(steps)
-
-    for conditions, run in replayer.foreign_runs(steps, request.conditions):
-        host.run(conditions, partial(replayer.catch_up, run))
+    replay = _replay(state, request, pool)
+    on_replay(replay.commits)
+    *others, last = replay.stretches(request.conditions)
+    for stretch in others:
+        host.run(stretch.conditions, partial(replay.run, stretch.steps))
 
     def body(session: Session) -> None:
-        nonlocal state, steps
+        nonlocal state, replay
+        replay.run(last.steps, session)
         for made in range(request.chunks):
             if made:
-                steps = _history(state, request)
-            kv = replayer.catch_up(steps, session)
-            state = _make_chunk(state, request, session, kv)
+                replay = _replay(state, request, pool, replay)
+                replay.run(replay.missing, session)
+            state = _make_chunk(state, request, session, replay.sets)
             on_chunk(state)
 
     host.run(request.conditions, body)
@@ -112,7 +128,7 @@ def stream_chunks(
 
 
 def _make_chunk(
-    state: StreamState, request: StreamRequest, session: Session, kv: KVSet
+    state: StreamState, request: StreamRequest, session: Session, past: dict[int, KVSet]
 ) -> StreamState:
     """Denoise one block with the cache in view and record it."""
     config = request.config
@@ -121,7 +137,7 @@ def _make_chunk(
     batch, channels, height, width = state.latent_shape
     shape = (batch, channels, states + config.chunk_frames, height, width)
     noise = BlockNoise(request.seed, state.chunk_index, shape, states)
-    view = BlockPass(config, policy, kv, request.shape, first_frame=state.next_frame)
+    view = BlockPass(config, policy, past, request.shape, first_frame=state.next_frame)
     block = session.denoise(noise, view).detach().cpu()
     _require_finite(block, state.chunk_index)
     negative = request.conditions.negative
@@ -133,7 +149,7 @@ def _make_chunk(
         weights=request.weights,
         config=config,
         held=state.hold != 0,
-        approximate=kv.approximate,
+        approximate=any(kv.approximate for kv in past.values()),
         latents=tensor_digest(block),
         frame=state.next_frame,
         # Clones: slices would keep the whole block alive for either part.
@@ -143,8 +159,11 @@ def _make_chunk(
     return state.append(entry, request.conditions)
 
 
-def _history(state: StreamState, request: StreamRequest) -> list[HistoryStep]:
-    return plan_history(state, request.conditions, request.config, request.weights)
+def _replay(
+    state: StreamState, request: StreamRequest, pool: KVPool, before: Replay | None = None
+) -> Replay:
+    history = History(state, request.conditions, request.config, request.model)
+    return Replay(history, pool, request.shape, request.weights, request.conditionings, before)
 
 
 def _switch_prompt(state: StreamState, request: StreamRequest) -> StreamState:

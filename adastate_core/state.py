@@ -3,19 +3,21 @@
 A `StreamState` is immutable and holds no keys and values. It records the clean latents of
 every chunk, the conditionings used, and an entry for every thing that happened, from which
 `history` and `replay` rebuild the attention cache. Every operation returns a new state and
-shares the tensors.
+shares the tensors. One more chunk costs the same however many there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import torch
 from torch import Tensor
 
 from .conditioning import Conditioning
 from .errors import ConfigError, LayoutError, StateMismatchError
+from .event_log import EventLog
 from .memory import Memory, remember
 from .origin import StreamOrigin
 from .record import (
@@ -30,8 +32,8 @@ from .record import (
     ResetScope,
     RewindEntry,
     RootEntry,
+    RootReason,
     begins_anew,
-    newest_beginning,
 )
 
 
@@ -47,7 +49,7 @@ class StreamState:
         chunk_index: Absolute index of the next chunk.
         hold: Chunks for which slot 0 is still held; -1 until released.
         history_chunks: Chunks whose latents are kept; 0 keeps all.
-        entries: Everything that happened, oldest first.
+        entries: Everything that happened, oldest first; any sequence becomes an `EventLog`.
         conditionings: Every conditioning in use, by digest.
         origin: The named stream it was opened from, or None; kept by every operation.
     """
@@ -58,9 +60,12 @@ class StreamState:
     chunk_index: int = 0
     hold: int = 0
     history_chunks: int = 0
-    entries: tuple[Entry, ...] = ()
+    entries: EventLog = field(default_factory=EventLog)
     conditionings: Mapping[str, Conditioning] = field(default_factory=dict)
     origin: StreamOrigin | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "entries", EventLog.of(self.entries))
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.latent_shape))
@@ -103,9 +108,13 @@ class StreamState:
 
     def content(self, first_chunk: int = 0) -> Tensor | None:
         """Join the recorded content latents from a chunk on, (B, C, T, H, W), or None."""
-        chunks = [entry for entry in self.chunks if entry.index >= first_chunk]
+        chunks = [entry for entry in self.remembered_chunks() if entry.index >= first_chunk]
         parts = [entry.content for entry in chunks if entry.content is not None]
         return torch.cat(parts, dim=2) if parts else None
+
+    def remembered_chunks(self) -> tuple[ChunkEntry, ...]:
+        """Return the chunks whose latents are there, oldest first: the newest ones."""
+        return tuple(entry for _, entry in _remembered(self.entries))[::-1]
 
     @property
     def memory(self) -> Memory:
@@ -126,13 +135,19 @@ class StreamState:
         used = {conditions.positive.digest: conditions.positive}
         if conditions.negative is not None:
             used[conditions.negative.digest] = conditions.negative
-        entries = _trim((*self.entries, entry), self.history_chunks)
+        entries = self.entries.append(entry)
+        trimmed = _trim(entries, self.history_chunks)
+        conditionings = self.conditionings
+        if not used.keys() <= conditionings.keys():
+            conditionings = {**conditionings, **used}
+        if trimmed is not entries:
+            conditionings = _prune(conditionings, trimmed)
         return replace(
             self,
             chunk_index=self.chunk_index + 1,
             hold=_hold_left(self.hold),
-            entries=entries,
-            conditionings=_prune({**self.conditionings, **used}, entries),
+            entries=trimmed,
+            conditionings=conditionings,
         )
 
     def started_with(self, content: Tensor) -> StreamState:
@@ -141,7 +156,7 @@ class StreamState:
         Latents given before the first chunk are in VAE space: the host converts them once it
         knows the model.
         """
-        return self._rooted(RootEntry("start", content=self._fitting(content)))
+        return self._rooted("start", content=self._fitting(content))
 
     def reset(self, scope: ResetScope, latent: Tensor | None = None) -> StreamState:
         """Return the state with slot 0, the window, or both emptied or seeded.
@@ -153,13 +168,13 @@ class StreamState:
                 as they hold.
         """
         if latent is None:
-            return replace(self, entries=(*self.entries, ResetEntry(scope)))
+            return self._with(ResetEntry(scope))
         latent = self._fitting(latent)
         if scope == "all":
-            return self._rooted(RootEntry("restart", content=latent))
+            return self._rooted("restart", content=latent)
         if scope == "anchor":
-            return self._rooted(RootEntry("reset", state=latent, content=self.memory.window))
-        return self._rooted(RootEntry("reset", state=self.memory.pictures, content=latent))
+            return self._rooted("reset", state=latent, content=self.memory.window)
+        return self._rooted("reset", state=self.memory.pictures, content=latent)
 
     def blended(self, other: StreamState, share: float) -> StreamState:
         """Return the state with a mix of two memories; record and chunk numbers stay its own.
@@ -185,7 +200,7 @@ class StreamState:
         window = _mixed(ours.window, others.window, share)
         if anchor is None and window is None:
             return self
-        return self._rooted(RootEntry("blend", state=anchor, content=window))
+        return self._rooted("blend", state=anchor, content=window)
 
     def rewound(self, chunk: int) -> StreamState:
         """Return the state as it was after a recorded chunk.
@@ -197,11 +212,7 @@ class StreamState:
             ConfigError: If that chunk was not made, or its latents are forgotten.
         """
         chunk = chunk + self.chunk_index if chunk < 0 else chunk
-        remembered = {
-            entry.index: position
-            for position, entry in enumerate(self.entries)
-            if isinstance(entry, ChunkEntry) and entry.content is not None
-        }
+        remembered = {entry.index: position for position, entry in _remembered(self.entries)}
         if chunk not in remembered:
             numbers = f"{min(remembered)} to {max(remembered)}" if remembered else "none yet"
             raise ConfigError(
@@ -210,7 +221,7 @@ class StreamState:
                 expected=f"a chunk that is remembered ({numbers})",
                 remedy="change chunk on Rewind, or history_chunks on New Stream",
             )
-        entries = (*self.entries[: remembered[chunk] + 1], RewindEntry(chunk))
+        entries = self.entries.first(remembered[chunk] + 1).append(RewindEntry(chunk))
         return replace(
             self,
             chunk_index=chunk + 1,
@@ -225,18 +236,18 @@ class StreamState:
             raise ConfigError(
                 "chunks", seen=chunks, expected="-1 or more", remedy="change chunks on Hold Anchor"
             )
-        return replace(self, hold=chunks, entries=(*self.entries, HoldEntry(chunks)))
+        return replace(self._with(HoldEntry(chunks)), hold=chunks)
 
     def flushed(self, frames: int) -> StreamState:
         """Return the state with only slot 0 and the newest window frames kept."""
-        return replace(self, entries=(*self.entries, FlushEntry(frames)))
+        return self._with(FlushEntry(frames))
 
     def recached(self) -> StreamState:
         """Return the state whose anchor and window are committed again under the next prompt."""
         memory = self.memory
         if memory.pictures is None and memory.window is None:
             return self
-        return self._rooted(RootEntry("recache", state=memory.pictures, content=memory.window))
+        return self._rooted("recache", state=memory.pictures, content=memory.window)
 
     def check_model(self, fingerprint: ModelFingerprint) -> None:
         """Refuse a model that did not make this stream.
@@ -267,12 +278,17 @@ class StreamState:
             return f"a stream that has not begun, latents {size}"
         return f"{self.fingerprint.family} {self.fingerprint.digest[:8]}, latents {size}"
 
-    def _rooted(self, entry: RootEntry) -> StreamState:
+    def _with(self, entry: Entry) -> StreamState:
+        return replace(self, entries=self.entries.append(entry))
+
+    def _rooted(
+        self, reason: RootReason, *, state: Tensor | None = None, content: Tensor | None = None
+    ) -> StreamState:
         frame = 0
-        if entry.reason not in ("start", "restart"):
-            frame = self.next_frame - (entry.content.shape[2] if entry.content is not None else 0)
-        entry = replace(entry, raw=not self.latent_format, frame=frame)
-        return replace(self, entries=(*self.entries, entry))
+        if reason not in ("start", "restart"):
+            frame = self.next_frame - (content.shape[2] if content is not None else 0)
+        raw = not self.latent_format
+        return self._with(RootEntry(reason, raw, frame=frame, state=state, content=content))
 
     def _fitting(self, latent: Tensor) -> Tensor:
         batch, channels, height, width = self.latent_shape
@@ -292,7 +308,7 @@ def _hold_left(hold: int) -> int:
     return hold if hold == HOLD_FOREVER else max(hold - 1, 0)
 
 
-def _hold_after(entries: tuple[Entry, ...]) -> int:
+def _hold_after(entries: EventLog) -> int:
     hold = 0
     for entry in entries:
         if isinstance(entry, HoldEntry):
@@ -310,31 +326,37 @@ def _mixed(ours: Tensor | None, theirs: Tensor | None, share: float) -> Tensor |
     return torch.lerp(ours[:, :, -frames:].float(), theirs[:, :, -frames:].float(), share).to(ours)
 
 
-def _trim(entries: tuple[Entry, ...], history_chunks: int) -> tuple[Entry, ...]:
-    """Forget the latents of chunks beyond the bounded history; their receipts stay."""
+def _remembered(entries: Sequence[Entry]) -> Iterator[tuple[int, ChunkEntry]]:
+    """Yield the chunks whose latents are there and their positions, newest first."""
+    for position in range(len(entries) - 1, -1, -1):
+        entry = entries[position]
+        if isinstance(entry, ChunkEntry):
+            if entry.content is None:
+                return  # what is older was forgotten before
+            yield position, entry
+
+
+def _trim(entries: EventLog, history_chunks: int) -> EventLog:
+    """Forget the latents of chunks beyond the bounded history; their receipts stay.
+
+    Given latents are forgotten with the chunks that were made from them, not before: a rewind may
+    go back to where they count.
+    """
     if history_chunks == 0:
         return entries
-    with_latents = [
-        i for i, e in enumerate(entries) if isinstance(e, ChunkEntry) and e.content is not None
-    ]
-    old = set(with_latents[: max(len(with_latents) - history_chunks, 0)])
-    # Given latents are out of reach once something newer began the stream anew, or once the
-    # chunk made from them is forgotten.
-    reach = max(newest_beginning(entries), max(old, default=0))
-    old |= {i for i in range(reach) if isinstance(entries[i], RootEntry)}
-    return tuple(
-        replace(e, state=None, content=None) if i in old else e  # type: ignore[arg-type]
-        for i, e in enumerate(entries)
-    )
+    old = [position for position, _ in islice(_remembered(entries), history_chunks, None)]
+    if not old:
+        return entries
+    for position in range(old[0], -1, -1):
+        entry = entries[position]
+        forgotten = isinstance(entry, ChunkEntry) and entry.content is None
+        if forgotten:
+            break
+        if isinstance(entry, ChunkEntry | RootEntry):
+            entries = entries.replaced(position, replace(entry, state=None, content=None))
+    return entries
 
 
-def _prune(
-    conditionings: Mapping[str, Conditioning], entries: tuple[Entry, ...]
-) -> dict[str, Conditioning]:
-    used = {
-        digest
-        for e in entries
-        if isinstance(e, ChunkEntry) and e.content is not None
-        for digest in (e.positive, e.negative)
-    }
+def _prune(conditionings: Mapping[str, Conditioning], entries: EventLog) -> dict[str, Conditioning]:
+    used = {digest for _, e in _remembered(entries) for digest in (e.positive, e.negative)}
     return {digest: value for digest, value in conditionings.items() if digest in used}

@@ -26,9 +26,11 @@ from ..adastate_core.config import StreamConfig
 from ..adastate_core.errors import ConfigError, LayoutError
 from ..adastate_core.families import ModelTraits, describe_model
 from ..adastate_core.record import ModelFingerprint
+from .blocks import block_name, follow_blocks
 from .compiled import OVERRIDE, AttentionCall, is_compiled, run_forward, runs_compiled
 from .conditioning import pick_frames
 from .kv_memory import CachePlace, pool_for
+from .option_key import ObjectNumbers
 
 KEY = "adastate"
 _APPLY_MODEL, _DIFFUSION_MODEL = WrappersMP.APPLY_MODEL, WrappersMP.DIFFUSION_MODEL
@@ -36,6 +38,8 @@ VIEW = "adastate_view"
 """Transformer option under which a run hands its `BlockView` to the wrapper."""
 FIRST_LAYER = "adastate_first_layer"
 """The same for the number of the model's first layer, 0 unless models share a K/V set."""
+ROLES = "adastate_roles"
+"""The same for the indices of the session's conditionings, by the ids that the host gives them."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -50,6 +54,8 @@ class Binding:
         fingerprints: The fingerprint of the base weights, once it is known.
         layout_checked: Set once the model was found to be as `traits` say.
         attention_calls: Attention calls of one forward, known once a compiled model has run.
+        numbers: Numbers of the functions and objects that were found on the MODEL.
+        rehearsed: What was found to work with what hangs on the MODEL.
     """
 
     config: StreamConfig
@@ -59,6 +65,8 @@ class Binding:
     fingerprints: list[ModelFingerprint] = field(default_factory=list)
     layout_checked: Event = field(default_factory=Event)
     attention_calls: list[AttentionCall] = field(default_factory=list)
+    numbers: ObjectNumbers = field(default_factory=ObjectNumbers)
+    rehearsed: set[str] = field(default_factory=set)
 
 
 def bind(model: ModelPatcher, config: StreamConfig, place: CachePlace = "device") -> ModelPatcher:
@@ -165,29 +173,54 @@ def _install(options: dict[str, Any]) -> None:
     # The host merges these options anew for every forward, so writing to them leaks nowhere.
     if view.origin:
         options["rope_options"] = _shifted(options.get("rope_options") or {}, view.origin)
-    options["optimized_attention_override"] = _override(options)
+    override = _override(options)
+    options["optimized_attention_override"] = override
+    follow_blocks(options, override.layers, view.shape)
 
 
 def _override(options: dict[str, Any]) -> _Override:
-    previous = options.get("optimized_attention_override")
-    return _Override(options[VIEW], options.get(FIRST_LAYER, 0), previous)
+    return _Override(options[VIEW], options)
+
+
+def conditionings_of(options: dict[str, Any]) -> tuple[int, ...]:
+    """Return the conditioning index of each equal slice of a forward's batch.
+
+    A guidance function may compute one of them alone, or in another order; what tells them apart
+    is the id that the host gives each.
+
+    Raises:
+        LayoutError: If one is not of this step.
+    """
+    places = tuple(options["cond_or_uncond"])
+    roles = options.get(ROLES)
+    if roles is None:
+        return places
+    found = tuple(roles.get(each) for each in options["uuids"])
+    if None in found:
+        raise LayoutError(
+            "conditioning of a forward",
+            seen="one that is neither positive nor negative",
+            expected="the two that this step is given, whose memory the stream has",
+            remedy="remove the guidance node that adds a conditioning of its own",
+        )
+    return found  # type: ignore[return-value]  # no None among them
 
 
 class _Override:
-    """Replace the self-attention of one forward; pass everything else on."""
+    """The self-attention of one forward, extended by the past; all else is passed on."""
 
-    def __init__(
-        self, view: BlockView, first_layer: int, previous: Callable[..., Any] | None
-    ) -> None:
-        self._view, self._first_layer, self._previous = view, first_layer, previous
-        self._layers = LayerCounter(view.shape.calls)
+    def __init__(self, view: BlockView, options: dict[str, Any]) -> None:
+        self._view, self._first_layer = view, options.get(FIRST_LAYER, 0)
+        self._previous = options.get("optimized_attention_override")
+        self._conditionings = conditionings_of(options)
+        self.layers = LayerCounter(view.shape.calls)
 
     def __call__(
         self, func: Callable[..., Any], q: Any, k: Any, v: Any, *args: Any, **kwargs: Any
     ) -> Any:
         following = partial(self._previous, func) if self._previous else func
         options = kwargs.get("transformer_options") or {}
-        layer = self._layers.layer(_block_name(options))
+        layer = self.layers.layer(block_name(options))
         if layer is None:
             return following(q, k, v, *args, **kwargs)
         form = _Form.of(args, kwargs)
@@ -199,9 +232,9 @@ class _Override:
             out = following(form.merge(q), form.merge(k), form.merge(v), *args, **given)
             return form.split_output(out)
 
-        conditionings = tuple(options["cond_or_uncond"])
         layer += self._first_layer
-        return form.merge_output(self._view.attend(layer, conditionings, q, k, v, attention))
+        attended = self._view.attend(layer, self._conditionings, q, k, v, attention)
+        return form.merge_output(attended)
 
     def _require_block(self, queries: int, keys: int) -> None:
         shape = self._view.shape
@@ -271,12 +304,6 @@ class _Form:
         visible = True if mask.dtype == torch.bool else 0.0
         mask = pad(mask, (keys - mask.shape[-1], 0), value=visible)
         return {**kwargs, "mask": mask if bias is None else mask + bias}
-
-
-def _block_name(options: dict[str, Any]) -> object | None:
-    if "block_index" not in options:
-        return None
-    return options.get("block_type"), options["block_index"]
 
 
 def _calls_wrappers(model: object) -> bool:

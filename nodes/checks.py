@@ -16,6 +16,7 @@ from ..adastate_core.record import Conditions
 from .bridge import Binding, binding_of
 from .compiled import check_compiled
 from .conditioning import has_image, record
+from .rehearsal import guidance_functions
 
 _STEP_SKIPPERS = ("easycache", "lazycache", "teacache", "magcache", "firstblockcache")
 _PARTIAL = ("area", "mask", "start_percent", "end_percent", "clip_start_percent")
@@ -44,6 +45,8 @@ def check_step(
     check_anchor(binding)
     check_sampling(sampler, sigmas)
     guided = any(is_guided(model, sampler, cfg) for model in models)
+    # Guidance of other nodes may ask for the negative at any cfg.
+    guided = guided or (negative is not None and any(map(guidance_functions, models)))
     conditions = conditions_from(positive, negative, guided, cfg)
     check_image(binding, positive, negative)
     check_frame_rate(binding, positive, negative)
@@ -72,6 +75,13 @@ def check_model(model: ModelPatcher) -> None:
             seen=f"layers replaced by {', '.join(model.injections)}",
             expected="plain weights and patches, which the memory of a stream can be keyed by",
             remedy="use the ordinary Load LoRA node",
+        )
+    if model.get_additional_models_with_key("multigpu"):
+        raise ConfigError(
+            "model",
+            seen="the work of one MODEL on several devices",
+            expected="one device, whose memory keeps the past of the stream",
+            remedy="remove the MultiGPU node; several streams can use several devices",
         )
     if model.model_options.get("context_handler") is not None:
         raise ConfigError(

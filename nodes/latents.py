@@ -48,11 +48,13 @@ def from_model_space(state: StreamState, latents: Tensor) -> dict[str, Any]:
 
 def into_model_space(state: StreamState, model: ModelPatcher) -> StreamState:
     """Note the latent format of a model and convert latents that were given before it."""
+    if state.latent_format:
+        return state
     form = model.get_model_object("latent_format")
-    entries = tuple(
-        _converted(entry, form) if isinstance(entry, RootEntry) and entry.raw else entry
-        for entry in state.entries
-    )
+    entries = state.entries
+    for position, entry in enumerate(entries):
+        if isinstance(entry, RootEntry) and entry.raw:
+            entries = entries.replaced(position, _converted(entry, form))
     return replace(state, latent_format=type(form).__name__, entries=entries)
 
 

@@ -30,6 +30,7 @@ class LayoutProbe:
     """
 
     origin = first_frame = 0
+    conditionings = (0,)
 
     def __init__(self, shape: BlockShape, frames: int, spatial: bool) -> None:
         self.shape = shape

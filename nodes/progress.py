@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import comfy.model_management
 import comfy.utils
 import latent_preview
@@ -36,7 +38,7 @@ class StreamProgress:
         self._chunks, self._steps = chunks, steps
         self._first, self._done = first_chunk, 0
         self._node_id = node_id
-        self._commits = 0
+        self._commits = self._planned = 0
         self._pictures: Tensor | None = None
         self._bar = comfy.utils.ProgressBar(chunks * steps)
 
@@ -48,18 +50,25 @@ class StreamProgress:
         self._bar.update_absolute(position, self._chunks * self._steps, preview)
         comfy.model_management.throw_exception_if_processing_interrupted()
 
+    def replay(self, commits: int) -> None:
+        """Say how many chunks have to be read again before the first one is made."""
+        self._commits, self._planned = 0, commits
+        # One is the normal course; more mean that the memory is being rebuilt.
+        if commits > 1:
+            logging.info("AdaState: rebuilding the memory of %d chunks first.", commits)
+            self.say(f"rebuilding the memory: {commits} chunks first, one forward each")
+
     def commit(self) -> None:
         """Note a commit pass; raises the host's interruption if the user cancelled."""
         self._commits += 1
-        if self._commits > 1:
-            # One a chunk is the normal course; more mean that the memory is being rebuilt.
-            self.say(f"rebuilding the memory: {self._commits} chunks")
+        if self._planned > 1:
+            self.say(f"rebuilding the memory: {self._commits} of {self._planned} chunks")
         comfy.model_management.throw_exception_if_processing_interrupted()
 
     def chunk(self) -> None:
         """Note a finished chunk."""
         self._done += 1
-        self._commits = 0
+        self._planned = 0
         self._bar.update_absolute(self._done * self._steps, self._chunks * self._steps)
         self.say(f"chunk {self._first + self._done - 1} ({self._done} of {self._chunks})")
 

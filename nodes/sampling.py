@@ -22,12 +22,24 @@ from torch import Tensor
 
 from ..adastate_core.anchors import policy_for
 from ..adastate_core.attention import BlockView
+from ..adastate_core.errors import LayoutError
 from ..adastate_core.noise import BlockNoise
 from ..adastate_core.record import Conditions
-from .bridge import FIRST_LAYER, KEY, VIEW, Binding
+from .blocks import block_patches
+from .bridge import FIRST_LAYER, KEY, ROLES, VIEW, Binding, conditionings_of
+from .compiled import is_compiled
 from .conditioning import restore
 from .layout_check import LayoutProbe, check_layout
+from .option_key import options_key
 from .progress import StreamProgress
+from .rehearsal import (
+    CommitProbe,
+    block_functions,
+    guidance_functions,
+    rehearse_blocks,
+    rehearse_guidance,
+    zeros_forward,
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -65,7 +77,7 @@ class ComfyHost:
             restore(negative, frames) if negative else [],
             self.cfg,
             self.model.load_device,
-            _SessionSampler(self, conditions.guided, body),
+            _SessionSampler(self, body),
             self.sigmas,
             model_options=self.model.model_options,
             latent_image=blank,
@@ -77,10 +89,8 @@ class ComfyHost:
 class _SessionSampler(comfy.samplers.Sampler):
     """Stand where a SAMPLER stands, and hand the open session to the core."""
 
-    def __init__(
-        self, host: ComfyHost, guided: bool, body: Callable[[ComfySession], object]
-    ) -> None:
-        self._host, self._guided, self._body = host, guided, body
+    def __init__(self, host: ComfyHost, body: Callable[[ComfySession], object]) -> None:
+        self._host, self._body = host, body
 
     def sample(
         self,
@@ -94,11 +104,9 @@ class _SessionSampler(comfy.samplers.Sampler):
         disable_pbar: bool = False,
     ) -> Tensor:
         options = extra_args["model_options"]
-        if self._guided:
-            # A commit has to write the negative's keys too, also where a cfg of 1 would skip it.
-            options = {**options, "disable_cfg1_optimization": True}
         session = ComfySession(self._host, model_wrap, sigmas, options, noise.device)
         session.check_layout()
+        session.rehearse()
         self._body(session)
         # The core has recorded the chunks; what the host makes of this return value is unused.
         return noise
@@ -117,6 +125,12 @@ class ComfySession:
     ) -> None:
         self._host, self._guider, self._sigmas = host, guider, sigmas
         self._model_options, self._device = model_options, device
+        self._conditionings = [guider.conds["positive"], guider.conds.get("negative") or []]
+        self._roles = {
+            entry["uuid"]: index
+            for index, conditioning in enumerate(self._conditionings)
+            for entry in conditioning
+        }
 
     def denoise(self, noise: BlockNoise, view: BlockView) -> Tensor:
         """Sample one block with the artist's SAMPLER."""
@@ -160,18 +174,66 @@ class ComfySession:
             )
 
     def commit(self, block: Tensor, view: BlockView) -> None:
-        """Forward a clean block once at sigma 0."""
+        """Forward a clean block at sigma 0, once under each of its conditionings."""
         self.forward_clean(block, view)
         self._host.progress.commit()
 
     def forward_clean(self, block: Tensor, view: BlockView) -> None:
-        """Do as `commit` does, unreported."""
-        arguments = self._arguments(view, 0)
+        """Do as `commit` does, unreported.
+
+        Guidance takes no part: memory is what the model itself makes of a chunk. Conditionings
+        are forwarded one by one, so that what one of them leaves does not depend on the other.
+        """
+        options = self._arguments(view, 0)["model_options"]
         x = block.to(self._device)
         # Models that are told where a step ends look this one up: it ends where it begins.
         still = {"sample_sigmas": self._sigmas.new_zeros(2)}
-        arguments["model_options"]["transformer_options"].update(still)
-        self._guider(x, self._sigmas.new_zeros(x.shape[0]), **arguments)
+        options["transformer_options"].update(still)
+        options["transformer_options"].get("wrappers", {}).pop("calc_cond_batch", None)
+        sigma = self._sigmas.new_zeros(x.shape[0])
+        for index in view.conditionings:
+            given = [self._conditionings[index]]
+            comfy.samplers.calc_cond_batch(self._guider.inner_model, given, x, sigma, options)
+
+    def rehearse(self) -> None:
+        """Refuse what hangs on the MODEL and cannot be streamed, once for all that hangs there."""
+        host, binding = self._host, self._host.binding
+        guides = guidance_functions(host.model)
+        functions = [] if is_compiled(host.model) else block_functions(host.model)
+        hung = [str(binding.numbers.number(f)) for f in (*guides, *functions)]
+        key = " ".join([options_key(host.model, KEY, binding.numbers), *hung, str(self._sigmas)])
+        if not hung or key in binding.rehearsed:
+            return
+        shape = binding.traits.block_shape(*host.block_shape[3:])
+        blank = torch.zeros(host.block_shape, device=self._device)
+        if guides:
+            options = self._arguments(CommitProbe(shape, blank.shape[2]), 0)
+            wrappers = {"apply_model": {KEY: [zeros_forward(self._check_forward)]}}
+            options["model_options"]["transformer_options"]["wrappers"] = wrappers
+            rehearse_guidance(
+                lambda sigma: self._guider(blank, sigma.expand(len(blank)), **options),
+                self._sigmas,
+                guides,
+            )
+        if functions:
+            rehearse_blocks(
+                lambda probe: self.forward_clean(blank, probe),
+                CommitProbe(shape, blank.shape[2]),
+                range(host.first_layer, host.first_layer + shape.layers),
+                functions,
+            )
+        binding.rehearsed.add(key)
+
+    def _check_forward(self, options: dict[str, Any]) -> None:
+        """Refuse a forward that guidance asks for and that no view can serve."""
+        conditionings_of(options)
+        if is_compiled(self._host.model) and block_patches(options):
+            raise LayoutError(
+                "forward of the compiled model",
+                seen="other blocks than it was compiled with",
+                expected="the same blocks in every forward",
+                remedy="remove the TorchCompileModel node",
+            )
 
     def check_layout(self) -> None:
         """Compare the model with its descriptor, once for every MODEL."""
@@ -195,6 +257,7 @@ class ComfySession:
         options = comfy.model_patcher.create_model_options_clone(self._model_options)
         options["transformer_options"][VIEW] = view
         options["transformer_options"][FIRST_LAYER] = self._host.first_layer
+        options["transformer_options"][ROLES] = self._roles
         return {"model_options": options, "seed": seed}
 
 

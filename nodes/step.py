@@ -13,11 +13,12 @@ from torch import Tensor
 from ..adastate_core.anchors import policy_for
 from ..adastate_core.rollout import Host, StreamRequest, stream_chunks
 from ..adastate_core.state import StreamState
-from .bridge import Binding, binding_of
+from .bridge import KEY, Binding, binding_of
 from .checks import check_step
 from .experts import ExpertsHost, paired, steps_above
 from .identity import fingerprint_of, joint_digest, joint_fingerprint, weights_digest
 from .latents import into_model_space
+from .option_key import options_key
 from .plan import announce, plan_memory
 from .progress import StreamProgress
 from .sampling import ComfyHost
@@ -86,6 +87,7 @@ class Step:
             weights=joint_digest([weights_digest(*pair) for pair in pairs]),
             fingerprint=joint_fingerprint([fingerprint_of(*pair) for pair in pairs]),
             shape=replace(shape, layers=shape.layers * len(models)),
+            setup=" ".join(options_key(each, KEY, its.numbers) for each, its in pairs),
         )
         progress = StreamProgress(
             model,
@@ -121,7 +123,9 @@ class Step:
                 on_chunk(after)
 
         request = replace(self.request, chunks=chunks)
-        return stream_chunks(state, request, self.host, self.binding.pool, made)
+        return stream_chunks(
+            state, request, self.host, self.binding.pool, made, self.progress.replay
+        )
 
 
 def _block_shape(state: StreamState, binding: Binding) -> tuple[int, int, int, int, int]:

@@ -48,7 +48,7 @@ class CosmosPredict2Family:
             width=dit.model_channels,
             patch=(dit.patch_spatial, dit.patch_spatial),
             rotation=TemporalRotation((geometric(pairs, 10000.0 * place.t_ntk_factor),), "half"),
-            calls=AttentionCalls(per_block=2),
+            calls=AttentionCalls(blocks=((None, 0),), per_block=2),
             time_stride=4,
             frame_rate=float(place.base_fps),
             space=SpatialRotation(*axes(pairs, down, along), "half"),

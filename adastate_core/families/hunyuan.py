@@ -48,7 +48,7 @@ class HunyuanVideoFamily:
             width=dit.hidden_size,
             patch=(dit.patch_size[1], dit.patch_size[2]),
             rotation=TemporalRotation((time,)),
-            calls=AttentionCalls(named=True),
+            calls=AttentionCalls(blocks=(("double", 0), ("single", len(dit.double_blocks)))),
             text="first",
             time_stride=4,
             space=SpatialRotation(*axes(len(time), down, along)),

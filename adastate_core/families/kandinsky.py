@@ -42,7 +42,7 @@ class Kandinsky5Family:
             width=dit.model_dim,
             patch=(dit.patch_size[1], dit.patch_size[2]),
             rotation=TemporalRotation((time,)),
-            calls=AttentionCalls(named=True),
+            calls=AttentionCalls(),
             time_stride=4,
             space=_space(dit, len(time), down, along),
         )

@@ -56,7 +56,7 @@ class WanFamily:
             width=wan.dim,
             patch=(wan.patch_size[1], wan.patch_size[2]),
             rotation=TemporalRotation((geometric(pairs, theta),)),
-            calls=AttentionCalls(named=True),
+            calls=AttentionCalls(),
             can_shift=True,
             time_stride=4,
             space=SpatialRotation(*axes(pairs, across, across)),

@@ -89,6 +89,7 @@ def test_a_pair_equals_both_written_out(high: NodeStudio, low: NodeStudio, core:
         made = torch.cat((chunk.state, chunk.content), dim=2)
         torch.testing.assert_close(made, wanted, atol=1e-5, rtol=0)
     of_pair = max(kv.nbytes for kv in pool_of(high.model).sets.values())
+    pool_of(high.model).clear()
     alone = step(high, high.fresh(), CHUNKS)
     assert (alone.content() - state.content()).abs().max() > 1e-2
     # A set of the pair holds keys and values of both.

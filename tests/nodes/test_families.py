@@ -180,13 +180,13 @@ def test_chunk_by_chunk_equals_one_block_causal_forward(
         config = core.StreamConfig(
             anchor="none", chunk_frames=2, window_frames=4, warmup_positions="grow"
         )
-        kv = cache.KVSet.empty(shape.tokens_per_frame)
+        past = {0: cache.KVSet.empty(shape.tokens_per_frame)}
         for start in (0, 2, 4):
             view = attention.BlockPass(
-                config, anchors.policy_for(config), kv, shape, first_frame=start, commit=True
+                config, anchors.policy_for(config), past, shape, first_frame=start, commit=True
             )
             out = direct.chunk(x[:, :, start : start + 2], view)
-            kv = view.committed()
+            past = view.committed()
             if shape.text != "apart" and start < 4:
                 continue  # there the text has seen later frames in the reference, so they differ
             wanted = expected[:, :, start : start + 2]
@@ -211,13 +211,14 @@ def test_places_in_time_do_not_depend_on_the_chunk(
         config = core.StreamConfig(
             anchor="frozen", anchor_frames=2, window_frames=2, chunk_frames=2, positions=positions
         )
-        kv, policy = cache.KVSet.empty(shape.tokens_per_frame), anchors.policy_for(config)
+        past, policy = {0: cache.KVSet.empty(shape.tokens_per_frame)}, anchors.policy_for(config)
         for start in (0, 2):
-            view = attention.BlockPass(config, policy, kv, shape, commit=True)
+            view = attention.BlockPass(config, policy, past, shape, commit=True)
             direct.chunk(x[:, :, start : start + 2], view)
-            kv = view.committed()
+            past = view.committed()
+        (kv,) = past.values()
         kv.occupancy = layout.Occupancy(kv.occupancy.anchor, kv.occupancy.window, seen)
-        return direct.chunk(x[:, :, 4:], attention.BlockPass(config, policy, kv, shape))
+        return direct.chunk(x[:, :, 4:], attention.BlockPass(config, policy, past, shape))
 
     with torch.inference_mode():
         assert torch.equal(outcome("relative", 4), outcome("relative", 400))

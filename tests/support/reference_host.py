@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from adastate_core.state import StreamState
 from tests.support.reference_dit import ReferenceDiT, plain_attention
 
 SIGMAS = (1.0, 0.6, 0.3, 0.0)
+CFG = 2.5
 
 
 class ReferenceHost:
@@ -31,6 +33,7 @@ class ReferenceHost:
         self.model, self.sigmas = model, sigmas
         self.text: list[Tensor] = []
         self.commits = 0
+        self.committed: list[tuple[int, ...]] = []
         self.denoised = 0
         self.key_tokens: list[int] = []
         self.times: list[tuple[int, ...]] = []
@@ -38,12 +41,15 @@ class ReferenceHost:
         self.on_commit: Callable[[], None] = lambda: None
 
     def run(self, conditions: Conditions, body: Callable[[Session], object]) -> None:
-        text = conditions.positive.unpack()
-        assert isinstance(text, Tensor)
-        self.text = [text]
+        given = (
+            [conditions.positive, conditions.negative]
+            if conditions.guided
+            else [conditions.positive]
+        )
+        self.text = [each.unpack() for each in given if each is not None]  # type: ignore[misc]
         body(self)
 
-    def forward(self, x: Tensor, sigma: float, view: BlockPass) -> Tensor:
+    def forward(self, x: Tensor, sigma: float, view: BlockPass, conditioning: int = 0) -> Tensor:
         def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
             self.key_tokens.append(k.shape[1])
             return plain_attention(q, k, v, bias)
@@ -51,9 +57,9 @@ class ReferenceHost:
         return self.model(
             x,
             sigma,
-            self.text[0],
+            self.text[conditioning],
             view.origin,
-            lambda layer, q, k, v: view.attend(layer, (0,), q, k, v, attention),
+            lambda layer, q, k, v: view.attend(layer, (conditioning,), q, k, v, attention),
         )
 
     def denoise(self, noise: BlockNoise, view: BlockPass) -> Tensor:
@@ -63,15 +69,21 @@ class ReferenceHost:
         self.times.append((*view.layout.context, *view.layout.block))
         x = noise.initial()
         for sigma, following in pairwise(self.sigmas):
-            x = x - sigma * self.forward(x, sigma, view)
+            x = x - sigma * self.guided(x, sigma, view)
             if following:
                 x = (1 - following) * x + following * noise.renoise(x)
         return x
 
+    def guided(self, x: Tensor, sigma: float, view: BlockPass) -> Tensor:
+        positive, *negative = (self.forward(x, sigma, view, i) for i in range(len(self.text)))
+        return negative[0] + CFG * (positive - negative[0]) if negative else positive
+
     def commit(self, block: Tensor, view: BlockPass) -> None:
         self.commits += 1
+        self.committed.append(view.conditionings)
         self.on_commit()
-        self.forward(block, 0.0, view)
+        for conditioning in view.conditionings:
+            self.forward(block, 0.0, view, conditioning)
 
 
 def text(seed: int, dim: int = 48) -> Conditioning:
@@ -89,14 +101,14 @@ class Studio:
         *,
         size: tuple[int, int] = (2, 3),
         can_shift: bool = True,
-        max_sets: int = 2,
+        max_bytes: int | None = None,
         batch: int = 1,
         packing: Packing = PLAIN,
     ) -> None:
         self.config = config or StreamConfig()
         self.model = ReferenceDiT()
         self.host = ReferenceHost(self.model)
-        self.pool = KVPool(max_sets, packing=packing)
+        self.pool = KVPool(max_bytes, packing=packing)
         time = self.model.temporal_frequencies
         across = self.model.spatial_frequencies
         self.shape = BlockShape(
@@ -108,25 +120,34 @@ class Studio:
             can_shift=can_shift,
             space=SpatialRotation(*axes(len(time), across, across)),
         )
+        self.replays: list[int] = []
         self.fresh = StreamState((batch, self.model.channels, *size))
 
-    def step(
+    def request(
         self,
-        state: StreamState,
         chunks: int = 1,
         *,
         seed: int = 0,
         prompt: int = 0,
+        negative: int | None = None,
         config: StreamConfig | None = None,
         weights: str = "",
-    ) -> StreamState:
-        request = StreamRequest(
+        setup: str = "",
+    ) -> StreamRequest:
+        conditions = Conditions(text(prompt))
+        if negative is not None:
+            conditions = Conditions(text(prompt), text(negative), guided=True)
+        return StreamRequest(
             chunks=chunks,
             seed=seed,
-            conditions=Conditions(text(prompt)),
+            conditions=conditions,
             config=config or self.config,
             weights=weights,
             fingerprint=ModelFingerprint("reference", self.model.channels, "0"),
             shape=self.shape,
+            setup=setup,
         )
-        return stream_chunks(state, request, self.host, self.pool)
+
+    def step(self, state: StreamState, chunks: int = 1, **options: Any) -> StreamState:
+        request = self.request(chunks, **options)
+        return stream_chunks(state, request, self.host, self.pool, on_replay=self.replays.append)

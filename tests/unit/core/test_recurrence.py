@@ -103,12 +103,12 @@ def test_chunks_with_the_cache_equal_one_block_causal_forward() -> None:
     from adastate_core.attention import BlockPass
     from adastate_core.cache import KVSet
 
-    kv = KVSet.empty(studio.shape.tokens_per_frame)
+    past = {0: KVSet.empty(studio.shape.tokens_per_frame)}
     studio.host.text = [condition]
     for start in (0, 2, 4):
-        view = BlockPass(studio.config, policy_for(studio.config), kv, studio.shape, commit=True)
+        view = BlockPass(studio.config, policy_for(studio.config), past, studio.shape, commit=True)
         out = studio.host.forward(x[:, :, start : start + 2], 0.0, view)
-        kv = view.committed()
+        past = view.committed()
         torch.testing.assert_close(out, expected[:, :, start : start + 2], atol=1e-5, rtol=0)
 
 
@@ -120,14 +120,15 @@ def test_temporal_indices_are_the_same_at_every_chunk() -> None:
 
 
 def test_cache_is_constant_from_chunk_one_on() -> None:
-    studio = Studio(max_sets=1)
+    studio = Studio()
     sizes = []
     state = studio.fresh
     for _ in range(6):
         state = studio.step(state)
         sizes.append(studio.pool.nbytes)
     assert sizes[0] == 0  # nothing is committed before it is needed
-    assert len(set(sizes[1:])) == 1
+    assert sizes[1] < sizes[2]  # the newest set and the one before
+    assert len(set(sizes[2:])) == 1
     assert set(studio.host.key_tokens[-2:]) == {8 * 6}
 
 
@@ -183,7 +184,7 @@ def test_frozen_anchor_keeps_the_first_frames(anchor_frames: int) -> None:
 
 
 def test_slot_zero_is_attended() -> None:
-    studio = Studio(max_sets=8)
+    studio = Studio()
     one = studio.step(studio.fresh, 1)
     plain = studio.step(one, 1, seed=1)
     kv = studio.pool.find(list(studio.pool.sets)[-1])

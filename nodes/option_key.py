@@ -65,14 +65,14 @@ def options_key(model: ModelPatcher, own: str, numbers: ObjectNumbers) -> str:
     """
     options = {k: v for k, v in model.model_options.items() if k not in _NOT_IN_A_COMMIT}
     patches = dict(model.object_patches)
-    sampling = patches.pop("model_sampling", None)
+    patches.pop("model_sampling", None)
     parts = [
         _Text(numbers, own).of(options),
         _Text(numbers, own).of(patches),
         _Text(numbers, own).of(model.wrappers),
         _Text(numbers, own).of(getattr(model, "forced_hooks", None)),
         # A schedule's shift moves noise levels; a commit knows noise level 0 only.
-        "" if sampling is None else _at_zero(sampling, numbers),
+        _at_zero(model.get_model_object("model_sampling"), numbers),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
@@ -100,7 +100,10 @@ class _Text:
 
 
 def _at_zero(sampling: Any, numbers: ObjectNumbers) -> str:
+    """Write what a schedule makes of noise level 0: its time, and the scale of the input."""
+    zero = torch.zeros(())
     try:
-        return f"{type(sampling).__qualname__} {float(sampling.timestep(torch.zeros(())))}"
+        time, scale = sampling.timestep(zero), sampling.calculate_input(zero, torch.ones(1))
+        return f"{float(time)} {float(scale)}"
     except (AttributeError, TypeError, ValueError, RuntimeError):
-        return f"{type(sampling).__qualname__} {numbers.number(sampling)}"
+        return f"object {numbers.number(sampling)}"

@@ -38,7 +38,11 @@ def block_functions(model: ModelPatcher) -> list[Callable[..., Any]]:
 
 def node_names(functions: list[Callable[..., Any]]) -> str:
     """Name the nodes that functions come from, as their code calls them."""
-    names = [getattr(f, "__qualname__", type(f).__qualname__).split(".")[0] for f in functions]
+    names = []
+    for function in functions:
+        qualified = getattr(function, "__qualname__", None)
+        # A function is usually made inside the class of its node.
+        names.append(qualified.split(".")[0] if qualified else type(function).__name__)
     return ", ".join(dict.fromkeys(names))
 
 

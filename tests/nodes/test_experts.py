@@ -101,8 +101,12 @@ def test_a_pair_equals_both_written_out(high: NodeStudio, low: NodeStudio, core:
 def test_a_switch_beyond_the_schedule_leaves_it_to_one(
     high: NodeStudio, low: NodeStudio, switch: float
 ) -> None:
+    for studio in (high, low):  # neither may live on what the other has left
+        pool_of(studio.model).clear()
     state = step(high, high.fresh(), 2, model_low_noise=low.model, switch_sigma=switch)
+    assert len(pool_of(high.model).sets) == 1
     alone = step(low if switch > 1.0 else high, high.fresh(), 2)
+    assert len(pool_of(high.model).sets) + len(pool_of(low.model).sets) == 2
     assert torch.equal(state.content(), alone.content())
 
 

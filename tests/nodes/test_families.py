@@ -326,3 +326,19 @@ def test_an_average_over_the_picture_knows_its_places(studio: NodeStudio, case: 
     model.set_attachments("adastate", dataclasses.replace(binding, traits=unknown))
     with pytest.raises(ValueError, match=r"anchor: got dual_ema on a .* model of this size"):
         step(studio, case, fresh(studio, case), 1, model=model)
+
+
+def test_layers_keep_their_memory_where_guidance_skips_some(studio: NodeStudio, case: Case) -> None:
+    """A scale of next to nothing gives the stream without the node, to next to nothing."""
+    from comfy_extras.nodes_slg import SkipLayerGuidanceDiT
+
+    guided = {"cfg": 2.0, "negative": case.conditioning(1)}
+    streams = []
+    for scale in (None, 1e-6):
+        (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
+        if scale:
+            node = SkipLayerGuidanceDiT.execute(model, scale, 0.0, 1.0, "0", "0")
+            model = node.args[0]
+        streams.append(step(studio, case, fresh(studio, case), 3, model=model, **guided)[0])
+    plain, skipping = (state.content() for state in streams)
+    torch.testing.assert_close(skipping, plain, atol=1e-3, rtol=1e-3)

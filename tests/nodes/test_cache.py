@@ -75,3 +75,18 @@ def test_a_plan_is_said_and_warns_if_it_is_tight(
     with caplog.at_level("INFO"):
         studio.step(studio.fresh(), 2)
     assert "will hardly do; lower window_frames, or set cache_precision to fp8" in caplog.text
+
+
+def test_the_pool_stays_within_its_bytes(studio: NodeStudio) -> None:
+    pool = pool_of(studio.model)
+    pool.clear()
+    state, _ = studio.step(studio.fresh(), 3)
+    one = max(kv.nbytes for kv in pool.sets.values())
+    assert pool.nbytes == 2 * one  # one stream, however long, has two sets
+    unbound, pool.max_bytes = pool.max_bytes, 3 * one
+    try:
+        for seed in range(5):
+            studio.step(state, 2, seed=seed)
+            assert pool.nbytes <= 3 * one
+    finally:
+        pool.max_bytes = unbound

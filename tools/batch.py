@@ -2,8 +2,9 @@
 
     python -m tools.batch "my workflow.json" --times 10
 
-Takes a workflow as the editor saves it, or one in API format. Needs nothing of this pack and only
-what ComfyUI itself needs (aiohttp), so it also runs on another machine than the server.
+Takes a prompt in API format, or, with comfy-cli installed, a workflow as the editor saves it. Needs
+nothing of this pack and else only what ComfyUI itself needs (aiohttp), so it also runs on another
+machine than the server.
 """
 
 from __future__ import annotations

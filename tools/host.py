@@ -32,6 +32,10 @@ VENV = CACHE / "venv"
 LOG = CACHE / "setup.log"
 PINS = ROOT / "tools" / "pins"
 
+_RUN_PINS = ("torch", "host", "convert")
+# Their other dependencies serve commands of theirs that are not used here.
+_BARE_PINS = ("convert",)
+
 PRIMARY = "0.30.0"
 FLOOR = "0.27.0"
 MIN_PYTHON = (3, 11)
@@ -127,7 +131,7 @@ def setup(*, dev: bool = False, versions: Sequence[str] = (PRIMARY,)) -> None:
         if os.environ.get("COMFYUI_PYTHON") and not dev:
             _check_host_python(host_python())
         else:
-            _setup_venv(["torch", "host", "dev"] if dev else ["torch", "host"])
+            _setup_venv([*_RUN_PINS, "dev"] if dev else _RUN_PINS)
         for version in versions:
             _setup_tree(TREES[version])
 
@@ -166,7 +170,7 @@ def _setup_venv(pin_sets: Sequence[str]) -> None:
         if stamp.get(pin_set) == digest:
             continue
         _say(f"installing the {pin_set} packages" + (_torch_hint() if pin_set == "torch" else ""))
-        _pip("install", "-r", str(pins))
+        _pip("install", *(["--no-deps"] if pin_set in _BARE_PINS else []), "-r", str(pins))
         stamp[pin_set] = digest
         stamp_file.write_text(json.dumps(stamp, indent=1), encoding="utf-8")
 

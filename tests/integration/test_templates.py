@@ -281,3 +281,12 @@ def test_loaders_say_where_their_files_come_from(name: str) -> None:
             assert model["url"].startswith("https://huggingface.co/")
             assert model["url"].endswith(model["name"])
             assert model["directory"] in ("diffusion_models", "text_encoders", "vae")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_examples_in_api_format_are_what_the_page_queues(
+    name: str, load_workflow: Callable[[str], Graph]
+) -> None:
+    """`python -m tools.export_api` makes them again."""
+    example = ROOT / "examples" / "api" / f"{name}.json"
+    assert json.loads(example.read_text(encoding="utf-8")) == load_workflow(f"{name}.json")

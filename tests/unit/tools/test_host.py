@@ -85,18 +85,18 @@ def test_a_second_set_up_waits_for_the_first(
     finish.set()
     first.join(20)
     second.join(20)
-    assert installed(pip) == ["torch", "host"]
+    assert installed(pip) == ["torch", "host", "convert"]
     assert "waiting for another set-up" in capsys.readouterr().out
 
 
 def test_unchanged_pins_are_installed_once(tmp_path: Path, pip: list[tuple[str, ...]]) -> None:
     fake_tree(tmp_path / "comfyui" / host.PRIMARY)
     host.setup()
-    assert installed(pip) == ["torch", "host"]
+    assert installed(pip) == ["torch", "host", "convert"]
     host.setup()
-    assert len(pip) == 2
+    assert len(pip) == 3
     host.setup(dev=True)
-    assert installed(pip)[2:] == ["dev"]
+    assert installed(pip)[3:] == ["dev"]
 
 
 def test_another_interpreter_makes_a_new_environment(
@@ -108,7 +108,7 @@ def test_another_interpreter_makes_a_new_environment(
     stamp.write_text(json.dumps({**json.loads(stamp.read_text()), "python": "2.7"}))
     monkeypatch.setattr(host, "_create_venv", lambda: None)
     host.setup()
-    assert installed(pip) == ["torch", "host"] * 2
+    assert installed(pip) == ["torch", "host", "convert"] * 2
 
 
 def test_own_interpreter_is_used_and_nothing_installed(

@@ -1,0 +1,39 @@
+"""Write every workflow of the pack in API format into `examples/api`.
+
+    python tools/host.py run -- -m tools.export_api
+
+The files are what ComfyUI's page queues; clients of its HTTP API send them as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from tools import host
+from tools.client import ComfyClient
+from tools.graph import to_api
+from tools.server import ComfyServer
+
+WORKFLOWS = host.ROOT / "workflows"
+EXAMPLES = host.ROOT / "examples" / "api"
+
+
+def main() -> int:
+    """Start ComfyUI, ask it for its nodes, and convert."""
+    with tempfile.TemporaryDirectory(prefix="adastate-export-") as scratch:
+        server = ComfyServer(host.tree_path(), Path(sys.executable), Path(scratch), host.ROOT)
+        with server, ComfyClient(server.url) as client:
+            object_info = client.object_info()
+    EXAMPLES.mkdir(parents=True, exist_ok=True)
+    for workflow in sorted(WORKFLOWS.glob("*.json")):
+        prompt = to_api(json.loads(workflow.read_text(encoding="utf-8")), object_info)
+        (EXAMPLES / workflow.name).write_text(json.dumps(prompt, indent=2) + "\n", "utf-8")
+        print(workflow.name)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -3,11 +3,15 @@
 The node expands into the nodes an artist would have wired by hand. A child gets constants (its
 text, the seed) and links to what this node is wired to, so ComfyUI's cache knows each chunk by
 what it depends on: after an edit of chunk 7, chunks 0 to 6 stay as they are.
+
+ComfyUI looks at all that comes before a node to know it again, which for a chain of steps takes a
+time that grows with the square of their number. So late chunks share a step.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 from comfy_api.latest import io
@@ -21,6 +25,10 @@ from .sockets import CATEGORY, state_output
 from .stream import AdaStateStream
 
 DEFAULT = "0: a red circle moves left"
+FIRST_JOINED = 128
+"""First chunk that may share a step with others."""
+JOINED_CHUNKS = 8
+"""Chunks of such a step. It ends at a multiple of them, so that no edit moves the steps before."""
 
 
 class AdaStateStreamTimeline(io.ComfyNode):
@@ -106,10 +114,24 @@ class AdaStateStreamTimeline(io.ComfyNode):
         plan = plan_prompts(parse_timeline(timeline), pace, state.chunk_index, chunks)
         wired = cls.hidden.dynprompt.get_node(cls.hidden.unique_id)["inputs"]
         graph = _Graph(wired)
-        for prompt in plan:
-            graph.add(prompt)
+        for prompts in joined(plan):
+            graph.add(prompts[0], len(prompts))
         read = graph.node("AdaStateRead", state=graph.state, first_chunk=state.chunk_index)
         return io.NodeOutput(graph.state, read.out(2), expand=graph.finalize())
+
+
+def joined(plan: list[ChunkPrompt]) -> Iterator[list[ChunkPrompt]]:
+    """Yield the chunks of each step: late ones in a row that differ in nothing but their number."""
+    step: list[ChunkPrompt] = []
+    for prompt in plan:
+        late = prompt.chunk >= FIRST_JOINED and prompt.chunk % JOINED_CHUNKS != 0
+        plain = prompt.before is None and prompt.transition == "swap"
+        if step and not (late and plain and step[0].before is None and step[0].text == prompt.text):
+            yield step
+            step = []
+        step.append(prompt)
+    if step:
+        yield step
 
 
 class _Graph(GraphBuilder):
@@ -126,8 +148,8 @@ class _Graph(GraphBuilder):
         names = {item.id for item in AdaStateStream.define_schema().inputs}
         self._step = {k: v for k, v in wired.items() if k in names and k not in ("chunks", "state")}
 
-    def add(self, prompt: ChunkPrompt) -> None:
-        """Add the step of one chunk, with ids that stay the same when the timeline is edited."""
+    def add(self, prompt: ChunkPrompt, chunks: int) -> None:
+        """Add a step of chunks, with ids that stay the same when the timeline is edited."""
         number = prompt.chunk
         if prompt.transition != "swap":
             edit = self.node(
@@ -137,7 +159,8 @@ class _Graph(GraphBuilder):
             self.state = edit.out(0)
         step = self.node(
             "AdaStateStream", f"chunk{number}",
-            **{**self._step, "state": self.state, "positive": self._positive(prompt), "chunks": 1},
+            **{**self._step, "state": self.state, "positive": self._positive(prompt),
+               "chunks": chunks},
         )  # fmt: skip
         self.state = step.out(0)
 

@@ -70,3 +70,29 @@ def test_reading_from_a_chunk_on(studio: NodeStudio) -> None:
     state, _ = studio.step(studio.fresh(), 3)
     whole, tail = (studio.run("AdaStateRead", state, first)[2]["samples"] for first in (0, 1))
     assert torch.equal(whole[:, :, 3:], tail)
+
+
+def test_late_chunks_of_a_timeline_share_steps(pack: Any, core: Any) -> None:
+    """A thousand chunks are some 240 steps, and none of them moves with an edit after it."""
+    import importlib
+
+    timeline = importlib.import_module(f"{pack.__name__}.nodes.timeline")
+    texts = importlib.import_module(f"{core.__name__}.timeline")
+    pace = texts.Pace(3, 4, 16.0)
+
+    def steps(text: str, chunks: int = 1000) -> list[list[int]]:
+        plan = texts.plan_prompts(texts.parse_timeline(text), pace, 0, chunks)
+        return [[prompt.chunk for prompt in step] for step in timeline.joined(plan)]
+
+    whole = steps("0: a")
+    assert [chunk for step in whole for chunk in step] == list(range(1000))
+    assert whole[:128] == [[chunk] for chunk in range(128)]
+    assert {len(step) for step in whole[128:]} == {8}
+    edited = steps("0: a\n300: b\n401 blend 3: c\n500 recache: d")
+    shared = next(i for i, (a, b) in enumerate(zip(whole, edited, strict=False)) if a != b)
+    assert whole[shared][0] <= 300 < whole[shared][0] + 8
+    assert [300, 301, 302, 303] in edited
+    assert [401] in edited
+    assert [402] in edited  # the third part of the blend is the whole prompt
+    assert [500, 501, 502, 503] in edited
+    assert steps("0: a", 200) == whole[: 128 + 9]

@@ -84,7 +84,9 @@ class Step:
             conditions=conditions,
             config=binding.config,
             weights=joint_digest([weights_digest(*pair) for pair in pairs]),
-            fingerprint=joint_fingerprint([fingerprint_of(*pair) for pair in pairs]),
+            fingerprint=joint_fingerprint(
+                [fingerprint_of(*pair, state.fingerprint) for pair in pairs]
+            ),
             shape=replace(shape, layers=shape.layers * len(models)),
         )
         progress = StreamProgress(

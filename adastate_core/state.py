@@ -187,8 +187,9 @@ class StreamState:
         Raises:
             StateMismatchError: If the other stream is of another model or has another size.
         """
-        theirs = (other.fingerprint, other.latent_format, other.latent_shape)
-        if theirs != (self.fingerprint, self.latent_format, self.latent_shape):
+        theirs = (other.latent_format, other.latent_shape)
+        alike = theirs == (self.latent_format, self.latent_shape)
+        if not alike or not _same_model(self.fingerprint, other.fingerprint):
             raise StateMismatchError(
                 "the other stream",
                 seen=other.described(),
@@ -262,12 +263,11 @@ class StreamState:
                 expected=f"{fingerprint.latent_channels} for this model",
                 remedy="make the latent of New Stream with the empty latent node of this model",
             )
-        if self.fingerprint not in (None, fingerprint):
-            assert self.fingerprint is not None
+        if self.fingerprint is not None and not fingerprint.matches(self.fingerprint):
             raise StateMismatchError(
                 "model of the stream",
-                seen=f"{fingerprint.family} {fingerprint.digest[:8]}",
-                expected=f"{self.fingerprint.family} {self.fingerprint.digest[:8]}",
+                seen=fingerprint,
+                expected=self.fingerprint,
                 remedy="load the model that made this state, with its weight_dtype, or start anew",
             )
 
@@ -276,7 +276,7 @@ class StreamState:
         size = "x".join(map(str, self.latent_shape))
         if self.fingerprint is None:
             return f"a stream that has not begun, latents {size}"
-        return f"{self.fingerprint.family} {self.fingerprint.digest[:8]}, latents {size}"
+        return f"{self.fingerprint}, latents {size}"
 
     def _with(self, entry: Entry) -> StreamState:
         return replace(self, entries=self.entries.append(entry))
@@ -301,6 +301,10 @@ class StreamState:
                 remedy="encode the picture or clip at the size of the stream",
             )
         return latent.detach().cpu()
+
+
+def _same_model(ours: ModelFingerprint | None, theirs: ModelFingerprint | None) -> bool:
+    return ours is theirs if ours is None or theirs is None else ours.matches(theirs)
 
 
 def _hold_left(hold: int) -> int:

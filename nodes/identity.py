@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,42 +10,110 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..adastate_core.conditioning import tensor_digest
-from ..adastate_core.fingerprint import fingerprint_model
+from ..adastate_core.fingerprint import fingerprint_model, legacy_digest, weight_digest
 from ..adastate_core.record import ModelFingerprint
 from .bridge import Binding
 
 _PREFIX = "diffusion_model."
 _SAMPLED = ("norm", "modulation")
+"""Names of what version 0.1.0 read of a model."""
+_CHEAP = 2**25
+"""Numbers that are read for such a digest before any stream needs it; some families have more."""
 
 
-def fingerprint_of(model: ModelPatcher, binding: Binding) -> ModelFingerprint:
-    """Fingerprint the base weights of a MODEL, read unpatched, once for each binding of it."""
-    if not binding.fingerprints:
-        # Once, since some families have gigabytes of modulation weights to hash.
-        binding.fingerprints.append(_fingerprint(model, binding))
-    return binding.fingerprints[0]
+def fingerprint_of(
+    model: ModelPatcher, binding: Binding, like: ModelFingerprint | None = None
+) -> ModelFingerprint:
+    """Fingerprint the base weights of a MODEL, read unpatched, once for each binding of it.
+
+    Args:
+        model: The MODEL.
+        binding: What Apply AdaState put on it.
+        like: A fingerprint that it will be compared with.
+    """
+    known = binding.fingerprints
+    by_legacy = like is not None and not like.sampled
+    if not known or (by_legacy and not known[0].legacy):
+        known[:] = [_fingerprint(model, binding, by_legacy)]
+    return known[0]
 
 
-def _fingerprint(model: ModelPatcher, binding: Binding) -> ModelFingerprint:
-    weights = model.get_key_patches(_PREFIX)
-    # bfloat16: the same file loaded in another precision must stay the same model.
-    sample = {
-        name: entry[0][0].to(torch.bfloat16)
-        for name, entry in weights.items()
-        if any(part in name for part in _SAMPLED)
-    }
-    return fingerprint_model(
-        binding.traits.family,
-        binding.traits.latent_channels,
-        type(model.get_model_object("diffusion_model")).__name__,
-        {name: tuple(entry[0][0].shape) for name, entry in weights.items()},
-        sample,
-    )
+def _fingerprint(model: ModelPatcher, binding: Binding, by_legacy: bool) -> ModelFingerprint:
+    traits, class_name = binding.traits, type(model.get_model_object("diffusion_model")).__name__
+    weights = base_weights(model)
+    sampled = (weight for name, weight in weights.items() if any(part in name for part in _SAMPLED))
+    legacy = ""
+    if by_legacy or sum(weight.numel() for weight in sampled) <= _CHEAP:
+        legacy = _legacy_digest(model, traits.family, class_name, weights)
+    return fingerprint_model(traits.family, traits.latent_channels, class_name, weights, legacy)
+
+
+def base_weights(model: ModelPatcher) -> dict[str, Tensor]:
+    """Return the weights of a MODEL's DiT by name, as they are without any patch.
+
+    A state dict may name what its modules do not have: packed data under other names, or room that
+    a loader counts. What is no attribute of a module is left out, unless the module has nothing
+    else to show.
+    """
+    entries = model.model_state_dict(_PREFIX)
+    named = model.model.diffusion_model.named_parameters()
+    names = {**dict.fromkeys(entries), **{f"{_PREFIX}{name}": None for name, _ in named}}
+    weights: dict[str, Tensor] = {}
+    for name in names:
+        weight = _base_weight(model, name, entries.get(name))
+        if isinstance(weight, Tensor):
+            weights[name] = weight
+    return weights
+
+
+def _base_weight(model: ModelPatcher, name: str, entry: object) -> object:
+    if name in model.backup:
+        return model.backup[name].weight
+    if name in model.backup_buffers:
+        return model.backup_buffers[name]
+    if name in model.hook_backup:
+        return model.hook_backup[name][0]
+    *path, last = name.split(".")
+    module: Any = model.model
+    for part in path:
+        module = getattr(module, part, None)
+    weight = getattr(module, last, None)
+    if weight is not None:
+        return weight
+    stored = isinstance(module, torch.nn.Module) and (module._parameters or module._buffers)
+    return None if stored else entry
+
+
+def _legacy_digest(
+    model: ModelPatcher, family: str, class_name: str, weights: dict[str, Tensor]
+) -> str:
+    """Digest a model as version 0.1.0 did; empty for a model that it could not read."""
+    names = model.model_state_dict(_PREFIX)
+    try:
+        return legacy_digest(
+            family,
+            class_name,
+            {name: tuple(weights[name].shape) for name in names},
+            # bfloat16: the same file loaded in another precision must stay the same model.
+            {
+                name: weights[name].to(torch.bfloat16)
+                for name in names
+                if any(part in name for part in _SAMPLED)
+            },
+        )
+    except (KeyError, TypeError, RuntimeError):
+        return ""
 
 
 def joint_fingerprint(fingerprints: list[ModelFingerprint]) -> ModelFingerprint:
     """Fingerprint the models that make one stream together."""
-    return replace(fingerprints[0], digest=joint_digest([each.digest for each in fingerprints]))
+    first, legacy = fingerprints[0], [each.legacy for each in fingerprints]
+    return ModelFingerprint.joined(
+        first.family,
+        first.latent_channels,
+        joint_digest([each.sampled for each in fingerprints]),
+        joint_digest(legacy) if all(legacy) else "",
+    )
 
 
 def joint_digest(digests: list[str]) -> str:
@@ -76,7 +143,8 @@ def weights_digest(model: ModelPatcher, binding: Binding) -> str:
 def _feed(digest: Any, value: object) -> None:
     """Add a nested patch value: strengths, names and tensors."""
     if isinstance(value, Tensor):
-        digest.update(tensor_digest(value).encode())
+        plain = type(value) in (Tensor, torch.nn.Parameter)
+        digest.update((tensor_digest if plain else weight_digest)(value).encode())
     elif isinstance(value, list | tuple):
         for item in value:
             _feed(digest, item)

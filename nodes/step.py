@@ -85,7 +85,9 @@ class Step:
             conditions=conditions,
             config=binding.config,
             weights=joint_digest([weights_digest(*pair) for pair in pairs]),
-            fingerprint=joint_fingerprint([fingerprint_of(*pair) for pair in pairs]),
+            fingerprint=joint_fingerprint(
+                [fingerprint_of(*pair, state.fingerprint) for pair in pairs]
+            ),
             shape=replace(shape, layers=shape.layers * len(models)),
             setup=" ".join(options_key(each, KEY, its.numbers) for each, its in pairs),
         )

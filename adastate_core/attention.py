@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -113,7 +113,10 @@ class BlockPass:
         commit: bool = False,
         hold: bool = False,
     ) -> None:
-        self.layout = policy.layout(config, kv.occupancy)
+        # A cache that was begun again, from given latents or from what a bounded history has left,
+        # has seen less than the stream. Given frames may be more than the stream has had.
+        held = replace(kv.occupancy, seen=max(first_frame, kv.occupancy.seen))
+        self.layout = policy.layout(config, held)
         if commit and not config.reencode_sees_prev_state:
             self.layout = SlotLayout((), self.layout.window, self.layout.state, self.layout.content)
         self.state_frames = len(self.layout.state)
@@ -137,7 +140,7 @@ class BlockPass:
         self._block_turn = _difference(self.layout.block, native)
         self._context: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         if commit:
-            self._plan = policy.commit(config, kv.occupancy, hold=hold)
+            self._plan = policy.commit(config, held, hold=hold)
             self._committed = KVSet(
                 Occupancy(
                     anchor=tuple(
@@ -145,7 +148,7 @@ class BlockPass:
                         for kept in self._plan.anchor
                     ),
                     window=tuple(self._native_of(ref) for ref in self._plan.window),
-                    seen=kv.occupancy.seen + len(self.layout.content),
+                    seen=held.seen + len(self.layout.content),
                 ),
                 shape.tokens_per_frame,
                 kv.packing,

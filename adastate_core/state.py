@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from .anchors import policy_for
 from .conditioning import Conditioning
 from .errors import ConfigError, LayoutError, StateMismatchError
 from .memory import Memory, remember
@@ -270,9 +271,23 @@ class StreamState:
     def _rooted(self, entry: RootEntry) -> StreamState:
         frame = 0
         if entry.reason not in ("start", "restart"):
-            frame = self.next_frame - (entry.content.shape[2] if entry.content is not None else 0)
+            given = 0 if entry.content is None else entry.content.shape[2]
+            frame = max(self.next_frame, self._room_for(entry)) - given
         entry = replace(entry, raw=not self.latent_format, frame=frame)
         return replace(self, entries=(*self.entries, entry))
+
+    def _room_for(self, entry: RootEntry) -> int:
+        """Count the frames that given latents fill in slot 0 and the window.
+
+        The stream goes on behind them, also where it has had fewer.
+        """
+        window = 0 if entry.content is None else entry.content.shape[2]
+        last = self.last_chunk
+        if last is None:
+            return window
+        sink = 0 if entry.state is None else entry.state.shape[2]
+        config = last.config
+        return min(sink, policy_for(config).sink_frames(config)) + min(window, config.window_frames)
 
     def _fitting(self, latent: Tensor) -> Tensor:
         batch, channels, height, width = self.latent_shape

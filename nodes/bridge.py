@@ -50,6 +50,7 @@ class Binding:
         fingerprints: The fingerprint of the base weights, once it is known.
         layout_checked: Set once the model was found to be as `traits` say.
         attention_calls: Attention calls of one forward, known once a compiled model has run.
+        note: In what the options leave the preset that was chosen; empty if in nothing.
     """
 
     config: StreamConfig
@@ -59,15 +60,19 @@ class Binding:
     fingerprints: list[ModelFingerprint] = field(default_factory=list)
     layout_checked: Event = field(default_factory=Event)
     attention_calls: list[AttentionCall] = field(default_factory=list)
+    note: str = ""
 
 
-def bind(model: ModelPatcher, config: StreamConfig, place: CachePlace = "device") -> ModelPatcher:
+def bind(
+    model: ModelPatcher, config: StreamConfig, place: CachePlace = "device", note: str = ""
+) -> ModelPatcher:
     """Return a clone of a MODEL that can be streamed.
 
     Args:
         model: The MODEL.
         config: Options of the stream.
         place: Where keys and values of the past are kept.
+        note: What a step is to say of the options.
 
     Raises:
         UnsupportedFamilyError: If the model is of no supported family.
@@ -76,7 +81,7 @@ def bind(model: ModelPatcher, config: StreamConfig, place: CachePlace = "device"
     bound = model.clone()
     pool, memory = pool_for(bound, config.cache_precision, place)
     bound.set_additional_models(KEY, [memory])
-    bound.set_attachments(KEY, Binding(config, traits, pool))
+    bound.set_attachments(KEY, Binding(config, traits, pool, note=note))
     # Every family is called through the second; the first comes after other packs' wrappers of
     # that kind and is the one to renumber frames in, but not every model class calls it.
     wrappers = {_DIFFUSION_MODEL: extend_attention, _APPLY_MODEL: prepare_forward}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -118,8 +118,11 @@ class BlockPass:
     ) -> None:
         self._past = past
         self.conditionings = tuple(past)
-        self._held = held = next(iter(past.values())).occupancy
-        self._packing = next(iter(past.values())).packing
+        kv = next(iter(past.values()))
+        # A cache that was begun again, from given latents or from what a bounded history has left,
+        # has seen less than the stream. Given frames may be more than the stream has had.
+        held = replace(kv.occupancy, seen=max(first_frame, kv.occupancy.seen))
+        self._held, self._packing = held, kv.packing
         self.layout = policy.layout(config, held)
         if commit and not config.reencode_sees_prev_state:
             self.layout = SlotLayout((), self.layout.window, self.layout.state, self.layout.content)

@@ -22,7 +22,7 @@ class Occupancy:
         anchor: Native temporal index of every frame in slot 0: the index its keys were
             written with. Whole for all but the first frame of some models.
         window: The same for every window frame, oldest first.
-        seen: Content frames committed since the cache began.
+        seen: Content frames of the stream so far, whether or not they were committed here.
     """
 
     anchor: tuple[float, ...] = ()

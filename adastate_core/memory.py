@@ -99,6 +99,8 @@ def given_blocks(entry: RootEntry, config: StreamConfig) -> list[GivenBlock]:
     if entry.reason == "restart" and content is not None and states:
         anchor = content[:, :, -1:]
     wanted = policy.kept_frames(config) - states
+    if content is not None and _outlasts(entry, config, wanted, sink):
+        anchor = content[:, :, :sink]
     if sink and anchor is not None:
         first = GivenBlock(None, anchor[:, :, -sink:])
         return [first, *(replace(b, hold=True) for b in _tail(entry, config, wanted - sink))]
@@ -160,6 +162,17 @@ def _committed(
     kept_averages = memory.averages if plan.anchor == refs("anchor", len(held.anchor)) else 0
     averages = sum(isinstance(k, FrameMix) and k.pooled for k in plan.anchor) or kept_averages
     return Memory(gather(plan.anchor), gather(plan.window), averages)
+
+
+def _outlasts(entry: RootEntry, config: StreamConfig, wanted: int, sink: int) -> bool:
+    """Say whether a clip begins before the frames that stand at the front of all positions.
+
+    Counted positions give an anchor the numbers of the stream's first frames, so it has to hold
+    these, and not the first ones of the clip's end.
+    """
+    counted = config.positions == "absolute" and sink > 0 and entry.state is None
+    size = config.chunk_frames
+    return counted and entry.frame == 0 and _frames(entry.content) > -(-wanted // size) * size
 
 
 def _tail(entry: RootEntry, config: StreamConfig, wanted: int) -> list[GivenBlock]:

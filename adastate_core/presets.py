@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 from .config import StreamConfig
 from .errors import ConfigError
@@ -18,6 +18,10 @@ PresetName = Literal[
     "memrope",
     "rolling_sink",
 ]
+
+
+BESIDE = ("anchor_strength", "cache_precision", "prompt_switch")
+"""Options that can be set beside a preset and make it another method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,11 @@ class Preset:
     note: str = ""
 
 
+_RECACHE = (
+    "At a change of prompt the first frames and the window are read again, one block after the "
+    "other; the published code leaves the first frames as they were and reads nine together."
+)
+
 PRESETS: dict[PresetName, Preset] = {
     "adastate": Preset(
         StreamConfig(),
@@ -51,20 +60,35 @@ PRESETS: dict[PresetName, Preset] = {
         "The published code stops at 21 frames unless it is given a window, as it is here.",
     ),
     "longlive": Preset(
-        StreamConfig(anchor="frozen", anchor_frames=3, window_frames=6, positions="absolute"),
+        StreamConfig(
+            anchor="frozen",
+            anchor_frames=3,
+            window_frames=6,
+            positions="absolute",
+            prompt_switch="recache",
+        ),
         "LongLive",
         "NVlabs/LongLive, branch v1.0, at e52d9ef",
+        _RECACHE,
     ),
     "longlive_relative": Preset(
-        StreamConfig(anchor="frozen", anchor_frames=3, window_frames=6, warmup_positions="grow"),
+        StreamConfig(
+            anchor="frozen",
+            anchor_frames=3,
+            window_frames=6,
+            warmup_positions="grow",
+            prompt_switch="recache",
+        ),
         "LongLive, relative positions",
         "NVlabs/LongLive, branch v1.0, at e52d9ef (causal_model_infinity.py)",
+        _RECACHE,
     ),
     "infinity_rope": Preset(
         StreamConfig(anchor="frozen", anchor_frames=1, window_frames=2, warmup_positions="grow"),
         "Infinity-RoPE",
         "yesiltepe-hidir/infinity-rope at 63d7b84",
-        "As the released code does it; the paper places the newest chunk at index 21.",
+        "As the released code does it; the paper places the newest chunk at index 21. Its flush at "
+        "a change of prompt leaves what this window holds, so nothing is to be done.",
     ),
     "reward_forcing": Preset(
         StreamConfig(
@@ -97,6 +121,40 @@ PRESETS: dict[PresetName, Preset] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """What options have in common with a preset, and where they leave it.
+
+    Args:
+        preset: Name of the preset, `custom` if there is none that is near.
+        changed: The options that differ from it, and their values.
+    """
+
+    preset: str
+    changed: dict[str, Any]
+
+    def __str__(self) -> str:
+        """Say it in a few words; empty for a method as published, or none."""
+        options = ", ".join(f"{name} {_shown(value)}" for name, value in self.changed.items())
+        return f"not {self.preset} as published: {options}" if options else ""
+
+
+def departure(config: StreamConfig, name: str | None = None) -> Departure:
+    """Compare options with a preset, of which those beside the layout can be changed.
+
+    Args:
+        config: The options.
+        name: The preset; the one of the same layout if it is not given.
+    """
+    for each, preset in PRESETS.items():
+        published = preset.config
+        beside = {option: getattr(published, option) for option in BESIDE}
+        if name in (None, each) and replace(config, **beside) == published:
+            ours = asdict(config)
+            return Departure(each, {k: ours[k] for k, v in beside.items() if ours[k] != v})
+    return Departure("custom", {})
+
+
 def preset_config(name: str) -> StreamConfig:
     """Return the options of a preset.
 
@@ -112,3 +170,7 @@ def preset_config(name: str) -> StreamConfig:
             remedy="choose another preset on Apply AdaState",
         )
     return known[name].config
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

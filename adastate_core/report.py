@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .presets import departure
 from .record import (
     ChunkEntry,
     Entry,
@@ -41,12 +42,15 @@ def describe_stream(state: StreamState) -> dict[str, Any]:
 def receipt(entry: Entry) -> dict[str, Any]:
     """Return what happened in one entry as JSON values."""
     if isinstance(entry, ChunkEntry):
+        method = departure(entry.config)
         return {
             "event": "chunk",
             "chunk": entry.index,
             "seed": entry.seed,
             "prompt": entry.positive[:8],
             "anchor": entry.config.anchor,
+            "preset": method.preset,
+            "changed": method.changed,
             "held": entry.held,
             "weights": entry.weights[:8] or "unpatched",
             "cache_precision": entry.config.cache_precision,

@@ -15,6 +15,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from .anchors import policy_for
 from .conditioning import Conditioning
 from .errors import ConfigError, LayoutError, StateMismatchError
 from .event_log import EventLog
@@ -286,9 +287,23 @@ class StreamState:
     ) -> StreamState:
         frame = 0
         if reason not in ("start", "restart"):
-            frame = self.next_frame - (content.shape[2] if content is not None else 0)
+            given = 0 if content is None else content.shape[2]
+            frame = max(self.next_frame, self._room_for(state, content)) - given
         raw = not self.latent_format
         return self._with(RootEntry(reason, raw, frame=frame, state=state, content=content))
+
+    def _room_for(self, state: Tensor | None, content: Tensor | None) -> int:
+        """Count the frames that given latents fill in slot 0 and the window.
+
+        The stream goes on behind them, also where it has had fewer.
+        """
+        window = 0 if content is None else content.shape[2]
+        last = self.last_chunk
+        if last is None:
+            return window
+        sink = 0 if state is None else state.shape[2]
+        config = last.config
+        return min(sink, policy_for(config).sink_frames(config)) + min(window, config.window_frames)
 
     def _fitting(self, latent: Tensor) -> Tensor:
         batch, channels, height, width = self.latent_shape

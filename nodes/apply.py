@@ -9,9 +9,10 @@ from comfy_api.latest import io
 
 from ..adastate_core.config import MAX_FRAMES, MAX_STRENGTH, StreamConfig
 from ..adastate_core.packing import Precision
-from ..adastate_core.presets import PRESETS, preset_config
+from ..adastate_core.presets import PRESETS, departure, preset_config
 from .bridge import bind
 from .kv_memory import CachePlace
+from .progress import write_under
 from .sockets import CATEGORY
 
 
@@ -91,7 +92,9 @@ class AdaStateApply(io.ComfyNode):
                     default="custom",
                     tooltip=(
                         "A published method, to compare it on the same weights. It overrides "
-                        "anchor, sizes and rate; custom takes what you set."
+                        "anchor, sizes and rates; custom takes what you set. With another "
+                        "anchor_strength, cache_precision or prompt_switch it is no longer the "
+                        "published method."
                     ),
                 ),
                 io.Float.Input(
@@ -156,8 +159,23 @@ class AdaStateApply(io.ComfyNode):
                         "the model, and is slower."
                     ),
                 ),
+                io.Combo.Input(
+                    "prompt_switch",
+                    optional=True,
+                    options=["preset", "swap", "recache", "flush"],
+                    default="preset",
+                    advanced=True,
+                    tooltip=(
+                        "What a changed prompt does to the memory.\n"
+                        "preset: what the preset publishes; swap for custom.\n"
+                        "swap: nothing; the picture turns over some chunks.\n"
+                        "recache: read anchor and window again under the new prompt.\n"
+                        "flush: keep the anchor and the newest frame only."
+                    ),
+                ),
             ],
             outputs=[io.Model.Output(tooltip="The model, ready for Stream Chunks.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -175,6 +193,7 @@ class AdaStateApply(io.ComfyNode):
         ema_fast_rate: float = 0.9,
         cache_precision: Precision = "model",
         cache_place: CachePlace = "device",
+        prompt_switch: str = "preset",
     ) -> io.NodeOutput:
         """Bind the choices to a clone of the model."""
         if preset != "custom":
@@ -189,5 +208,18 @@ class AdaStateApply(io.ComfyNode):
                 ema_rate=ema_rate,
                 ema_fast_rate=ema_fast_rate,
             )
+        if prompt_switch != "preset":
+            config = replace(config, prompt_switch=prompt_switch)  # type: ignore[arg-type]
         config = replace(config, anchor_strength=anchor_strength, cache_precision=cache_precision)
-        return io.NodeOutput(bind(model, config, cache_place))
+        note = "" if preset == "custom" else str(departure(config, preset))
+        bound = bind(model, config, cache_place, note)
+        write_under(cls.hidden.unique_id, "; ".join(filter(None, (_summary(preset, config), note))))
+        return io.NodeOutput(bound)
+
+
+def _summary(preset: str, config: StreamConfig) -> str:
+    """Say what is in effect, since a preset overrides what the widgets show."""
+    return (
+        f"{preset}: anchor {config.anchor}, window of {config.window_frames}, chunks of "
+        f"{config.chunk_frames} latent frames, {config.prompt_switch} at a change of prompt"
+    )

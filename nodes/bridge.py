@@ -56,6 +56,7 @@ class Binding:
         attention_calls: Attention calls of one forward, known once a compiled model has run.
         numbers: Numbers of the functions and objects that were found on the MODEL.
         rehearsed: What was found to work with what hangs on the MODEL.
+        note: In what the options leave the preset that was chosen; empty if in nothing.
     """
 
     config: StreamConfig
@@ -67,15 +68,19 @@ class Binding:
     attention_calls: list[AttentionCall] = field(default_factory=list)
     numbers: ObjectNumbers = field(default_factory=ObjectNumbers)
     rehearsed: set[str] = field(default_factory=set)
+    note: str = ""
 
 
-def bind(model: ModelPatcher, config: StreamConfig, place: CachePlace = "device") -> ModelPatcher:
+def bind(
+    model: ModelPatcher, config: StreamConfig, place: CachePlace = "device", note: str = ""
+) -> ModelPatcher:
     """Return a clone of a MODEL that can be streamed.
 
     Args:
         model: The MODEL.
         config: Options of the stream.
         place: Where keys and values of the past are kept.
+        note: What a step is to say of the options.
 
     Raises:
         UnsupportedFamilyError: If the model is of no supported family.
@@ -84,7 +89,7 @@ def bind(model: ModelPatcher, config: StreamConfig, place: CachePlace = "device"
     bound = model.clone()
     pool, memory = pool_for(bound, config.cache_precision, place)
     bound.set_additional_models(KEY, [memory])
-    bound.set_attachments(KEY, Binding(config, traits, pool))
+    bound.set_attachments(KEY, Binding(config, traits, pool, note=note))
     # Every family is called through the second; the first comes after other packs' wrappers of
     # that kind and is the one to renumber frames in, but not every model class calls it.
     wrappers = {_DIFFUSION_MODEL: extend_attention, _APPLY_MODEL: prepare_forward}

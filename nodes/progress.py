@@ -23,6 +23,7 @@ class StreamProgress:
         steps: Sampler steps of a chunk.
         first_chunk: Absolute index of the first chunk.
         node_id: Node to write the chunk count under, or None.
+        note: What every line under the node is to end with.
     """
 
     def __init__(
@@ -33,11 +34,12 @@ class StreamProgress:
         steps: int,
         first_chunk: int,
         node_id: str | None,
+        note: str = "",
     ) -> None:
         self._previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
         self._chunks, self._steps = chunks, steps
         self._first, self._done = first_chunk, 0
-        self._node_id = node_id
+        self._node_id, self._note = node_id, note
         self._commits = self._planned = 0
         self._pictures: Tensor | None = None
         self._bar = comfy.utils.ProgressBar(chunks * steps)
@@ -81,7 +83,7 @@ class StreamProgress:
 
     def say(self, text: str) -> None:
         """Write under the node."""
-        write_under(self._node_id, text)
+        write_under(self._node_id, f"{text}; {self._note}" if self._note else text)
 
     def _preview(self, step: int, denoised: Tensor) -> tuple[str, Image.Image, int] | None:
         """Play what was decoded last; without that, draw the newest content from its latents."""

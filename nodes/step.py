@@ -97,6 +97,7 @@ class Step:
             steps=len(sigmas) - 1,
             first_chunk=state.chunk_index,
             node_id=node_id,
+            note=binding.note,
         )
         progress.say(announce(plan, model, binding))
         hosts = [

@@ -28,7 +28,7 @@ from ..adastate_core.families import ModelTraits, describe_model
 from ..adastate_core.record import ModelFingerprint
 from .compiled import OVERRIDE, AttentionCall, is_compiled, run_forward, runs_compiled
 from .conditioning import pick_frames
-from .kv_memory import CachePlace, pool_for
+from .kv_memory import CachePlace, attach_memory, pool_for
 
 KEY = "adastate"
 _APPLY_MODEL, _DIFFUSION_MODEL = WrappersMP.APPLY_MODEL, WrappersMP.DIFFUSION_MODEL
@@ -75,7 +75,7 @@ def bind(model: ModelPatcher, config: StreamConfig, place: CachePlace = "device"
     traits = describe_model(model.get_model_object("diffusion_model"))
     bound = model.clone()
     pool, memory = pool_for(bound, config.cache_precision, place)
-    bound.set_additional_models(KEY, [memory])
+    attach_memory(bound, memory)
     bound.set_attachments(KEY, Binding(config, traits, pool))
     # Every family is called through the second; the first comes after other packs' wrappers of
     # that kind and is the one to renumber frames in, but not every model class calls it.

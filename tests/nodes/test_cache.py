@@ -56,8 +56,7 @@ def test_the_plan_is_what_is_taken(studio: NodeStudio, cfg: float, options: Any)
     kv = list(pool_of(model).sets.values())[-1]
     planned = pool_of(model).expected_bytes
     ready = 0 if options else kv.nbytes // 2
-    # Scales are not planned for.
-    assert planned <= 3 * kv.nbytes + ready < 1.1 * planned
+    assert planned == 3 * kv.nbytes + ready
 
 
 def test_a_plan_is_said_and_warns_if_it_is_tight(

@@ -29,7 +29,7 @@ from ..adastate_core.record import ModelFingerprint
 from .blocks import block_name, follow_blocks
 from .compiled import OVERRIDE, AttentionCall, is_compiled, run_forward, runs_compiled
 from .conditioning import pick_frames
-from .kv_memory import CachePlace, pool_for
+from .kv_memory import CachePlace, attach_memory, pool_for
 from .option_key import ObjectNumbers
 
 KEY = "adastate"
@@ -88,7 +88,7 @@ def bind(
     traits = describe_model(model.get_model_object("diffusion_model"))
     bound = model.clone()
     pool, memory = pool_for(bound, config.cache_precision, place)
-    bound.set_additional_models(KEY, [memory])
+    attach_memory(bound, memory)
     bound.set_attachments(KEY, Binding(config, traits, pool, note=note))
     # Every family is called through the second; the first comes after other packs' wrappers of
     # that kind and is the one to renumber frames in, but not every model class calls it.

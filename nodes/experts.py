@@ -20,9 +20,10 @@ from ..adastate_core.errors import ConfigError
 from ..adastate_core.noise import BlockNoise
 from ..adastate_core.record import Conditions
 from ..adastate_core.rollout import Session
-from .bridge import KEY, Binding, binding_of
+from .bridge import Binding, binding_of
 from .compiled import is_compiled
 from .identity import fingerprint_of, weights_digest
+from .kv_memory import attach_memory, memory_of
 from .sampling import ComfyHost, ComfySession
 
 
@@ -53,7 +54,7 @@ def paired(high: ModelPatcher, low: ModelPatcher) -> ModelPatcher:
             "load the other file, or leave model_low_noise out",
         )  # fmt: skip
     bound = low.clone()
-    bound.set_additional_models(KEY, high.get_additional_models_with_key(KEY))
+    attach_memory(bound, memory_of(high))
     return bound
 
 

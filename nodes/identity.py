@@ -58,6 +58,9 @@ def base_weights(model: ModelPatcher) -> dict[str, Tensor]:
     entries = model.model_state_dict(_PREFIX)
     named = model.model.diffusion_model.named_parameters()
     names = {**dict.fromkeys(entries), **{f"{_PREFIX}{name}": None for name, _ in named}}
+    for place, original in _replaced(model):
+        names = {name: None for name in names if not name.startswith(f"{place}.")}
+        names |= {f"{place}.{name}": None for name, _ in original.named_parameters()}
     weights: dict[str, Tensor] = {}
     for name in names:
         weight = _base_weight(model, name, entries.get(name))
@@ -73,15 +76,32 @@ def _base_weight(model: ModelPatcher, name: str, entry: object) -> object:
         return model.backup_buffers[name]
     if name in model.hook_backup:
         return model.hook_backup[name][0]
-    *path, last = name.split(".")
-    module: Any = model.model
-    for part in path:
-        module = getattr(module, part, None)
+    path, _, last = name.rpartition(".")
+    module = _module_at(model, path)
     weight = getattr(module, last, None)
     if weight is not None:
         return weight
     stored = isinstance(module, torch.nn.Module) and (module._parameters or module._buffers)
     return None if stored else entry
+
+
+def _replaced(model: ModelPatcher) -> list[tuple[str, torch.nn.Module]]:
+    """List the modules that stood where a patch of this MODEL, or of a clone, has put another."""
+    backup = model.object_patches_backup.items()
+    own = ((place, old) for place, old in backup if place.startswith(_PREFIX))
+    return [(place, old) for place, old in own if isinstance(old, torch.nn.Module)]
+
+
+def _module_at(model: ModelPatcher, path: str) -> Any:
+    """Return the module at a path, the original one where it is replaced now."""
+    for place, original in _replaced(model):
+        if f"{path}.".startswith(f"{place}."):
+            rest = path[len(place) + 1 :]
+            return original.get_submodule(rest) if rest else original
+    module: Any = model.model
+    for part in path.split("."):
+        module = getattr(module, part, None)
+    return module
 
 
 def _legacy_digest(

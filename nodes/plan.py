@@ -12,7 +12,9 @@ from comfy.model_patcher import ModelPatcher
 from ..adastate_core.anchors import policy_for
 from ..adastate_core.config import StreamConfig
 from ..adastate_core.errors import ConfigError
+from ..adastate_core.families import ModelTraits
 from .bridge import Binding
+from .kv_memory import same_device
 
 _REMEDY = (
     "lower window_frames, or set cache_precision to fp8 or cache_place to system memory, on Apply "
@@ -79,11 +81,12 @@ def plan_memory(
     batch, _, frames, height, width = block_shape
     config, traits, model = binding.config, binding.traits, models[0]
     kept = policy_for(config).kept_frames(config)
-    size = _value_size(config, model) * batch * (1 + guided) * len(models)
+    size = _FrameBytes.of(config, traits, model, (height, width))
+    copies = batch * (1 + guided) * len(models)
     packing = binding.pool.packing
     place = packing.device or model.load_device
     total = comfy.model_management.get_total_memory(place)
-    planned = traits.cache_values(height, width, frames + kept) * size
+    planned = size.kept * (frames + kept) * copies
     if planned > total:
         raise ConfigError(
             "memory for the attention cache",
@@ -92,14 +95,14 @@ def plan_memory(
             remedy=_REMEDY,
         )
     shape = [batch * (1 + guided), *block_shape[1:]]
-    set_bytes = traits.cache_values(height, width, kept) * size
+    set_bytes = size.kept * kept * copies
     made = chunks * config.chunk_frames * traits.time_stride
     return MemoryPlan(
         set_bytes=set_bytes,
         # The one that a run began from, which a failure falls back to, the one that a commit
         # reads and the one that it writes; for a single chunk the first two are one.
         sets=min(at_once, 2) + 1,
-        ready_bytes=0 if packing.read_anew else set_bytes // 2,
+        ready_bytes=0 if packing.read_anew else size.ready * kept * copies,
         activation_bytes=int(model.model.memory_required(shape)),
         frames=made - (traits.time_stride - 1) * first,
     )
@@ -112,7 +115,7 @@ def announce(plan: MemoryPlan, model: ModelPatcher, binding: Binding) -> str:
     """
     device = model.load_device
     needed = plan.activation_bytes + plan.ready_bytes
-    if binding.pool.packing.device in (None, device):
+    if same_device(binding.pool.packing.device or device, device):
         needed += plan.cache_bytes
     total = comfy.model_management.get_total_memory(device)
     logging.info("AdaState: %s", plan)
@@ -123,13 +126,43 @@ def announce(plan: MemoryPlan, model: ModelPatcher, binding: Binding) -> str:
     return f"{plan}. {warning}"
 
 
-def _value_size(config: StreamConfig, model: ModelPatcher) -> int:
-    """Count the bytes of one number of a key or a value."""
-    if config.cache_precision == "fp8":
-        return 1
-    averaged = policy_for(config).averages != "none"
-    dtype = torch.float32 if averaged else model.model_dtype()
-    return torch.empty((), dtype=dtype).element_size()
+def computing_dtype(model: ModelPatcher) -> torch.dtype:
+    """Return the type that a model computes in; its weights may be kept in a smaller one."""
+    dtype = model.get_model_object("manual_cast_dtype") or model.model_dtype()
+    assert isinstance(dtype, torch.dtype)
+    return dtype
+
+
+@dataclass(frozen=True, slots=True)
+class _FrameBytes:
+    """Bytes of the keys and values of one latent frame, in all layers.
+
+    Args:
+        kept: In the form in which a set keeps them.
+        ready: In the form in which a chunk has them ready for its steps, as far as that is not
+            what the set keeps.
+    """
+
+    kept: int
+    ready: int
+
+    @classmethod
+    def of(
+        cls,
+        config: StreamConfig,
+        traits: ModelTraits,
+        model: ModelPatcher,
+        size: tuple[int, int],
+    ) -> _FrameBytes:
+        computed = computing_dtype(model)
+        held = torch.float32 if policy_for(config).averages != "none" else computed
+        values = traits.cache_values(*size, 1)
+        kept = values * held.itemsize
+        if config.cache_precision == "fp8":
+            kept = values + traits.cache_scales(1) * held.itemsize
+        # Values are used as they are kept; keys are turned, and both are cast where types differ.
+        ready = values * computed.itemsize
+        return cls(kept, ready // 2 if held == computed else ready)
 
 
 def _gib(count: int) -> str:

@@ -18,6 +18,7 @@ import comfy.model_patcher
 import comfy.samplers
 import torch
 from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
 
 from ..adastate_core.anchors import policy_for
@@ -29,6 +30,7 @@ from .blocks import block_patches
 from .bridge import FIRST_LAYER, KEY, ROLES, VIEW, Binding, conditionings_of
 from .compiled import is_compiled
 from .conditioning import restore
+from .kv_memory import memory_of
 from .layout_check import LayoutProbe, check_layout
 from .option_key import options_key
 from .progress import StreamProgress
@@ -70,20 +72,28 @@ class ComfyHost:
         """Open a sampling session under these conditionings and call `body` in it."""
         blank, frames = torch.zeros(self.block_shape), self.block_shape[2]
         negative = conditions.negative
-        comfy.samplers.sample(
-            self.model,
+        guider = comfy.samplers.CFGGuider(self.model)
+        guider.set_conds(
+            restore(conditions.positive, frames), restore(negative, frames) if negative else []
+        )
+        guider.set_cfg(self.cfg)
+        guider.model_options = self._options()
+        guider.sample(
             blank,
-            restore(conditions.positive, frames),
-            restore(negative, frames) if negative else [],
-            self.cfg,
-            self.model.load_device,
+            blank,
             _SessionSampler(self, body),
             self.sigmas,
-            model_options=self.model.model_options,
-            latent_image=blank,
             disable_pbar=True,
             seed=0,
         )
+
+    def _options(self) -> dict[str, Any]:
+        """Return the model's options for one session, in which the pool is loaded too."""
+        options = comfy.model_patcher.create_model_options_clone(self.model.model_options)
+        prepare = memory_of(self.model).loading_beside()
+        kind = WrappersMP.PREPARE_SAMPLING
+        add_wrapper_with_key(kind, KEY, prepare, options, is_model_options=True)
+        return options
 
 
 class _SessionSampler(comfy.samplers.Sampler):

@@ -17,6 +17,7 @@ from .bridge import KEY, Binding, binding_of
 from .checks import check_step
 from .experts import ExpertsHost, paired, steps_above
 from .identity import fingerprint_of, joint_digest, joint_fingerprint, weights_digest
+from .kv_memory import memory_of
 from .latents import into_model_space
 from .option_key import options_key
 from .plan import announce, plan_memory
@@ -76,7 +77,7 @@ class Step:
             models, binding, block_shape, guided=conditions.guided,
             chunks=chunks, at_once=at_once or chunks, first=state.next_frame == 0,
         )  # fmt: skip
-        binding.pool.expected_bytes = plan.cache_bytes + plan.ready_bytes
+        memory_of(model).announce(plan.cache_bytes + plan.ready_bytes, plan.set_bytes)
         shape = binding.traits.block_shape(*state.latent_shape[2:])
         pairs = [(each, binding_of(each)) for each in models]
         request = StreamRequest(

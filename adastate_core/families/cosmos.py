@@ -46,6 +46,7 @@ class CosmosPredict2Family:
             latent_channels=dit.in_channels,
             layers=dit.num_blocks,
             width=dit.model_channels,
+            heads=dit.num_heads,
             patch=(dit.patch_spatial, dit.patch_spatial),
             rotation=TemporalRotation((geometric(pairs, 10000.0 * place.t_ntk_factor),), "half"),
             calls=AttentionCalls(blocks=((None, 0),), per_block=2),

@@ -31,6 +31,7 @@ class ModelTraits:
             seconds; None where they are in frames.
         space: Rotary channels that turn with the place in the picture; None if it is not known.
         needs_image: Whether it takes an image with every frame and was not trained without.
+        heads: Heads of its self-attention.
     """
 
     family: str
@@ -47,6 +48,7 @@ class ModelTraits:
     frame_rate: float | None = None
     space: SpatialRotation | None = None
     needs_image: bool = False
+    heads: int = 1
 
     def block_shape(self, height: int, width: int) -> BlockShape:
         """Return how the model numbers frames of a latent height and width."""
@@ -62,6 +64,10 @@ class ModelTraits:
             first_index=self.first_index,
             space=self.space,
         )
+
+    def cache_scales(self, frames: int) -> int:
+        """Count the scales of keys and values of some frames that are packed, in all layers."""
+        return 2 * self.layers * self.heads * frames
 
     def cache_values(self, height: int, width: int, frames: int) -> int:
         """Count the numbers that keys and values of some frames consist of, in all layers."""

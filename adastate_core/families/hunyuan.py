@@ -46,6 +46,7 @@ class HunyuanVideoFamily:
             latent_channels=dit.out_channels,
             layers=len(dit.double_blocks) + len(dit.single_blocks),
             width=dit.hidden_size,
+            heads=dit.num_heads,
             patch=(dit.patch_size[1], dit.patch_size[2]),
             rotation=TemporalRotation((time,)),
             calls=AttentionCalls(blocks=(("double", 0), ("single", len(dit.double_blocks)))),

@@ -40,6 +40,7 @@ class Kandinsky5Family:
             latent_channels=dit.in_visual_dim,
             layers=len(dit.visual_transformer_blocks),
             width=dit.model_dim,
+            heads=dit.model_dim // sum(rope.axes_dim),
             patch=(dit.patch_size[1], dit.patch_size[2]),
             rotation=TemporalRotation((time,)),
             calls=AttentionCalls(),

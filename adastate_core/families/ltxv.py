@@ -47,6 +47,7 @@ class LtxVideoFamily:
             latent_channels=dit.in_channels,
             layers=len(dit.transformer_blocks),
             width=dit.inner_dim,
+            heads=dit.num_attention_heads,
             patch=(1, 1),
             rotation=TemporalRotation(time),
             calls=AttentionCalls(per_block=2),

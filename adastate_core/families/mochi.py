@@ -37,6 +37,7 @@ class MochiFamily:
             latent_channels=dit.in_channels,
             layers=len(dit.blocks),
             width=dit.hidden_size_x,
+            heads=len(time),
             patch=(dit.patch_size, dit.patch_size),
             rotation=TemporalRotation(time),
             calls=AttentionCalls(per_block=1),

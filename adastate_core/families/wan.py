@@ -54,6 +54,7 @@ class WanFamily:
             latent_channels=wan.out_dim,
             layers=wan.num_layers,
             width=wan.dim,
+            heads=wan.num_heads,
             patch=(wan.patch_size[1], wan.patch_size[2]),
             rotation=TemporalRotation((geometric(pairs, theta),)),
             calls=AttentionCalls(),

@@ -57,8 +57,7 @@ def test_the_plan_is_what_is_taken(studio: NodeStudio, cfg: float, options: Any)
     taken = conditionings * list(pool_of(model).sets.values())[-1].nbytes
     planned = pool_of(model).expected_bytes
     ready = 0 if options else taken // 2
-    # Scales are not planned for.
-    assert planned <= 3 * taken + ready < 1.1 * planned
+    assert planned == 3 * taken + ready
 
 
 def test_a_plan_is_said_and_warns_if_it_is_tight(

@@ -238,6 +238,20 @@ def test_a_stream_of_eight_chunks_at_constant_memory(studio: NodeStudio, case: C
     assert len(set(sizes[1:])) == 1
 
 
+@pytest.mark.parametrize("precision", ["model", "fp8"])
+@pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16])
+def test_the_plan_is_what_is_taken(
+    studio: NodeStudio, case: Case, pack: Any, compute: torch.dtype, precision: str
+) -> None:
+    bare = studio.bare.clone()
+    bare.set_model_compute_dtype(compute)
+    (model,) = studio.run("AdaStateApply", bare, "adaptive", 3, 3, 1, 3, cache_precision=precision)
+    step(studio, case, fresh(studio, case), 4, model=model)
+    planned = importlib.import_module(f"{pack.__name__}.nodes.kv_memory").memory_of(model)
+    # The pool keeps two points of a stream.
+    assert planned.starts_with == pytest.approx(pool_of(model).nbytes / 2, rel=0.05)
+
+
 def test_replay_and_guidance(studio: NodeStudio, case: Case) -> None:
     state, _ = step(studio, case, fresh(studio, case), 3)
     warm, _ = step(studio, case, state, 1)

@@ -219,6 +219,7 @@ def test_keys_hold_what_is_put_on_the_model_after_apply(studio: NodeStudio, chan
     plain, _ = studio.step(start, 1, model=applied(studio))
     assert torch.equal(warm.newest_content(), cold.newest_content())
     assert not torch.equal(warm.newest_content(), plain.newest_content())
+    assert warm.fingerprint == cold.fingerprint == plain.fingerprint
 
 
 def changed(model: Any, change: str) -> Any:

@@ -1,16 +1,14 @@
-"""Receipts of a long run in a JSON file that is whole after every one of them.
-
-The file is one object whose last member is the list of receipts. A receipt is put in by writing
-over the end, so that the cost of one does not depend on how many there are.
-"""
+"""Receipts of a long run in JSON Lines: one value a line, and valid after every one of them."""
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
-_BEGIN, _END = ', "receipts": [\n', "\n]}\n"
+from .strict_json import strict_json
+
+SUFFIX = ".jsonl"
 
 
 class ReceiptFile:
@@ -18,29 +16,38 @@ class ReceiptFile:
 
     Args:
         path: The file; it must not exist.
-        head: What holds for all receipts, as JSON values.
+        head: What holds for all receipts, as JSON values; the first line.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If it cannot be written; nothing is left behind.
     """
 
     def __init__(self, path: Path, head: Mapping[str, object]) -> None:
         self.path = path
-        text = json.dumps(head)[:-1] + _BEGIN
-        self._end = len(text.encode())
-        self._empty = True
-        with path.open("xb") as file:
-            file.write((text + _END).encode())
+        self._end = 0
+        path.open("xb").close()
+        try:
+            self.add(head)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
 
     def add(self, receipt: Mapping[str, object]) -> None:
-        """Append a receipt.
+        """Append a line.
 
         Raises:
-            OSError: If it cannot be written.
+            OSError: If it cannot be written; the file then ends with the line before.
         """
-        text = ("" if self._empty else ",\n") + json.dumps(receipt)
-        with self.path.open("r+b") as file:
+        line = memoryview(strict_json(receipt).encode() + b"\n")
+        with self.path.open("r+b", buffering=0) as file:
             file.seek(self._end)
-            file.write((text + _END).encode())
-        self._end += len(text.encode())
-        self._empty = False
+            try:
+                written = 0
+                # A nearly full disk takes a part, and says so the next time.
+                while written < len(line):
+                    written += file.write(line[written:])
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(self._end)
+                raise
+        self._end += len(line)

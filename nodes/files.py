@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import folder_paths
@@ -10,6 +11,8 @@ from comfy_api.latest import io
 from ..adastate_core.errors import StateFileError
 from ..adastate_core.state import StreamState
 from ..adastate_core.storage import SUFFIX, load_state, save_state
+from .latents import latent_format
+from .output_names import place
 from .sockets import CATEGORY, state_input, state_output
 
 
@@ -36,24 +39,24 @@ class AdaStateSave(io.ComfyNode):
             outputs=[
                 io.String.Output("path", display_name="path", tooltip="The file that was written.")
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
     def execute(cls, state: StreamState, filename_prefix: str) -> io.NodeOutput:
         """Write the next numbered file of this prefix."""
-        root = Path(folder_paths.get_output_directory()).resolve()
-        target = (root / filename_prefix).resolve()
-        if root not in target.parents or target.name in ("", ".", ".."):
-            raise StateFileError(
-                "filename_prefix",
-                seen=repr(filename_prefix),
-                expected="a name inside the output folder",
-                remedy="change filename_prefix on Save State",
-            )
-        taken = [_number(found, target.name) for found in target.parent.glob(f"*{SUFFIX}")]
-        path = target.with_name(f"{target.name}_{max(taken, default=0) + 1:05d}{SUFFIX}")
-        save_state(state, path)
-        listed = f"{path.relative_to(root).as_posix()} [output]"
+        hidden = cls.hidden
+        target = place(
+            filename_prefix, _size(state), [f"_00001{SUFFIX}"], hidden.prompt, hidden.extra_pnginfo
+        )
+        path = target.claim("_{:05}", [SUFFIX])
+        try:
+            save_state(state, path)
+        except BaseException:
+            with suppress(OSError):
+                path.unlink()
+            raise
+        listed = f"{(Path(target.subfolder) / path.name).as_posix()} [output]"
         return io.NodeOutput(str(path), ui={"text": [listed]})
 
 
@@ -105,9 +108,14 @@ def _state_files() -> list[str]:
     found = []
     for root, mark in _roots():
         for path in root.rglob(f"*{SUFFIX}"):
-            if path.is_file() and not path.name.startswith("."):
+            if _holds_a_state(path):
                 found.append((path.stat().st_mtime, f"{path.relative_to(root).as_posix()} {mark}"))
     return [name for _, name in sorted(found, reverse=True)]
+
+
+def _holds_a_state(path: Path) -> bool:
+    """Tell files of states from names that are taken for one that is being written."""
+    return path.is_file() and not path.name.startswith(".") and path.stat().st_size > 0
 
 
 def _roots() -> list[tuple[Path, str]]:
@@ -134,6 +142,7 @@ def _resolve(file: str) -> Path:
     return path
 
 
-def _number(path: Path, stem: str) -> int:
-    digits = path.name.removesuffix(SUFFIX).removeprefix(f"{stem}_")
-    return int(digits) if digits.isdigit() else 0
+def _size(state: StreamState) -> tuple[int, int]:
+    """Return width and height of the stream's pictures, as far as its latent format says."""
+    scale = latent_format(state.latent_format).spacial_downscale_ratio if state.latent_format else 8
+    return state.latent_shape[3] * scale, state.latent_shape[2] * scale

@@ -6,17 +6,22 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
+import comfy.model_management
 from torch import Tensor
 
-from ..adastate_core.errors import StateFileError, VideoFileError
+from ..adastate_core.errors import AdaStateError
 from ..adastate_core.receipts import ReceiptFile
 from ..adastate_core.record import ChunkEntry, RootEntry
 from ..adastate_core.report import receipt
+from ..adastate_core.reserve import DiskReserve
 from ..adastate_core.state import StreamState
 from ..adastate_core.storage import SUFFIX, save_state
 from .latents import from_model_space
 from .pictures import LOOK_BACK, PartDecoder
 from .video_file import VideoFile, disk_error
+
+_HEADER_BYTES = 1024
+"""What the header of a state file says of a chunk, at most."""
 
 
 class Recording:
@@ -44,6 +49,9 @@ class Recording:
         self._thread = ThreadPoolExecutor(1, "adastate-recording") if apart else None
         self._pending: Future[Tensor] | None = None
         self._written: StreamState | None = None
+        self._reserve = DiskReserve(video.path.parent)
+        self._at_first = self._since = 0
+        self._ended = False
 
     def begin(self, state: StreamState, part: int, include_start: bool) -> None:
         """Decode what the stream remembers, so that the pictures go on from there.
@@ -65,6 +73,7 @@ class Recording:
             for latents in entry.content.split(part, dim=2)
         ]
         for latents in known if begins and include_start else _newest(known, LOOK_BACK):
+            comfy.model_management.throw_exception_if_processing_interrupted()
             pictures = self._decode(state, latents)
             if begins and include_start:
                 self._video.add(pictures)
@@ -80,30 +89,39 @@ class Recording:
             self._show(self._write(state))
 
     def finish(self) -> None:
-        """Wait for the last chunk and close the files."""
+        """Wait for the last chunk and close the files.
+
+        Raises:
+            VideoFileError: If there is no room for the end; all chunks are in the video.
+        """
         self._wait()
         self._close("complete")
 
     def stop(self, reason: str) -> str:
         """Close the files after a failure and keep the stream as far as it was written.
 
+        It never fails itself: what the artist has to see is the failure before it.
+
         Returns:
             What is left on disk, for the artist.
         """
         with suppress(Exception):  # whatever it was, the chunks before it are written
             self._wait()
-        with suppress(OSError, VideoFileError):
+        with suppress(Exception):
             self._close(reason)
-        if not self._video.path.exists():
-            self._receipts.path.unlink(missing_ok=True)
+        path, frames = self._video.path, self._video.frames
+        if not frames:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+                self._receipts.path.unlink(missing_ok=True)
             return "stopped: nothing was written"
-        left = f"stopped: {self._video.frames} frames are in {self._video.path.name}"
+        left = f"stopped: {frames} frames are in {path.name}"
         if self._written is None:
             return left
-        state = self._video.path.with_name(self._video.path.stem + SUFFIX)
+        state = path.with_name(path.stem + SUFFIX)
         try:
             save_state(self._written, state)
-        except (OSError, StateFileError):
+        except (OSError, AdaStateError):
             return f"{left}; there was no room for the stream"
         return f"{left}, and the stream after them in {state.name}: go on with Load State"
 
@@ -115,6 +133,7 @@ class Recording:
     def _write(self, state: StreamState) -> Tensor:
         first = self._video.frames
         pictures = self._decode(state, state.newest_content())
+        self._keep_room(state)
         self._video.add(pictures)
         chunk = state.last_chunk
         assert chunk is not None
@@ -122,14 +141,33 @@ class Recording:
         self._note({**receipt(chunk), "frames": [first, self._video.frames - 1]})
         return pictures
 
+    def _keep_room(self, state: StreamState) -> None:
+        """Keep the room that this stream needs if it has to be saved, before the video takes it."""
+        if self._written is None:
+            self._at_first, self._since = _bytes_of(state), 0
+        else:
+            self._since += 1
+        added = min(self._since, state.history_chunks or self._since)
+        chunk = state.newest_content().nbytes * 2  # the hidden state is no longer than the content
+        try:
+            self._reserve.grow(self._at_first + added * chunk + self._since * _HEADER_BYTES)
+        except OSError as error:
+            raise disk_error(self._video.path, error) from error
+
     def _decode(self, state: StreamState, latents: Tensor) -> Tensor:
         return self._decoder.decode(from_model_space(state, latents)["samples"])[0]
 
     def _close(self, reason: str) -> None:
+        """Close the files; what is closed already stays as it is."""
         if self._thread is not None:
             self._thread.shutdown()
-        self._video.close()
-        self._note({"event": "end", "reason": reason, "frames": self._video.frames})
+        self._reserve.release()
+        try:
+            self._video.close()
+        finally:
+            if not self._ended:
+                self._note({"event": "end", "reason": reason, "frames": self._video.frames})
+                self._ended = True
 
     def _note(self, receipt: dict[str, object]) -> None:
         try:
@@ -145,3 +183,14 @@ def _newest(parts: list[Tensor], frames: int) -> list[Tensor]:
         first -= 1
         held += parts[first].shape[2]
     return parts[first:]
+
+
+def _bytes_of(state: StreamState) -> int:
+    """Return about how large the file of a stream is."""
+    conditionings = state.conditionings.values()
+    tensors = [tensor for each in conditionings for tensor in each.tensors.values()]
+    for entry in state.entries:
+        if isinstance(entry, (ChunkEntry, RootEntry)):
+            tensors += [t for t in (entry.state, entry.content) if t is not None]
+    header = sum(len(each.structure) for each in conditionings)
+    return header + sum(t.nbytes for t in tensors) + (len(state.entries) + 1) * _HEADER_BYTES

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import folder_paths
 from comfy.cli_args import args
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import InputImpl, io, ui
 
 from ..adastate_core.errors import LayoutError
-from ..adastate_core.receipts import ReceiptFile
+from ..adastate_core.receipts import SUFFIX, ReceiptFile
 from ..adastate_core.report import receipt
 from ..adastate_core.state import StreamState
+from ..adastate_core.storage import SUFFIX as STATE_SUFFIX
+from ..adastate_core.strict_json import strict_json
 from .bridge import binding_of
-from .pictures import LOOK_BACK, PartDecoder, open_decoder
+from .output_names import place
+from .pictures import PartDecoder, open_decoder
 from .recording import Recording
+from .remembered import HISTORY, for_render, joins_exactly
 from .sockets import CATEGORY, state_output
 from .step import Step
 from .stream import AdaStateStream
 from .video_file import ENCODERS, VideoFile, disk_error
 
-HISTORY = -(-LOOK_BACK // 3)
-"""Chunks of 3 with which a video that is continued goes on exactly."""
 _VAE = "adastate_vae"
+_ENDINGS = (".mp4", SUFFIX, STATE_SUFFIX)
+"""Of the video, its receipts, and the stream if it has to be saved; all have one number."""
 
 
 class AdaStateRender(io.ComfyNode):
@@ -107,7 +108,8 @@ class AdaStateRender(io.ComfyNode):
                     advanced=True,
                     tooltip=(
                         "Chunks that the stream remembers, for going on, rewinding and decoding "
-                        "again; 0 remembers all, which grows with the length."
+                        "again. At 13 it never remembers less than before, and as many more as "
+                        "short chunks need; 0 remembers all, which grows with the length."
                     ),
                 ),
                 io.Boolean.Input(
@@ -158,18 +160,29 @@ class AdaStateRender(io.ComfyNode):
             model, state, chunks=chunks, model_low_noise=model_low_noise, **inputs,
             node_id=cls.hidden.unique_id, at_once=1,
         )  # fmt: skip
-        state = replace(step.start, history_chunks=history_chunks)
+        exact = joins_exactly(step.start)
+        state = for_render(step.start, history_chunks, part)
         size = _pixels(state, vae)
-        folder, name, subfolder = _place(filename_prefix, size)
-        video = VideoFile(
-            folder / f"{name}.mp4", size, fps=fps, crf=crf, codec=codec, metadata=cls._workflow()
-        )
-        head = {
-            "video": video.path.name, "fps": fps, "size": size, "codec": codec, "crf": crf,
-            "model": step.request.fingerprint.family, "first_chunk": state.chunk_index,
-            "before": [receipt(entry) for entry in state.entries],
-        }  # fmt: skip
-        receipts = _receipts(folder / f"{name}.json", head)
+        hidden = cls.hidden
+        endings = [f"_00001_{ending}" for ending in _ENDINGS]
+        target = place(filename_prefix, size, endings, hidden.prompt, hidden.extra_pnginfo)
+        path = target.claim("_{:05}_", _ENDINGS)
+        try:
+            video = VideoFile(
+                path, size, fps=fps, crf=crf, codec=codec, metadata=cls._workflow(),
+                expected=_expected(state, vae, chunks, part),
+            )  # fmt: skip
+            receipts = _receipts(
+                path.with_suffix(SUFFIX),
+                {
+                    "video": path.name, "fps": fps, "size": size, "codec": codec, "crf": crf,
+                    "model": step.request.fingerprint.family, "first_chunk": state.chunk_index,
+                    "before": [receipt(entry) for entry in state.entries],
+                },
+            )  # fmt: skip
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         recording = Recording(video, receipts, decoder, step.progress.show, apart=decode_apart)
         try:
             recording.begin(state, part, include_start)
@@ -177,27 +190,37 @@ class AdaStateRender(io.ComfyNode):
                 state = step.run(state, 1)
                 recording.add(state)
             recording.finish()
-            step.progress.say("; ".join(_notes(decoder, video, decode_apart)))
         except BaseException as error:
             step.progress.say(recording.stop(f"{type(error).__name__}: {error}".rstrip(": ")))
             raise
-        saved = ui.SavedResult(video.path.name, subfolder, io.FolderType.output)
-        return io.NodeOutput(
-            state, InputImpl.VideoFromFile(str(video.path)), ui=ui.PreviewVideo([saved])
-        )
+        notes = _notes(decoder, video, decode_apart, exact, state)
+        step.progress.say("; ".join(notes))
+        saved = ui.SavedResult(path.name, target.subfolder, io.FolderType.output)
+        return io.NodeOutput(state, InputImpl.VideoFromFile(str(path)), ui=ui.PreviewVideo([saved]))
 
     @classmethod
     def _workflow(cls) -> dict[str, str]:
         """Return what ComfyUI's own nodes write into a video, unless the user has forbidden it."""
         if args.disable_metadata:
             return {}
-        texts = {key: json.dumps(value) for key, value in (cls.hidden.extra_pnginfo or {}).items()}
-        return texts | ({"prompt": json.dumps(cls.hidden.prompt)} if cls.hidden.prompt else {})
+        values = dict(cls.hidden.extra_pnginfo or {})
+        if cls.hidden.prompt:
+            values["prompt"] = cls.hidden.prompt
+        return {key: strict_json(value) for key, value in values.items()}
 
 
-def _notes(decoder: PartDecoder, video: VideoFile, decode_apart: bool) -> Iterator[str]:
+def _notes(
+    decoder: PartDecoder, video: VideoFile, decode_apart: bool, exact: bool, state: StreamState
+) -> Iterator[str]:
     """Say what an artist should know about a finished video."""
     yield f"{video.frames} frames"
+    if decoder.exact and not exact:
+        yield (
+            "the stream had forgotten frames that the VAE looks back at, so that the beginning may "
+            "not join the video before"
+        )
+    if decoder.exact and not joins_exactly(state):
+        yield "a video that goes on from here joins exactly with a longer history_chunks only"
     if decoder.note:
         yield decoder.note
     if decode_apart and not decoder.can_run_apart:
@@ -227,12 +250,11 @@ def _beside(model: ModelPatcher | None, decoder: PartDecoder) -> ModelPatcher | 
     return beside
 
 
-def _place(prefix: str, size: tuple[int, int]) -> tuple[Path, str, str]:
-    """Return the folder, the next free name and the folder below the output folder."""
-    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-        prefix, folder_paths.get_output_directory(), *size
-    )
-    return Path(folder), f"{name}_{counter:05}_", subfolder
+def _expected(state: StreamState, vae: Any, chunks: int, part: int) -> tuple[int, int]:
+    """Return the frames and parts that the file will have, or a few more."""
+    stride = vae.temporal_compression_decode() or 1
+    given = state.next_frame if state.chunk_index == 0 else 0
+    return (given + chunks * part) * stride, given + chunks
 
 
 def _receipts(path: Path, head: dict[str, Any]) -> ReceiptFile:

@@ -2,15 +2,15 @@
 
 The file is a fragmented MP4: a header, which holds the workflow, and then a fragment for every
 part. Each part is muxed in memory and appended with one write, so that neither a kill nor a full
-disk leaves more behind than the whole fragments before it.
+disk leaves more behind than the whole fragments before it. When it is closed it gets an index, so
+that players know its length and every frame at once.
 """
 
 from __future__ import annotations
 
+import errno
 import io
 import os
-import struct
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,12 +20,15 @@ from torch import Tensor
 
 from ..adastate_core.errors import VideoFileError
 from .progress import pixels_of
+from .video_index import add_index, boxes, room_for_index, write_all
 
 ENCODERS = {"h264": "libx264", "h265": "libx265"}
 _BT709 = 1
 _GLOBAL_HEADER = 1 << 22
 # No frame waits in the encoder for later ones, so that a part is complete when it is written.
 _AT_ONCE = {"tune": "zerolatency"}
+# Players of Apple take h265 only where the parameters of the encoder are in the header alone.
+_TAGS = {"h265": (b"hev1", b"hvc1")}
 _QUIET = {"libx265": {"x265-params": "log-level=none"}}
 _MUXING = {
     "movflags": "empty_moov+frag_custom+default_base_moof+frag_discont+use_metadata_tags",
@@ -39,12 +42,13 @@ class VideoFile:
     """Write one video.
 
     Args:
-        path: The file; it must not exist.
+        path: The file; it must not exist, or be empty.
         size: Width and height, both even.
         fps: Frames per second.
         crf: Quality of the encoder, the lower the better.
         codec: A key of `ENCODERS`.
         metadata: Texts to put into the header, such as the workflow.
+        expected: Frames and parts for which room is kept in front, where an index is found soonest.
 
     Raises:
         VideoFileError: If this video cannot be encoded here.
@@ -59,13 +63,16 @@ class VideoFile:
         crf: float,
         codec: str = "h264",
         metadata: dict[str, str] | None = None,
+        expected: tuple[int, int] = (8192, 1024),
     ) -> None:
         self.path = path
         self.frames = 0
         """Frames in the file."""
         self._rate = Fraction(round(fps * 1000), 1000)
-        self._metadata = metadata or {}
+        self._metadata, self._expected = metadata or {}, expected
+        self._tag = _TAGS.get(codec)
         self._encoded = self._parts = self._bytes = 0
+        self._closed = False
         # This container is never written: it owns the encoder and describes its stream to others.
         self._owner = av.open(io.BytesIO(), "w", format="mp4")
         name = ENCODERS[codec]
@@ -100,8 +107,21 @@ class VideoFile:
         self.frames = self._encoded
 
     def close(self) -> None:
-        """Let go of the encoder; the file is complete after every part."""
+        """Let go of the encoder and add the index; once closed, nothing happens any more.
+
+        Raises:
+            VideoFileError: If there is no room for the index; the video plays without.
+        """
+        if self._closed:
+            return
+        self._closed = True
         self._stream.codec_context.encode(None)
+        if not self.frames:
+            return
+        try:
+            add_index(self.path)
+        except OSError as error:
+            raise disk_error(self.path, error) from error
 
     def _encode(self, pixels: Tensor) -> list[av.Packet]:
         frame = av.VideoFrame.from_ndarray(pixels.numpy(), format="rgb24")
@@ -122,17 +142,25 @@ class VideoFile:
                 packet.stream = stream
                 container.mux(packet)
         data = target.getvalue()
-        boxes = list(_boxes(data))
-        begin = next(start for kind, start, _ in boxes if kind == b"moof")
-        end = max(end for kind, _, end in boxes if kind == b"mdat")
-        return data[begin if self._bytes else 0 : end]
+        found = list(boxes(data))
+        begin = next(start for kind, start, _ in found if kind == b"moof")
+        end = max(end for kind, _, end in found if kind == b"mdat")
+        return (b"" if self._bytes else self._head(data[:begin])) + data[begin:end]
+
+    def _head(self, header: bytes) -> bytes:
+        """Return what comes before the first fragment."""
+        if self._tag is not None:
+            header = header.replace(*self._tag, 1)
+        return header + room_for_index(header, *self._expected)
 
     def _append(self, data: bytes) -> None:
         try:
-            with self.path.open("r+b" if self._bytes else "xb", buffering=0) as file:
+            with open(self.path, "r+b", buffering=0, opener=_made) as file:
+                if file.seek(0, os.SEEK_END) and not self._bytes:
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
                 try:
                     file.seek(self._bytes)
-                    _write_all(file, data)
+                    write_all(file, data)
                     os.fsync(file.fileno())
                 except OSError:
                     file.truncate(self._bytes)
@@ -152,17 +180,6 @@ def disk_error(path: Path, error: OSError) -> VideoFileError:
     )
 
 
-def _write_all(file: io.FileIO, data: bytes) -> None:
-    """Write until nothing is left: a nearly full disk takes a part and says so the next time."""
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
-
-
-def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the kind, start and end of the boxes of an MP4."""
-    start = 0
-    while start < len(data):
-        size, kind = struct.unpack_from(">I4s", data, start)
-        yield kind, start, start + size
-        start += size
+def _made(path: str, flags: int) -> int:
+    """Open a file, and make it if it is missing."""
+    return os.open(path, flags | os.O_CREAT, 0o666)

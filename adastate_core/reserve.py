@@ -1,0 +1,56 @@
+"""Room on a disk that is kept for what has to be written at the end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+_FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
+_STEP = 1 << 20
+
+
+class DiskReserve:
+    """Room in a folder, held by a file without a name that ends with the process.
+
+    Args:
+        folder: Where to keep it; has to be of the file system that will be written to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
+        self.size = 0
+        """Bytes that are kept."""
+
+    def grow(self, size: int) -> None:
+        """Keep at least so much room.
+
+        Where it cannot be kept for another reason than a full disk, less is kept.
+
+        Raises:
+            OSError: If the disk is full; what was kept before still is.
+        """
+        if size <= self.size or self._file.closed:
+            return
+        size = -(-size // _STEP) * _STEP
+        try:
+            self._fill(size)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise
+            return
+        self.size = size
+
+    def release(self) -> None:
+        """Give the room back."""
+        self._file.close()
+        self.size = 0
+
+    def _fill(self, size: int) -> None:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(self._file.fileno(), self.size, size - self.size)
+            return
+        self._file.seek(self.size)
+        for _ in range(self.size, size, _STEP):
+            self._file.write(bytes(_STEP))

@@ -1,0 +1,211 @@
+"""Names of files: as *Save Video* would name them, and never the same for two processes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.support.studio import NodeStudio
+from tests.support.tiny_models import WAN
+
+ROOT = Path(__file__).parents[2]
+SUFFIX = ".adastate.safetensors"
+
+
+@pytest.fixture
+def names(pack: ModuleType, base_dir: Path) -> Any:
+    return importlib.import_module(f"{pack.__name__}.nodes.output_names")
+
+
+@pytest.fixture(scope="module")
+def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
+    return NodeStudio(node_classes, WAN)
+
+
+@pytest.fixture
+def save(studio: NodeStudio) -> Callable[..., Path]:
+    def run(prefix: str, state: Any = None, **hidden: Any) -> Path:
+        from comfy_api.latest import io
+
+        studio.hidden = {io.Hidden[name]: value for name, value in hidden.items()}
+        try:
+            return Path(studio.run("AdaStateSave", state or studio.fresh(), prefix)[0])
+        finally:
+            studio.hidden = {}
+
+    return run
+
+
+PROMPT = {
+    "3": {"class_type": "AdaStateStream", "inputs": {"seed": 7, "cfg": 1.0, "model": ["1", 0]}},
+    "4": {"class_type": "AdaStateStream", "inputs": {"seed": 8}},
+    "5": {
+        "class_type": "PrimitiveString",
+        "inputs": {"value": 'a/b?"c"', "flag": True, "none": None, "half": 0.5},
+        "_meta": {"title": "My words"},
+    },
+    "9:2": {"class_type": "Inner", "inputs": {"name": "deep"}},
+}
+WORKFLOW = {
+    "nodes": [
+        {"id": 4, "type": "AdaStateStream", "properties": {"Node name for S&R": "second"}},
+        {"id": 3, "type": "AdaStateStream", "properties": {"Node name for S&R": "AdaStateStream"}},
+        {"id": 5, "type": "PrimitiveString", "title": "Renamed", "properties": {}},
+        {"id": 9, "type": "part"},
+    ],
+    "definitions": {"subgraphs": [{"id": "part", "nodes": [{"id": 2, "type": "Inner"}]}]},
+}
+
+
+@pytest.mark.parametrize(
+    ("prefix", "expected"),
+    [
+        ("%AdaStateStream.seed%", "7"),
+        ("%second.seed%", "8"),
+        ("%AdaStateStream.cfg%", "1"),
+        ("%Renamed.value%", "a_b__c_"),
+        ("%PrimitiveString.flag%_%PrimitiveString.none%_%PrimitiveString.half%", "true__0.5"),
+        ("%Inner.name%", "deep"),
+        ("a/%AdaStateStream.seed%/b", "a/7/b"),
+        # What is not there, linked or no token stays, as on ComfyUI's page.
+        ("%Nothing.seed%", "%Nothing.seed%"),
+        ("%AdaStateStream.model%", "%AdaStateStream.model%"),
+        ("100% of %year%", "100% of %year%"),
+        ("%width%x%height%", "%width%x%height%"),
+    ],
+)
+def test_values_of_widgets_are_filled_in(names: Any, prefix: str, expected: str) -> None:
+    assert names.filled_in(prefix, PROMPT, {"workflow": WORKFLOW}) == expected
+
+
+def test_a_prompt_without_a_workflow_names_its_nodes(names: Any) -> None:
+    assert names.filled_in("%AdaStateStream.seed%", PROMPT, {}) == "7"
+    assert names.filled_in("%My words.value%", PROMPT, {}) == "a_b__c_"
+
+
+def test_dates_are_written_as_the_page_writes_them(names: Any) -> None:
+    before = datetime.now()
+    found = names.filled_in(
+        "%date:yyyy-MM-dd hh.%|%date:yyyy-MM-dd_hh,mm,ss%|%date:yy d M%", {}, {}
+    )
+    after = datetime.now()
+    ways = [f"{now:%Y-%m-%d_%H,%M,%S}|{now:%y} {now.day} {now.month}" for now in (before, after)]
+    # A dot makes it the name of a node and a widget.
+    assert found.split("|", 1)[0] == "%date:yyyy-MM-dd hh.%"
+    assert found.split("|", 1)[1] in ways
+
+
+def test_a_state_is_named_as_a_video_of_its_size(
+    studio: NodeStudio, save: Any, base_dir: Path
+) -> None:
+    year = datetime.now().year
+    state, _ = studio.step(studio.fresh(height=4, width=6))
+    path = save("names/%year%/%width%x%height%", state)
+    assert path == base_dir / "output" / "names" / str(year) / f"48x32_00001{SUFFIX}"
+    path = save("names/%AdaStateStream.seed%", prompt=PROMPT, extra_pnginfo={"workflow": WORKFLOW})
+    assert path.name == f"7_00001{SUFFIX}"
+
+
+def test_a_linked_folder_inside_the_output_folder_is_followed(save: Any, base_dir: Path) -> None:
+    (base_dir / "output" / "real").mkdir()
+    (base_dir / "output" / "linked").symlink_to("real", target_is_directory=True)
+    path = save("linked/state")
+    assert path == base_dir / "output" / "linked" / f"state_00001{SUFFIX}"
+    assert (base_dir / "output" / "real" / path.name).is_file()
+
+
+@pytest.mark.parametrize("prefix", ["../out", "", ".", "a/..", "/tmp/out"])
+def test_a_name_outside_the_output_folder_is_refused(save: Any, prefix: str) -> None:
+    with pytest.raises(ValueError, match="filename_prefix: got"):
+        save(prefix)
+
+
+def test_numbers_go_on(save: Any) -> None:
+    first, second = save("count/state"), save("count/state")
+    assert (first.name, second.name) == (f"state_00001{SUFFIX}", f"state_00002{SUFFIX}")
+    first.unlink()
+    assert save("count/state").name == f"state_00003{SUFFIX}"
+
+
+def test_names_that_do_not_fit_are_refused_first(save: Any, base_dir: Path) -> None:
+    for name in ("n" * 230, "ü" * 115):
+        with pytest.raises(ValueError, match="filename_prefix: got a name of 230 bytes"):
+            save(f"long/{name}")
+    assert list((base_dir / "output" / "long").iterdir()) == []
+    longest = 255 - len(f"_00001{SUFFIX}") - len("..4194304.partial")
+    assert save(f"long/{'n' * longest}").is_file()
+
+
+def test_a_number_is_free_for_all_files_that_have_it(names: Any, tmp_path: Path) -> None:
+    (tmp_path / "v_00001_.mp4").touch()
+    (tmp_path / "v_00002_.jsonl").touch()
+    place = names.Place(tmp_path, "v", 1, "")
+    assert place.claim("_{:05}_", (".mp4", ".jsonl")).name == "v_00003_.mp4"
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "v_00001_.mp4", "v_00002_.jsonl", "v_00003_.mp4",
+    ]  # fmt: skip
+
+
+WRITER = """
+import asyncio, importlib.util, sys, time
+tree, root, base, begin = sys.argv[1:]
+sys.path.insert(0, tree)
+sys.argv = ["x", "--cpu", "--base-directory", base]
+import comfy.options
+comfy.options.enable_args_parsing()
+import server, torch
+server.PromptServer(asyncio.new_event_loop())
+spec = importlib.util.spec_from_file_location("writer_pack", root + "/__init__.py")
+module = importlib.util.module_from_spec(spec)
+sys.modules["writer_pack"] = module
+spec.loader.exec_module(module)
+from writer_pack.nodes.files import AdaStateSave
+from writer_pack.adastate_core.state import StreamState
+print("ready", flush=True)
+while not __import__("os").path.exists(begin):
+    time.sleep(0.001)
+node = AdaStateSave.PREPARE_CLASS_CLONE({"hidden_inputs": {}})
+for _ in range(10):
+    print(node.execute(StreamState((1, 16, 4, 6)), "both/state").args[0], flush=True)
+"""
+
+
+def test_two_processes_never_write_one_file(comfyui_version: str, tmp_path: Path) -> None:
+    begin = tmp_path / "begin"
+    for folder in ("input", "output", "temp", "models"):
+        (tmp_path / folder).mkdir()
+    command = [
+        sys.executable, "-c", WRITER, os.environ["COMFYUI_PATH"], str(ROOT), str(tmp_path),
+        str(begin),
+    ]  # fmt: skip
+    writers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for writer in writers:
+        assert writer.stdout is not None
+        while (line := writer.stdout.readline()) != "ready\n":
+            assert line, "a writer ended"
+    begin.touch()
+    told = [line for writer in writers for line in writer.communicate(timeout=120)[0].split("\n")]
+    told = sorted(line for line in told if line)
+    assert len(told) == len(set(told)) == 20
+    found = sorted(map(str, (tmp_path / "output" / "both").iterdir()))
+    assert found == told
+    assert [Path(path).name for path in told] == [f"state_{n:05}{SUFFIX}" for n in range(1, 21)]
+
+
+def test_a_name_that_is_only_taken_is_not_listed(
+    node_classes: dict[str, Any], base_dir: Path
+) -> None:
+    folder = base_dir / "output" / "taken"
+    folder.mkdir()
+    (folder / f"state_00001{SUFFIX}").touch()
+    options = node_classes["AdaStateLoad"].define_schema().inputs[0].options
+    assert not [name for name in options if name.startswith("taken/")]

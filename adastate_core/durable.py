@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all, and a lock between processes."""
+"""Writing a file whole or not at all, numbers that two processes never share, and a lock."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 if sys.platform == "win32":
@@ -37,6 +38,30 @@ def write_durably(path: Path, write: Callable[[Path], None]) -> None:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
     _flush_folder(path.parent)
+
+
+def claim_numbered(folder: Path, name: Callable[[int], str], first: int = 1) -> Path:
+    """Make an empty file with the first free number; no other process gets the same one.
+
+    Whoever claims it fills it, with `write_durably` for one, or removes it.
+
+    Args:
+        folder: Where to make it; has to exist.
+        name: Gives the file name of a number.
+        first: The lowest number to try.
+
+    Returns:
+        The file that was made.
+
+    Raises:
+        OSError: If it cannot be made for any reason but that its name is taken.
+    """
+    for number in count(first):
+        path = folder / name(number)
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            break
+    return path
 
 
 @contextmanager

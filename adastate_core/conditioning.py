@@ -53,6 +53,25 @@ class Conditioning:
         structure = json.dumps(_flatten(value, "conditioning", tensors), sort_keys=True)
         return cls(structure, tensors)
 
+    @classmethod
+    def restored(cls, structure: str, tensors: Mapping[str, Tensor]) -> Conditioning:
+        """Build a conditioning of what was read from a file.
+
+        Args:
+            structure: JSON that `pack` made.
+            tensors: The tensors by placeholder name.
+
+        Raises:
+            ConfigError: If `unpack` could not rebuild it from exactly these tensors.
+        """
+        try:
+            named = _placeholders(json.loads(structure))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise _unusable(f"no structure ({error})") from error
+        if named != tensors.keys():
+            raise _unusable("other tensors than it names")
+        return cls(structure, tensors)
+
     def unpack(self) -> object:
         """Rebuild the structure that was packed; tensors are shared, not copied."""
         return _rebuild(json.loads(self.structure), self.tensors)
@@ -84,6 +103,27 @@ def _flatten(value: object, path: str, tensors: dict[str, Tensor]) -> object:
         seen=type(value).__name__,
         expected="text, numbers, tensors, lists or dicts",
         remedy="leave this conditioning node out (controls and hooks are not streamed)",
+    )
+
+
+def _placeholders(value: object) -> set[str]:
+    """Return the names of all placeholders, in the way `_rebuild` finds them."""
+    if isinstance(value, list):
+        return set().union(*map(_placeholders, value))
+    if not isinstance(value, dict):
+        return set()
+    if set(value) == {_TENSOR}:
+        if not isinstance(value[_TENSOR], str):
+            raise TypeError("a placeholder without a name")
+        return {value[_TENSOR]}
+    if set(value) == {_TUPLE} and not isinstance(value[_TUPLE], list):
+        raise TypeError("a tuple without items")
+    return set().union(*map(_placeholders, value.values()))
+
+
+def _unusable(seen: str) -> ConfigError:
+    return ConfigError(
+        "conditioning", seen=seen, expected="one that was recorded", remedy="save the state again"
     )
 
 

@@ -37,7 +37,7 @@ def write_durably(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-    _flush_folder(path.parent)
+    flush_folder(path.parent)
 
 
 def claim_numbered(folder: Path, name: Callable[[int], str], first: int = 1) -> Path:
@@ -100,7 +100,7 @@ def _try_lock(handle: int) -> bool:
     return True
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Make a move last through a power failure, where the system can flush folders."""
     if sys.platform == "win32":
         return

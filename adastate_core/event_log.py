@@ -113,6 +113,17 @@ class EventLog(Sequence[Entry]):
             return self._made(self._full, self._tail[:place])
         return self._made(self._full[:block], self._full[block][:place])
 
+    def differing(self, other: EventLog) -> Iterator[int]:
+        """Yield the positions that both have and at which they have different objects.
+
+        What they share is passed over without a look at its entries.
+        """
+        blocks, theirs = (*self._full, self._tail), (*other._full, other._tail)
+        for number, (mine, its) in enumerate(zip(blocks, theirs, strict=False)):
+            if mine is not its:
+                pairs = enumerate(zip(mine, its, strict=False), start=number * _BLOCK)
+                yield from (place for place, (a, b) in pairs if a[0] is not b[0])
+
     @property
     def mark(self) -> Mark:
         """Return the mark after the newest entry."""

@@ -1,53 +1,76 @@
-"""The JSON header of a state: everything but the tensors, which it names.
+"""The JSON header of a state file: everything but the tensors, which it names.
 
-State files and named streams store it beside the tensors. Tensors are called `content.00007`,
-`state.00007` for chunks, `root.00002.content` for given latents and `cond.<digest>.<name>` for
-conditionings; the header has the digest of each. Where a state is kept (`origin`) is no part of it.
+Tensors are called `content.00007`, `state.00007` for chunks, `root.00002.content` for given
+latents and `cond.<digest>.<name>` for conditionings; the header has the digest of each. Where a
+state is kept (`origin`) is no part of it. Named streams of format version 1 have the same header.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
+from pydantic import BaseModel
 from torch import Tensor
 
 from .conditioning import Conditioning, tensor_digest
-from .config import StreamConfig
 from .errors import AdaStateError, StateFileError
 from .event_log import EventLog
-from .record import (
-    ChunkEntry,
-    Entry,
-    FlushEntry,
-    HoldEntry,
-    ModelFingerprint,
-    ResetEntry,
-    RewindEntry,
-    RootEntry,
+from .record import ChunkEntry, Entry
+from .schema import (
+    Digest,
+    EntryModel,
+    NamedTensor,
+    Reference,
+    Refuse,
+    StateFields,
+    check_record,
+    entry_from_model,
+    entry_to_json,
+    validated,
 )
 from .state import StreamState
 
 FORMAT = "adastate.stream"
 VERSION = 1
 
-_KINDS: dict[str, type[Any]] = {
-    "chunk": ChunkEntry,
-    "root": RootEntry,
-    "reset": ResetEntry,
-    "hold": HoldEntry,
-    "flush": FlushEntry,
-    "rewind": RewindEntry,
-}
+Info = tuple[str, tuple[int, ...]]
+"""Dtype, by the name of safetensors, and shape of a tensor."""
+
+
+class _Kind(BaseModel):
+    """What says whether the rest can be read."""
+
+    format: Any = None
+    version: Any = None
+
+
+class Header(StateFields):
+    """The header, checked value by value."""
+
+    format: str
+    version: int
+    entries: list[EntryModel]
+    conditionings: dict[str, str]
+    digests: dict[str, Digest]
 
 
 def state_to_header(state: StreamState) -> tuple[str, dict[str, Tensor]]:
     """Return a state as JSON text, and the tensors by the names it gives them."""
     tensors: dict[str, Tensor] = {}
-    entries = [_entry_to_json(i, entry, tensors) for i, entry in enumerate(state.entries)]
+
+    def named(position: int, entry: Entry) -> Callable[[str, Tensor], object]:
+        def refer(name: str, tensor: Tensor) -> object:
+            key = _tensor_key(position, entry, name)
+            tensors[key] = tensor
+            return {"tensor": key}
+
+        return refer
+
+    entries = [entry_to_json(e, named(position, e)) for position, e in enumerate(state.entries)]
     conditionings = {}
     for digest, conditioning in state.conditionings.items():
         conditionings[digest] = conditioning.structure
@@ -56,12 +79,7 @@ def state_to_header(state: StreamState) -> tuple[str, dict[str, Tensor]]:
     header = {
         "format": FORMAT,
         "version": VERSION,
-        "latent_shape": state.latent_shape,
-        "fingerprint": asdict(state.fingerprint) if state.fingerprint else None,
-        "latent_format": state.latent_format,
-        "chunk_index": state.chunk_index,
-        "hold": state.hold,
-        "history_chunks": state.history_chunks,
+        **fields_to_json(state),
         "entries": entries,
         "conditionings": conditionings,
         "digests": {name: tensor_digest(tensor) for name, tensor in tensors.items()},
@@ -69,50 +87,120 @@ def state_to_header(state: StreamState) -> tuple[str, dict[str, Tensor]]:
     return json.dumps(header), tensors
 
 
-def parse_header(text: str, what: str) -> dict[str, Any]:
-    """Read the JSON text whose digest was found right.
+def fields_to_json(state: StreamState) -> dict[str, Any]:
+    """Return the values of `StateFields`."""
+    return {
+        "latent_shape": state.latent_shape,
+        "fingerprint": asdict(state.fingerprint) if state.fingerprint else None,
+        "latent_format": state.latent_format,
+        "chunk_index": state.chunk_index,
+        "hold": state.hold,
+        "history_chunks": state.history_chunks,
+    }
+
+
+def parse_header(text: str, what: str, refuse: Refuse) -> Header:
+    """Read and check the JSON text whose digest was found right.
 
     Args:
         text: What `state_to_header` made.
         what: The file, for messages.
+        refuse: Makes the error of a file that is not right.
+
+    Raises:
+        StateFileError: If it is of another format or a newer version, or a value is wrong.
+    """
+    format_version(text, what, VERSION, refuse)
+    return validated(Header, text, refuse)
+
+
+def format_version(text: str, what: str, newest: int, refuse: Refuse) -> int:
+    """Return the format version of a header, up to the newest one that can be read.
 
     Raises:
         StateFileError: If it is of another format or a newer version.
     """
-    header = json.loads(text)
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise _foreign(what, "a header of another format")
-    if header.get("version") != VERSION:
-        raise newer_version(what, header.get("version"), VERSION)
-    return header
+    kind = validated(_Kind, text, refuse)
+    if kind.format != FORMAT:
+        raise refuse("a header of another format")
+    if type(kind.version) is not int or not 1 <= kind.version <= newest:
+        raise newer_version(what, kind.version, newest)
+    return kind.version
 
 
-def header_digests(header: Mapping[str, Any], what: str) -> dict[str, str]:
-    """Return the digests of the tensors by name.
+def check_header(header: Header, infos: Mapping[str, Info], refuse: Refuse) -> None:
+    """Check the header against itself and against the tensors, none of which is read.
+
+    Args:
+        header: The header.
+        infos: Dtype and shape of every tensor that there is.
+        refuse: Makes the error.
 
     Raises:
-        StateFileError: If the header has none.
+        StateFileError: If anything disagrees.
     """
-    digests = header.get("digests")
-    if not isinstance(digests, dict):
-        raise _foreign(what, "a header without digests")
-    return digests
+    if infos.keys() != header.digests.keys():
+        names = sorted(infos.keys() ^ header.digests.keys())
+        raise refuse(f"{len(names)} tensors in the file or the header alone")
+
+    used: list[str] = []
+
+    def shape(reference: Reference) -> Info:
+        if not isinstance(reference, NamedTensor) or reference.tensor not in infos:
+            raise refuse("an entry whose tensor is not there")
+        used.append(reference.tensor)
+        return infos[reference.tensor]
+
+    check_record(header, header.entries, header.conditionings.keys(), shape, refuse)
+    prefixes = tuple(f"cond.{digest}." for digest in header.conditionings)
+    others = [name for name in infos if not (prefixes and name.startswith(prefixes))]
+    if sorted(used) != sorted(others):
+        raise refuse("tensors that belong to no entry, or to two")
 
 
-def state_from_header(
-    header: Mapping[str, Any], tensors: Mapping[str, Tensor], what: str
-) -> StreamState:
+def state_from_header(header: Header, tensors: Mapping[str, Tensor], refuse: Refuse) -> StreamState:
     """Build the state; `tensors` are those of the header's digests, checked.
 
     Raises:
-        StateFileError: If a value is missing or out of range.
+        StateFileError: If a value is out of range.
+    """
+
+    def tensor(reference: Reference) -> Tensor:
+        assert isinstance(reference, NamedTensor)  # `check_header` saw to that
+        return tensors[reference.tensor]
+
+    own: dict[str, dict[str, Tensor]] = {digest: {} for digest in header.conditionings}
+    for name, value in tensors.items():
+        kind, _, rest = name.partition(".")
+        digest, _, key = rest.partition(".")
+        if kind == "cond" and digest in own:
+            own[digest][key] = value
+    conditionings = {
+        digest: conditioning_from(digest, structure, own[digest], refuse)
+        for digest, structure in header.conditionings.items()
+    }
+    try:
+        entries = tuple(entry_from_model(entry, tensor) for entry in header.entries)
+    except AdaStateError as error:
+        raise refuse(f"a value out of range ({error})") from error
+    return StreamState(**header.values(), entries=EventLog(entries), conditionings=conditionings)
+
+
+def conditioning_from(
+    digest: str, structure: str, tensors: Mapping[str, Tensor], refuse: Refuse
+) -> Conditioning:
+    """Build a conditioning of values that were read.
+
+    Raises:
+        StateFileError: If it is not the one of this digest, or cannot be one.
     """
     try:
-        return _state_from_header(header, tensors)
+        conditioning = Conditioning.restored(structure, tensors)
     except AdaStateError as error:
-        raise _foreign(what, f"a value out of range ({error})") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _foreign(what, f"an incomplete header ({error!r})") from error
+        raise refuse(f"a conditioning that cannot be one ({error.seen})") from error
+    if conditioning.digest != digest:
+        raise refuse("a conditioning that differs from its digest")
+    return conditioning
 
 
 def text_digest(text: str) -> str:
@@ -124,69 +212,13 @@ def newer_version(what: str, seen: object, expected: int) -> StateFileError:
     """Make the error of a format that this version cannot read."""
     return StateFileError(
         what,
-        seen=f"format version {seen}",
+        seen=f"format version {ascii(seen)[:40]}",
         expected=f"version {expected}",
         remedy="update AdaState to open it",
     )
-
-
-def _foreign(what: str, seen: str) -> StateFileError:
-    return StateFileError(
-        what,
-        seen=seen,
-        expected="the header of a stream of AdaState",
-        remedy="open another one, or save the state again",
-    )
-
-
-def _entry_to_json(position: int, entry: Entry, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    kind = next(name for name, cls in _KINDS.items() if isinstance(entry, cls))
-    values: dict[str, Any] = {"kind": kind}
-    for name in entry.__dataclass_fields__:
-        value = getattr(entry, name)
-        if isinstance(value, Tensor):
-            key = _tensor_key(position, entry, name)
-            tensors[key] = value
-            values[name] = {"tensor": key}
-        else:
-            values[name] = value.to_json() if isinstance(value, StreamConfig) else value
-    return values
 
 
 def _tensor_key(position: int, entry: Entry, name: str) -> str:
     if isinstance(entry, ChunkEntry):
         return f"{name}.{entry.index:05d}"
     return f"root.{position:05d}.{name}"
-
-
-def _entry_from_json(values: dict[str, Any], tensors: Mapping[str, Tensor]) -> Entry:
-    fields: dict[str, Any] = {
-        name: tensors[value["tensor"]] if isinstance(value, dict) and "tensor" in value else value
-        for name, value in values.items()
-        if name != "kind"
-    }
-    if "config" in fields:
-        fields["config"] = StreamConfig.from_json(fields["config"])
-    entry: Entry = _KINDS[values["kind"]](**fields)
-    return entry
-
-
-def _state_from_header(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> StreamState:
-    conditionings = {}
-    for digest, structure in header["conditionings"].items():
-        prefix = f"cond.{digest}."
-        own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        conditionings[digest] = Conditioning(structure, own)
-    batch, channels, height, width = header["latent_shape"]
-    state = StreamState(
-        latent_shape=(batch, channels, height, width),
-        latent_format=header["latent_format"],
-        chunk_index=header["chunk_index"],
-        hold=header["hold"],
-        history_chunks=header["history_chunks"],
-        entries=EventLog(_entry_from_json(entry, tensors) for entry in header["entries"]),
-        conditionings=conditionings,
-    )
-    if header["fingerprint"] is None:
-        return state
-    return replace(state, fingerprint=ModelFingerprint(**header["fingerprint"]))

@@ -1,7 +1,9 @@
-"""The manifest of a named stream: which segment files belong to its newest revision.
+"""The manifest of a named stream: what of its files belongs to its newest revision.
 
-It is the one file that a commit replaces. Nothing in it is believed unchecked: a damaged one is
-refused, since going on from a wrong one could lose what the folder still holds.
+It is the one file that a commit replaces, and it stays small: it names the log, which says what
+happened, and the few segments that hold the tensors, each with the bytes that count. Nothing in it
+is believed unchecked: a damaged one is refused, since going on from a wrong one could lose what the
+folder still holds.
 """
 
 from __future__ import annotations
@@ -9,26 +11,82 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
 
 from .durable import write_durably
 from .header import newer_version, text_digest
+from .schema import Checked, Count, Digest, Refuse, validated
 from .stream_name import damaged
 
 MANIFEST = "manifest.json"
 FORMAT = "adastate.named_stream"
-VERSION = 1
+VERSION = 2
 
-_SEGMENT = re.compile(r"segment\.(\d{5,12})\.[0-9a-f]{8}\.safetensors", re.ASCII)
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_ID = re.compile(r"[0-9a-f]{32}")
+_FILE = re.compile(
+    r"segment\.(\d{5,12})\.[0-9a-f]{8}\.(?:bin|safetensors)|log\.(\d{5,12})\.[0-9a-f]{8}\.jsonl",
+    re.ASCII,
+)
+_Revision = Annotated[int, Field(ge=1, le=10**12)]
+_Id = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """Describe one segment file.
+class Segment(Checked):
+    """A file of tensors.
+
+    Args:
+        file: Its name, without any folder.
+        size: Its bytes that count.
+        held: Things in it that are still needed: entries of the record, and conditionings.
+    """
+
+    file: Annotated[str, Field(pattern=r"^segment\.[0-9]{5,12}\.[0-9a-f]{8}\.bin$")]
+    size: Count
+    held: Count
+
+
+class LogFile(Checked):
+    """The file that says what happened.
+
+    Args:
+        file: Its name, without any folder.
+        size: Its bytes that count.
+        written: Lines and entries in them, of which the newest revision may need less.
+    """
+
+    file: Annotated[str, Field(pattern=r"^log\.[0-9]{5,12}\.[0-9a-f]{8}\.jsonl$")]
+    size: Count
+    written: Count
+
+
+class Manifest(Checked):
+    """One revision.
+
+    Args:
+        stream: Random id of the stream, from its first commit on.
+        revision: Number of commits.
+        chain: Digest of all lines of the log, one over the other.
+        log: The log.
+        segments: Files that hold its tensors, oldest first.
+    """
+
+    stream: _Id
+    revision: _Revision
+    chain: Digest
+    log: LogFile
+    segments: tuple[Segment, ...]
+
+    @property
+    def files(self) -> dict[str, int]:
+        """Return the bytes that count by the name of the file."""
+        return {self.log.file: self.log.size, **{s.file: s.size for s in self.segments}}
+
+
+class FirstSegment(Checked):
+    """A segment of format version 1: a safetensors file.
 
     Args:
         file: Its name, without any folder.
@@ -36,32 +94,59 @@ class Segment:
         digests: Digests of the tensors in it.
     """
 
-    file: str
-    size: int
-    digests: tuple[str, ...]
+    file: Annotated[str, Field(pattern=r"^segment\.[0-9]{5,12}\.[0-9a-f]{8}\.safetensors$")]
+    size: Count
+    digests: tuple[Digest, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """Describe one revision.
+class FirstManifest(Checked):
+    """One revision of format version 1, whose newest segment holds the header of the state.
 
     Args:
-        stream: Random id of the stream, from its first commit on.
+        stream: Random id of the stream.
         revision: Number of commits.
-        header: Digest of the state's header, which is in the newest segment.
+        header: Digest of the header.
         segments: Files that hold its tensors, oldest first.
     """
 
-    stream: str
-    revision: int
-    header: str
-    segments: tuple[Segment, ...]
+    stream: _Id
+    revision: _Revision
+    header: Digest
+    segments: Annotated[tuple[FirstSegment, ...], Field(min_length=1)]
+
+    @property
+    def files(self) -> dict[str, int]:
+        """Return the bytes by the name of the file."""
+        return {s.file: s.size for s in self.segments}
+
+
+AnyManifest = Manifest | FirstManifest
+
+
+class _Kind(BaseModel):
+    """What says whether the rest can be read."""
+
+    format: Any = None
+    version: Any = None
+    sha256: Any = None
+
+
+class _Whole(Manifest):
+    format: Literal["adastate.named_stream"]
+    version: Literal[2]
+    sha256: Digest
+
+
+class _FirstWhole(FirstManifest):
+    format: Literal["adastate.named_stream"]
+    version: Literal[1]
+    sha256: Digest
 
 
 def revision_of(file: str) -> int | None:
-    """Return the revision that a segment file was written for, None for other files."""
-    found = _SEGMENT.fullmatch(file)
-    return int(found[1]) if found else None
+    """Return the revision that a file of a stream was begun for, None for other files."""
+    found = _FILE.fullmatch(file)
+    return int(found[1] or found[2]) if found else None
 
 
 def manifest_digest(folder: Path) -> str | None:
@@ -78,13 +163,13 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     Raises:
         OSError: If it cannot be written; the old one stays.
     """
-    content = {"format": FORMAT, "version": VERSION, **asdict(manifest)}
+    content = {"format": FORMAT, "version": VERSION, **manifest.model_dump(mode="json")}
     text = json.dumps({**content, "sha256": _own_digest(content)}, indent=1)
     write_durably(folder / MANIFEST, lambda path: _write(path, text))
 
 
-def read_manifest(folder: Path) -> Manifest | None:
-    """Read and check the manifest, and that its segments are there at their full length.
+def read_manifest(folder: Path) -> AnyManifest | None:
+    """Read and check the manifest, and that its files are there at their full length.
 
     Returns:
         None if there is no stream yet.
@@ -93,66 +178,66 @@ def read_manifest(folder: Path) -> Manifest | None:
         StateFileError: If anything is damaged, missing or of a newer version.
     """
     path = folder / MANIFEST
+    refuse = partial(damaged, folder.name)
     if not path.exists() and not path.is_symlink():
-        # A first commit that was cut short leaves a segment of revision 1, and nothing else does.
-        orphans = [r for r in map(revision_of, _names(folder)) if r is not None]
-        if max(orphans, default=0) > 1:
-            raise damaged(folder.name, f"segments without {MANIFEST}")
+        if _committed(folder, refuse):
+            raise refuse(f"segments without {MANIFEST}")
         return None
     if path.is_symlink():
-        raise damaged(folder.name, f"a link in place of {MANIFEST}")
+        raise refuse(f"a link in place of {MANIFEST}")
     try:
-        values = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise damaged(folder.name, f"{MANIFEST} that cannot be read ({error})") from error
-    manifest = _checked(folder, values)
-    for segment in manifest.segments:
-        _check_file(folder, segment)
+        text = path.read_bytes()
+    except OSError as error:
+        raise refuse(f"{MANIFEST} that cannot be read ({error})") from error
+    manifest = _checked(folder.name, text, lambda seen: refuse(f"{MANIFEST} with {seen}"))
+    for file, size in manifest.files.items():
+        _check_file(folder / file, size, refuse, whole=isinstance(manifest, FirstManifest))
     return manifest
 
 
-def _checked(folder: Path, values: object) -> Manifest:
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise damaged(folder.name, f"{MANIFEST} of another format")
-    if values.get("version") != VERSION:
-        raise newer_version(f"stream {folder.name!r}", values.get("version"), VERSION)
-    if values.pop("sha256", None) != _own_digest(values):
-        raise damaged(folder.name, f"{MANIFEST} that differs from its digest")
-    try:
-        segments = tuple(_segment(value) for value in values["segments"])
-        fields = [values[name] for name in ("stream", "revision", "header")]
-        stream, revision, header = fields
-        right = _ID.fullmatch(stream) and _DIGEST.fullmatch(header) and revision >= 1 and segments
-    except (KeyError, TypeError, ValueError) as error:
-        raise damaged(folder.name, f"{MANIFEST} with a wrong entry ({error})") from error
-    if not right or type(revision) is not int:
-        raise damaged(folder.name, f"{MANIFEST} with a wrong id, revision or list of segments")
-    return Manifest(stream, revision, header, segments)
+def _checked(name: str, text: bytes, refuse: Refuse) -> AnyManifest:
+    kind = validated(_Kind, text, refuse)
+    if kind.format != FORMAT:
+        raise refuse("another format")
+    if type(kind.version) is not int or not 1 <= kind.version <= VERSION:
+        raise newer_version(f"stream {name!r}", kind.version, VERSION)
+    content = json.loads(text)
+    content.pop("sha256", None)
+    if kind.sha256 != _own_digest(content):
+        raise refuse("another digest than its own")
+    if kind.version == 1:
+        first = dict(validated(_FirstWhole, text, refuse))
+        return FirstManifest(**{name: first[name] for name in FirstManifest.model_fields})
+    whole = dict(validated(_Whole, text, refuse))
+    return Manifest(**{name: whole[name] for name in Manifest.model_fields})
 
 
-def _segment(value: dict[str, Any]) -> Segment:
-    file, size, digests = value["file"], value["size"], value["digests"]
-    if revision_of(file) is None:
-        raise ValueError(f"{file!r} is no name of a segment")
-    if type(size) is not int or not all(_DIGEST.fullmatch(digest) for digest in digests):
-        raise ValueError(f"size or digests of {file}")
-    return Segment(file, size, tuple(digests))
-
-
-def _check_file(folder: Path, segment: Segment) -> None:
-    path = folder / segment.file
+def _check_file(path: Path, size: int, refuse: Refuse, *, whole: bool) -> None:
     if path.is_symlink():
-        raise damaged(folder.name, f"a link in place of {segment.file}")
+        raise refuse(f"a link in place of {path.name}")
     try:
-        size = path.stat().st_size
+        seen = path.stat().st_size
     except OSError as error:
-        raise damaged(folder.name, f"no {segment.file}") from error
-    if size != segment.size:
-        raise damaged(folder.name, f"{segment.file} with {size} of {segment.size} bytes")
+        raise refuse(f"no {path.name}") from error
+    # A commit that was cut short may have left more than counts.
+    if seen < size or (whole and seen != size):
+        raise refuse(f"{path.name} with {seen} of {size} bytes")
 
 
-def _names(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+def _committed(folder: Path, refuse: Refuse) -> bool:
+    """Say whether a folder without manifest had one.
+
+    A first commit that was cut short leaves files of revision 1, and one line in its log at most.
+    """
+    try:
+        paths = list(folder.iterdir()) if folder.is_dir() else []
+        revisions = {path: revision_of(path.name) for path in paths}
+        if max((r for r in revisions.values() if r is not None), default=0) > 1:
+            return True
+        logs = [path for path, r in revisions.items() if r and path.name.startswith("log.")]
+        return any(path.read_bytes().count(b"\n") > 1 for path in logs)
+    except OSError as error:
+        raise refuse(f"files that cannot be read ({error})") from error
 
 
 def _own_digest(content: dict[str, Any]) -> str:

@@ -1,8 +1,9 @@
 """Named streams: a folder that keeps a stream from one prompt to the next.
 
-A commit writes one segment file, with the tensors that no earlier segment holds and the header of
-the whole state, and then replaces the manifest, which makes it the newest revision. So it costs
-what is new, and whatever happens on the way, the folder is at one revision or the other.
+A commit writes what is new behind what is there (`committing`), and then replaces the manifest,
+which makes it the newest revision. So whatever happens on the way, the folder is at one revision or
+the other, and the ten thousandth commit costs as much as the first. An open reads what came after a
+revision that this process still knows, and everything after a restart (`revision`).
 
 A state remembers the revision it was opened from. If another prompt has committed since, a commit
 is refused, because either order of the two would lose one's chunks.
@@ -10,33 +11,34 @@ is refused, because either order of the two would lose one's chunks.
 
 from __future__ import annotations
 
+import os
 import secrets
-from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
-
-from .conditioning import tensor_digest
-from .durable import PARTIAL, locked, write_durably
+from .committing import write_revision
+from .durable import PARTIAL, claim_numbered, locked
 from .errors import StateFileError, StateMismatchError
-from .header import header_digests, parse_header, state_from_header, state_to_header, text_digest
 from .manifest import (
+    AnyManifest,
     Manifest,
-    Segment,
     manifest_digest,
     read_manifest,
     revision_of,
-    write_manifest,
 )
 from .origin import StreamOrigin
+from .revision import Revision, read_revision
 from .state import StreamState
+from .storage import SUFFIX, save_state
 from .stream_name import check_name, damaged, stream_folder
+from .stream_v1 import read_first
 
 LOCK = ".lock"
+
+_LONGEST = 200
+"""Bytes of a name that are used for files beside the folder; systems allow 255 with the ending."""
 
 
 def stream_digest(root: Path, name: str) -> str | None:
@@ -62,16 +64,14 @@ def open_stream(root: Path, name: str, start: StreamState) -> StreamState:
     """
     folder = stream_folder(root, name)
     name = check_name(name)
-    while (manifest := read_manifest(folder)) is not None:
+    while True:
+        before = manifest_digest(folder)
         try:
-            state = _gathered(folder, manifest)
+            return _opened(folder, name, start)
         except StateFileError:
-            # A commit in between may have removed what this revision alone needed.
-            if read_manifest(folder) == manifest:
+            # A commit in between may have moved anything: what was read has to be of one revision.
+            if manifest_digest(folder) == before:
                 raise
-        else:
-            return replace(state, origin=StreamOrigin(name, manifest.stream, manifest.revision))
-    return replace(start, origin=StreamOrigin(name))
 
 
 def commit_stream(root: Path, state: StreamState) -> StreamState:
@@ -102,22 +102,78 @@ def commit_stream(root: Path, state: StreamState) -> StreamState:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / LOCK):
             manifest = _require_newest(origin, read_manifest(folder))
-            made = _write_revision(folder, state, manifest)
-            _remove_leftovers(folder, made)
-    except (OSError, SafetensorError) as error:
+            stream = manifest.stream if manifest else secrets.token_hex(16)
+            revision = manifest.revision + 1 if manifest else 1
+            made = write_revision(folder, stream, revision, state, _base(origin, manifest))
+            _remove_leftovers(folder, made.manifest)
+    except OSError as error:
         raise StateFileError(
             f"stream {origin.name!r}",
             seen=str(error),
             expected="a writable folder with free space",
             remedy="free space or make the folder writable, the stream is as it was before",
         ) from error
-    return replace(state, origin=StreamOrigin(origin.name, made.stream, made.revision))
+    return replace(state, origin=StreamOrigin(origin.name, stream, revision, made))
 
 
-def _require_newest(origin: StreamOrigin, manifest: Manifest | None) -> Manifest | None:
+def keep_refused(root: Path, state: StreamState) -> Path:
+    """Save a state that could not be committed in a file of its own.
+
+    Args:
+        root: Where to put it, such as the folder of all streams.
+        state: The state.
+
+    Returns:
+        The file, for `load_state`.
+
+    Raises:
+        StateFileError: If it cannot be written.
+    """
+    name = state.origin.name if state.origin else "stream"
+    stem = name.encode()[:_LONGEST].decode(errors="ignore").rstrip(" .")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        path = claim_numbered(root, lambda number: f"{stem}.refused_{number:05d}{SUFFIX}")
+    except OSError as error:
+        raise StateFileError(
+            f"state of stream {name!r}",
+            seen=str(error),
+            expected="a writable folder",
+            remedy="make the folder writable",
+        ) from error
+    try:
+        save_state(state, path)
+    except BaseException:
+        with suppress(OSError):
+            path.unlink()
+        raise
+    return path
+
+
+def _opened(folder: Path, name: str, start: StreamState) -> StreamState:
+    """Read the folder once."""
+    refuse = partial(damaged, folder.name)
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return replace(start, origin=StreamOrigin(name))
+    try:
+        if isinstance(manifest, Manifest):
+            revision = read_revision(folder, manifest, refuse)
+            state, held = revision.state, revision
+        else:
+            state, held = read_first(folder, manifest, refuse), None
+    except OSError as error:
+        raise refuse(f"a file that cannot be read ({error})") from error
+    return replace(state, origin=StreamOrigin(name, manifest.stream, manifest.revision, held))
+
+
+def _require_newest(origin: StreamOrigin, manifest: AnyManifest | None) -> AnyManifest | None:
     """Refuse to commit unless the stream still is at the revision that was opened."""
     seen = (manifest.stream, manifest.revision) if manifest else ("", 0)
-    if seen == (origin.stream, origin.revision):
+    same = seen == (origin.stream, origin.revision)
+    if same and isinstance(origin.held, Revision) and isinstance(manifest, Manifest):
+        same = origin.held.manifest.chain == manifest.chain
+    if same:
         return manifest
     now = f"revision {seen[1]}" if seen[0] in ("", origin.stream) else "another stream"
     raise StateMismatchError(
@@ -130,77 +186,20 @@ def _require_newest(origin: StreamOrigin, manifest: Manifest | None) -> Manifest
     )
 
 
-def _write_revision(folder: Path, state: StreamState, before: Manifest | None) -> Manifest:
-    """Write the new segment, then the manifest that names it."""
-    text, tensors = state_to_header(state)
-    what = f"stream {folder.name!r}"
-    digests = header_digests(parse_header(text, what), what)
-    needed = set(digests.values())
-    kept = [s for s in before.segments if needed.intersection(s.digests)] if before else []
-    held = {digest for segment in kept for digest in segment.digests}
-    new = {
-        digest: tensors[name].contiguous().clone()
-        for name, digest in digests.items()
-        if digest not in held
-    }
-    revision = before.revision + 1 if before else 1
-    path = folder / f"segment.{revision:05d}.{secrets.token_hex(4)}.safetensors"
-    metadata = {"adastate": text}
-    write_durably(path, lambda partial: save_file(new, partial, metadata=metadata))
-    try:
-        made = Manifest(
-            stream=before.stream if before else secrets.token_hex(16),
-            revision=revision,
-            header=text_digest(text),
-            segments=(*kept, Segment(path.name, path.stat().st_size, tuple(new))),
-        )
-        write_manifest(folder, made)
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
-    return made
-
-
-def _gathered(folder: Path, manifest: Manifest) -> StreamState:
-    """Build the state of a revision from its segments."""
-    what = f"stream {folder.name!r}"
-    newest = folder / manifest.segments[-1].file
-    found: dict[str, Tensor] = {}
-    try:
-        with safe_open(newest, framework="pt", device="cpu") as file:
-            text = (file.metadata() or {}).get("adastate", "")
-        if text_digest(text) != manifest.header:
-            raise damaged(folder.name, f"{newest.name} with another header than was written")
-        header = parse_header(text, what)
-        digests = header_digests(header, what)
-        wanted = set(digests.values())
-        for segment in manifest.segments:
-            missing = (wanted - found.keys()).intersection(segment.digests)
-            found.update(_read_tensors(folder / segment.file, missing))
-    except (OSError, SafetensorError) as error:
-        raise damaged(folder.name, f"a segment that cannot be read ({error})") from error
-    if wanted - found.keys():
-        raise damaged(folder.name, f"{len(wanted - found.keys())} tensors in no segment")
-    return state_from_header(header, {name: found[d] for name, d in digests.items()}, what)
-
-
-def _read_tensors(path: Path, digests: Collection[str]) -> Mapping[str, Tensor]:
-    if not digests:
-        return {}
-    with safe_open(path, framework="pt", device="cpu") as file:
-        # Clones, for the alignment of their memory: see `load_state`.
-        tensors = {digest: file.get_tensor(digest).clone() for digest in digests}
-    for digest, tensor in tensors.items():
-        if tensor_digest(tensor) != digest:
-            raise damaged(path.parent.name, f"a tensor in {path.name} that differs from its digest")
-    return tensors
+def _base(origin: StreamOrigin, manifest: AnyManifest | None) -> Revision | None:
+    """Return what is known of the revision that the folder is at."""
+    held = origin.held
+    return held if isinstance(held, Revision) and held.manifest == manifest else None
 
 
 def _remove_leftovers(folder: Path, manifest: Manifest) -> None:
-    """Remove segments that no revision needs, and what commits cut short have left."""
-    used = {segment.file for segment in manifest.segments}
+    """Remove files that the revision does not need, and what stands behind the bytes that count."""
+    used = manifest.files
     with suppress(OSError):  # the commit is done; the next one tries again
         for path in folder.iterdir():
             cut_short = path.name.startswith(".") and path.name.endswith(PARTIAL)
             if cut_short or (revision_of(path.name) is not None and path.name not in used):
                 path.unlink()
+        for file, size in used.items():
+            if (folder / file).stat().st_size > size:
+                os.truncate(folder / file, size)

@@ -1,0 +1,42 @@
+"""A state in plain values, digests in place of tensors: what a file of it has to give back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor
+
+from adastate_core.conditioning import tensor_digest
+from adastate_core.config import StreamConfig
+from adastate_core.state import StreamState
+
+
+def described(state: StreamState) -> dict[str, Any]:
+    """Return everything but the origin."""
+    return {
+        "latent_shape": list(state.latent_shape),
+        "fingerprint": asdict(state.fingerprint) if state.fingerprint else None,
+        "latent_format": state.latent_format,
+        "chunk_index": state.chunk_index,
+        "hold": state.hold,
+        "history_chunks": state.history_chunks,
+        "entries": [_entry(entry) for entry in state.entries],
+        "conditionings": {
+            digest: {
+                "structure": conditioning.structure,
+                "tensors": {k: tensor_digest(v) for k, v in conditioning.tensors.items()},
+            }
+            for digest, conditioning in state.conditionings.items()
+        },
+    }
+
+
+def _entry(entry: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {"type": type(entry).__name__}
+    for name in entry.__dataclass_fields__:
+        value = getattr(entry, name)
+        if isinstance(value, Tensor):
+            value = f"{value.dtype} {tuple(value.shape)} {tensor_digest(value)}"
+        values[name] = value.to_json() if isinstance(value, StreamConfig) else value
+    return values

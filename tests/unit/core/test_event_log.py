@@ -63,6 +63,21 @@ def test_appending_shares_the_past() -> None:
     assert longer._full is log._full
 
 
+@given(count=st.sampled_from([1, 256, 700]), data=st.data())
+def test_what_differs_is_found_in_blocks(count: int, data: st.DataObject) -> None:
+    log = log_of(count)
+    places = data.draw(st.sets(st.integers(0, count - 1), max_size=4))
+    other = log
+    for place in places:
+        other = other.replaced(place, replace(log[place], frame=-1))
+    assert list(log.differing(other)) == sorted(places)
+    assert list(log.differing(log.append(chunk(count)))) == []
+    kept = data.draw(st.integers(0, count))
+    assert [p for p in log.differing(other.first(kept)) if p < kept] == sorted(
+        place for place in places if place < kept
+    )
+
+
 def test_everything_that_the_cache_depends_on_changes_the_mark() -> None:
     ones, twos = torch.ones(1, 4, 1, 2, 3), torch.full((1, 4, 1, 2, 3), 2.0)
     last: list[Entry] = [

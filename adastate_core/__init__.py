@@ -2,8 +2,9 @@
 
 Read in this order: `config` - `layout` - `anchors` - `record` - `memory` - `state` - `packing` -
 `cache` - `rope` - `calls` - `text` - `attention` - `families` - `presets` - `noise` - `history` -
-`replay` - `rollout` - `timeline` - `header` - `storage` - `named_stream` - `vae_kinds` -
-`decoding` - `encoding` - `receipts` - `metrics` - `errors`.
+`replay` - `rollout` - `timeline` - `schema` - `header` - `storage` - `manifest` - `stream_log` -
+`segments` - `revision` - `committing` - `named_stream` - `vae_kinds` - `decoding` - `encoding` -
+`receipts` - `metrics` - `errors`.
 """
 
 from .config import StreamConfig

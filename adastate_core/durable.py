@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 if sys.platform == "win32":
     import msvcrt
@@ -33,11 +34,37 @@ def write_durably(path: Path, write: Callable[[Path], None]) -> None:
         write(partial)
         with partial.open("r+b") as written:  # some systems flush writable handles only
             os.fsync(written.fileno())
-        os.replace(partial, path)
+        patiently(lambda: os.replace(partial, path))
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
     flush_folder(path.parent)
+
+
+_Result = TypeVar("_Result")
+
+
+def patiently(act: Callable[[], _Result], patience: float = 2.0) -> _Result:
+    """Do something to a file that another process may hold for a moment.
+
+    Windows refuses to replace a file that is being read, and to read one that is being replaced;
+    other systems do both.
+
+    Args:
+        act: What to do.
+        patience: Seconds to try it.
+
+    Raises:
+        OSError: If it fails for good.
+    """
+    deadline = time.monotonic() + (patience if sys.platform == "win32" else 0.0)
+    while True:
+        try:
+            return act()
+        except PermissionError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.02)
 
 
 def claim_numbered(folder: Path, name: Callable[[int], str], first: int = 1) -> Path:

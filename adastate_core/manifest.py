@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from .durable import write_durably
+from .durable import patiently, write_durably
 from .header import newer_version, text_digest
 from .schema import Checked, Count, Digest, Refuse, validated
 from .stream_name import damaged
@@ -152,7 +152,7 @@ def revision_of(file: str) -> int | None:
 def manifest_digest(folder: Path) -> str | None:
     """Return the sha256 of the manifest file, None while it cannot be read."""
     try:
-        return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+        return hashlib.sha256(patiently((folder / MANIFEST).read_bytes)).hexdigest()
     except OSError:
         return None
 
@@ -186,7 +186,7 @@ def read_manifest(folder: Path) -> AnyManifest | None:
     if path.is_symlink():
         raise refuse(f"a link in place of {MANIFEST}")
     try:
-        text = path.read_bytes()
+        text = patiently(path.read_bytes)
     except OSError as error:
         raise refuse(f"{MANIFEST} that cannot be read ({error})") from error
     manifest = _checked(folder.name, text, lambda seen: refuse(f"{MANIFEST} with {seen}"))

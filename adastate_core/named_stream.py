@@ -6,7 +6,8 @@ the other, and the ten thousandth commit costs as much as the first. An open rea
 revision that this process still knows, and everything after a restart (`revision`).
 
 A state remembers the revision it was opened from. If another prompt has committed since, a commit
-is refused, because either order of the two would lose one's chunks.
+is refused, because either order of the two would lose one's chunks. `commit_or_keep` saves a state
+that could not be committed in a file beside the folder.
 """
 
 from __future__ import annotations
@@ -37,8 +38,11 @@ from .stream_v1 import read_first
 
 LOCK = ".lock"
 
-_LONGEST = 200
-"""Bytes of a name that are used for files beside the folder; systems allow 255 with the ending."""
+_LONGEST = 180
+"""Bytes of a name that a file beside the folder begins with; systems allow 255 in all."""
+
+
+_UNSAVED = "; the chunks made here are still in the state, save it with Save State to keep them"
 
 
 def stream_digest(root: Path, name: str) -> str | None:
@@ -97,8 +101,8 @@ def commit_stream(root: Path, state: StreamState) -> StreamState:
             remedy="put Open Stream in front",
         )
     folder = stream_folder(root, origin.name)
-    _require_newest(origin, read_manifest(folder))
     try:
+        _require_newest(origin, read_manifest(folder))  # before a folder is made
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / LOCK):
             manifest = _require_newest(origin, read_manifest(folder))
@@ -116,31 +120,50 @@ def commit_stream(root: Path, state: StreamState) -> StreamState:
     return replace(state, origin=StreamOrigin(origin.name, stream, revision, made))
 
 
-def keep_refused(root: Path, state: StreamState) -> Path:
+def commit_or_keep(root: Path, state: StreamState, elsewhere: Path) -> StreamState:
+    """Commit a state; if that fails, save it in a file of its own before the failure is told.
+
+    Args:
+        root: The folder of all streams, which is where such a file goes.
+        state: What came from `open_stream`, with whatever happened to it since.
+        elsewhere: Where it goes if that folder cannot be written.
+
+    Returns:
+        The state as the next commit needs it.
+
+    Raises:
+        StateMismatchError: As `commit_stream`; the message says which file has the chunks.
+        StateFileError: In the same way, for every other reason.
+    """
+    try:
+        return commit_stream(root, state)
+    except (StateMismatchError, StateFileError) as error:
+        if state.origin is None:
+            raise
+        remedy = f"{error.remedy.partition(_UNSAVED)[0]}; {_keep(state, root, elsewhere)}"
+        raise type(error)(
+            error.what, seen=error.seen, expected=error.expected, remedy=remedy
+        ) from error
+
+
+def keep_refused(folder: Path, state: StreamState) -> Path:
     """Save a state that could not be committed in a file of its own.
 
     Args:
-        root: Where to put it, such as the folder of all streams.
-        state: The state.
+        folder: Where to put it.
+        state: The state, opened from a stream.
 
     Returns:
         The file, for `load_state`.
 
     Raises:
+        OSError: If no file can be made there.
         StateFileError: If it cannot be written.
     """
-    name = state.origin.name if state.origin else "stream"
+    name = check_name(state.origin.name) if state.origin else "stream"
     stem = name.encode()[:_LONGEST].decode(errors="ignore").rstrip(" .")
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        path = claim_numbered(root, lambda number: f"{stem}.refused_{number:05d}{SUFFIX}")
-    except OSError as error:
-        raise StateFileError(
-            f"state of stream {name!r}",
-            seen=str(error),
-            expected="a writable folder",
-            remedy="make the folder writable",
-        ) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    path = claim_numbered(folder, lambda number: f"{stem}.refused_{number:05d}{SUFFIX}")
     try:
         save_state(state, path)
     except BaseException:
@@ -150,13 +173,29 @@ def keep_refused(root: Path, state: StreamState) -> Path:
     return path
 
 
+def _keep(state: StreamState, *folders: Path) -> str:
+    """Save a state in the first folder that takes it, and say where the chunks are."""
+    reasons = []
+    for folder in folders:
+        try:
+            path = keep_refused(folder, state)
+        except (OSError, StateFileError) as error:
+            reasons.append(str(error.seen if isinstance(error, StateFileError) else error))
+        else:
+            return f"the chunks made here are in {path}, as Save State writes it, for Load State"
+    return (
+        "the chunks made here are in the state alone, save it with Save State to keep them, since "
+        f"no file could be written for them ({', '.join(dict.fromkeys(reasons))})"
+    )
+
+
 def _opened(folder: Path, name: str, start: StreamState) -> StreamState:
     """Read the folder once."""
     refuse = partial(damaged, folder.name)
-    manifest = read_manifest(folder)
-    if manifest is None:
-        return replace(start, origin=StreamOrigin(name))
     try:
+        manifest = read_manifest(folder)
+        if manifest is None:
+            return replace(start, origin=StreamOrigin(name))
         if isinstance(manifest, Manifest):
             revision = read_revision(folder, manifest, refuse)
             state, held = revision.state, revision
@@ -181,8 +220,7 @@ def _require_newest(origin: StreamOrigin, manifest: AnyManifest | None) -> AnyMa
         seen=f"{now if manifest else 'no stream any more'}, since another prompt committed first "
         "or the folder was changed",
         expected=f"revision {origin.revision}, from which this state went on",
-        remedy="queue the prompt again to go on from there; the chunks made here are still in the "
-        "state, save it with Save State to keep them",
+        remedy=f"queue the prompt again to go on from there{_UNSAVED}",
     )
 
 

@@ -92,7 +92,7 @@ def load_state(path: Path) -> StreamState:
             header = parse_header(text, what, refuse)
             check_header(header, infos, refuse)
             tensors = {name: _read(path, file, name, header.digests[name]) for name in infos}
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, RuntimeError) as error:  # torch's: too large to map
         raise _unreadable(path, str(error)) from error
     return state_from_header(header, tensors, refuse)
 

@@ -43,7 +43,7 @@ def read_first(folder: Path, manifest: FirstManifest, refuse: Refuse) -> StreamS
         check_header(header, {name: infos[d] for name, d in header.digests.items()}, refuse)
         for segment in manifest.segments:
             found.update(_tensors(folder, segment, wanted - found.keys(), refuse))
-    except SafetensorError as error:
+    except (SafetensorError, RuntimeError) as error:  # torch's: too large to map
         raise refuse(f"a segment that cannot be read ({error})") from error
     tensors = {name: found[digest] for name, digest in header.digests.items()}
     return state_from_header(header, tensors, refuse)

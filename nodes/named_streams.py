@@ -9,7 +9,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..adastate_core.errors import AdaStateError, StateMismatchError
-from ..adastate_core.named_stream import commit_stream, open_stream, stream_digest
+from ..adastate_core.named_stream import commit_or_keep, open_stream, stream_digest
 from ..adastate_core.state import StreamState
 from .sockets import CATEGORY, state_input, state_output
 
@@ -120,7 +120,7 @@ class AdaStateCommitStream(io.ComfyNode):
 
     @classmethod
     def execute(cls, state: list[StreamState], after: list[Any] | None = None) -> io.NodeOutput:
-        """Write what is new."""
+        """Write what is new; a state that cannot be committed is saved beside the stream."""
         if len(state) != 1:
             raise StateMismatchError(
                 "state to commit",
@@ -128,7 +128,8 @@ class AdaStateCommitStream(io.ComfyNode):
                 expected="one state",
                 remedy="wire one stream into Commit Stream",
             )
-        committed = commit_stream(_streams(), state[0])
+        output = Path(folder_paths.get_output_directory())
+        committed = commit_or_keep(_streams(), state[0], output)
         revision = _revision(committed)
         assert committed.origin is not None
         text = f"{committed.origin.name}: revision {revision}, {committed.chunk_index} chunks"

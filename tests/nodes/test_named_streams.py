@@ -89,12 +89,44 @@ def test_every_edit_keeps_the_origin(studio: NodeStudio, streams: Path) -> None:
 def test_conflicts_and_strangers_are_refused(studio: NodeStudio, streams: Path) -> None:
     state, _ = opened(studio)
     committed(studio, state)
-    with pytest.raises(ValueError, match=r"another prompt committed first.*Save State"):
+    with pytest.raises(ValueError, match="another prompt committed first"):
         committed(studio, state)
     with pytest.raises(ValueError, match="put Open Stream in front"):
         committed(studio, studio.fresh())
     with pytest.raises(ValueError, match="got a list of 2, expected one state"):
         studio.run("AdaStateCommitStream", [state, state])
+
+
+def test_a_refused_state_can_be_loaded(
+    studio: NodeStudio, node_classes: dict[str, Any], streams: Path
+) -> None:
+    state, _ = opened(studio)
+    committed(studio, studio.step(state)[0])
+    late, _ = studio.step(state, 2, seed=8)
+    for number in (1, 2):
+        with pytest.raises(ValueError, match="another prompt committed first") as error:
+            committed(studio, late)
+        name = f"walk.refused_{number:05d}.adastate.safetensors"
+        assert str(streams / name) in str(error.value)
+        listed = f"adastate/streams/{name} [output]"
+        assert listed in node_classes["AdaStateLoad"].GET_SCHEMA().inputs[0].options
+        (kept,) = studio.run("AdaStateLoad", listed)
+        assert torch.equal(kept.content(), late.content())
+    assert opened(studio)[1] == 1
+    shutil.rmtree(streams / "walk")
+    (streams / "walk").write_text("in the way")
+    with pytest.raises(ValueError, match=r"in place of its folder.*walk.refused_00003"):
+        committed(studio, late)
+    shutil.rmtree(streams)
+    streams.write_text("in the way")
+    try:
+        with pytest.raises(ValueError, match=r"walk.refused_00001") as error:
+            committed(studio, late)
+        (kept_path,) = streams.parents[1].glob("*.safetensors")
+        assert str(kept_path) in str(error.value)
+        kept_path.unlink()
+    finally:
+        streams.unlink()
 
 
 def test_a_saved_state_is_free_of_its_stream(studio: NodeStudio, streams: Path) -> None:

@@ -103,7 +103,8 @@ def _files(pack: Pack, chunks: int) -> dict[str, Any]:
 
 
 def _long_stream(pack: Pack, chunks: int) -> Any:
-    state = pack.part("adastate_core.state").StreamState((1, *LATENT))
+    model = pack.part("adastate_core.record").ModelFingerprint("bench", LATENT[0], "0")
+    state = pack.part("adastate_core.state").StreamState((1, *LATENT), model)
     for index in range(chunks):
         state = _with_chunk(pack, state, index)
     return state

@@ -14,8 +14,13 @@ from torch import Tensor
 
 from adastate_core.conditioning import Conditioning, tensor_digest
 from adastate_core.config import StreamConfig
-from adastate_core.errors import ConfigError, StateMismatchError
-from adastate_core.named_stream import commit_stream, open_stream, stream_digest
+from adastate_core.errors import ConfigError, StateFileError, StateMismatchError
+from adastate_core.named_stream import (
+    commit_or_keep,
+    commit_stream,
+    open_stream,
+    stream_digest,
+)
 from adastate_core.origin import StreamOrigin
 from adastate_core.record import ChunkEntry, Conditions, ModelFingerprint
 from adastate_core.state import StreamState
@@ -239,6 +244,50 @@ def test_of_two_commits_to_one_revision_the_second_is_refused(root: Path, tmp_pa
         commit_stream(root, fresh)
     with pytest.raises(StateMismatchError, match="put Open Stream in front"):
         commit_stream(root, studio.fresh)
+
+
+@pytest.mark.parametrize("name", [NAME, "x" * 100, "\u6c34" * 79, "a.b"])
+def test_what_could_not_be_committed_is_kept(tmp_path: Path, name: str) -> None:
+    root, studio = tmp_path / "streams", Studio()
+    state = studio.step(open_stream(root, name, studio.fresh), 1)
+    assert commit_or_keep(root, state, tmp_path).origin == commit_origin(root, name)
+    for number in (1, 2):
+        with pytest.raises(StateMismatchError, match="committed first") as error:
+            commit_or_keep(root, state, tmp_path)
+        (*_, kept) = sorted(root.glob("*.safetensors"))
+        assert kept.name.endswith(f".refused_{number:05d}.adastate.safetensors")
+        assert str(kept) in str(error.value)
+        assert text_of(load_state(kept)) == text_of(state)
+    assert open_stream(root, name, studio.fresh).chunk_index == 1
+    with pytest.raises(StateMismatchError, match="put Open Stream in front"):
+        commit_or_keep(root, studio.fresh, tmp_path)
+
+
+def commit_origin(root: Path, name: str) -> StreamOrigin | None:
+    return open_stream(root, name, Studio().fresh).origin
+
+
+def test_it_is_kept_elsewhere_or_the_artist_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, studio = tmp_path / "streams", Studio()
+    state = studio.step(open_stream(root, NAME, studio.fresh), 1)
+    root.write_text("in the way")
+    with pytest.raises(StateFileError) as error:
+        commit_or_keep(root, state, tmp_path)
+    (kept,) = tmp_path.glob("*.safetensors")
+    assert str(kept) in str(error.value)
+    assert text_of(load_state(kept)) == text_of(state)
+    kept.unlink()
+
+    def full_disk(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    root.unlink()
+    monkeypatch.setattr("os.fsync", full_disk)
+    with pytest.raises(StateFileError, match=r"No space left.*Save State.*\(.*No space left"):
+        commit_or_keep(root, state, tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [".lock", "streams", NAME]
 
 
 def test_a_folder_that_is_gone_or_another_one_is_refused(root: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from .strict_json import strict_json
@@ -48,6 +49,7 @@ class ReceiptFile:
                     written += file.write(line[written:])
                 os.fsync(file.fileno())
             except OSError:
-                file.truncate(self._end)
+                with suppress(OSError):  # what has to be told is why it could not be written
+                    file.truncate(self._end)
                 raise
         self._end += len(line)

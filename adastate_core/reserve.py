@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 _FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
-_STEP = 1 << 20
+_STEP = 1 << 16
 
 
 class DiskReserve:

@@ -14,14 +14,14 @@ from ..adastate_core.errors import ConfigError
 from ..adastate_core.record import RootEntry
 from ..adastate_core.state import StreamState
 from .latents import from_model_space, video_samples
-from .pictures import open_decoder
+from .pictures import LOOK_BACK, open_decoder
 from .progress import write_under
 from .sockets import CATEGORY, AdaStateSocket
 
 START = -1
 """Stands for the given frames in front of chunk 0."""
 PART_FRAMES = 8
-"""Latent frames of a latent that are decoded at a time."""
+"""Latent frames that are decoded at a time, at most."""
 
 
 class AdaStateDecode(io.ComfyNode):
@@ -108,9 +108,9 @@ class AdaStateDecode(io.ComfyNode):
         else:
             parts = _parts_of(latent, first_chunk, chunks)
             wanted = range(len(parts))
-        images, note = _decoded(vae, state, parts, set(wanted))
-        if note:
-            write_under(cls.hidden.unique_id, note)
+        images, notes = _decoded(vae, state, parts, set(wanted))
+        if notes:
+            write_under(cls.hidden.unique_id, "; ".join(notes))
         return io.NodeOutput(images.flatten(0, 1))
 
 
@@ -146,7 +146,10 @@ def _parts_of(latent: dict[str, Any], first_chunk: int, chunks: int) -> list[tup
 
 
 def _parts(state: StreamState, include_start: bool) -> list[tuple[int, Tensor]]:
-    """Return the remembered latents as they are recorded, in order, by chunk."""
+    """Return the remembered latents as they are recorded, in order, by chunk.
+
+    A start clip or a chunk that is long comes in several parts of one number.
+    """
     parts = [
         (START, entry.content)
         for entry in state.entries
@@ -154,13 +157,13 @@ def _parts(state: StreamState, include_start: bool) -> list[tuple[int, Tensor]]:
         if entry.content is not None
     ]
     parts += [(e.index, e.content) for e in state.chunks if e.content is not None]
-    return parts
+    return [(index, part) for index, all_of in parts for part in all_of.split(PART_FRAMES, dim=2)]
 
 
 def _decoded(
     vae: Any, state: StreamState | None, parts: list[tuple[int, Tensor]], wanted: set[int]
-) -> tuple[Tensor, str]:
-    """Decode all parts; return the pictures of the wanted ones, (B, frames, H, W, 3), and a note.
+) -> tuple[Tensor, list[str]]:
+    """Decode all parts; return the pictures of the wanted ones, (B, frames, H, W, 3), and notes.
 
     Parts of a stream are in its model's space, others in the VAE's.
     """
@@ -176,7 +179,22 @@ def _decoded(
         if index in wanted:
             images.append(pictures)
         bar.update(1)
-    return torch.cat(images, dim=1), decoder.note
+    notes = [decoder.note] if decoder.note else []
+    if decoder.exact and state is not None and not _seen(state, parts, wanted):
+        notes.append(
+            "the stream has forgotten frames that the VAE looks back at, so that the first "
+            "pictures may differ from those of the whole video"
+        )
+    return torch.cat(images, dim=1), notes
+
+
+def _seen(state: StreamState, parts: list[tuple[int, Tensor]], wanted: set[int]) -> bool:
+    """Whether the decoder has seen all that it looks back at before the first wanted part."""
+    chunks = list(state.chunks)
+    if not chunks or chunks[0].content is not None:
+        return True
+    before = sum(latents.shape[2] for index, latents in parts if index < min(wanted))
+    return before >= LOOK_BACK - 1
 
 
 def _remembered(parts: list[tuple[int, Tensor]]) -> str:

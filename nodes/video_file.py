@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -163,7 +164,8 @@ class VideoFile:
                     write_all(file, data)
                     os.fsync(file.fileno())
                 except OSError:
-                    file.truncate(self._bytes)
+                    with suppress(OSError):  # what has to be told is why it could not be written
+                        file.truncate(self._bytes)
                     raise
         except OSError as error:
             raise disk_error(self.path, error) from error

@@ -15,6 +15,7 @@ import os
 import struct
 from array import array
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -74,7 +75,8 @@ def add_index(path: Path) -> None:
                 write_all(file, data)
                 os.fsync(file.fileno())
         except OSError:
-            file.truncate(end)
+            with suppress(OSError):  # what has to be told is why it could not be written
+                file.truncate(end)
             raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -141,6 +142,63 @@ def test_a_latent_is_decoded_in_parts(
     (images,) = studio.run("AdaStateDecode", vae, None, 0, 0, True, latent)
     torch.testing.assert_close(images, expected, atol=1e-4, rtol=0)
     assert seen == [8, 8, 3]
+
+
+@pytest.fixture
+def decoded_at_once(vae: Any) -> Iterator[list[int]]:
+    """Return the latent frames of all parts that the VAE decodes."""
+    frames: list[int] = []
+    hook = vae.first_stage_model.conv2.register_forward_pre_hook(
+        lambda _, args: frames.append(args[0].shape[2])
+    )
+    yield frames
+    hook.remove()
+
+
+def test_a_start_clip_is_decoded_in_parts(
+    studio: NodeStudio, vae: Any, decoded_at_once: list[int]
+) -> None:
+    clip = torch.randn((1, 16, 19, 4, 6), generator=torch.Generator().manual_seed(3))
+    state, _ = studio.step(studio.fresh(start_latent={"samples": clip}), 1)
+    (shown,) = studio.run("AdaStateDecode", vae, state)
+    assert decoded_at_once == [8, 8, 3, 3]
+    content = studio.run("AdaStateRead", state)[2]["samples"]
+    (whole,) = studio.run("AdaStateDecode", vae, latent={"samples": torch.cat((clip, content), 2)})
+    torch.testing.assert_close(shown, whole, atol=1e-4, rtol=0)
+
+
+def test_cancel_is_heard_between_the_parts_of_a_start_clip(
+    studio: NodeStudio, vae: Any, decoded_at_once: list[int]
+) -> None:
+    from comfy import model_management
+
+    clip = torch.randn((1, 16, 19, 4, 6), generator=torch.Generator().manual_seed(3))
+    state = studio.fresh(start_latent={"samples": clip})
+    hook = vae.first_stage_model.conv2.register_forward_hook(
+        lambda *_: model_management.interrupt_current_processing(True)
+    )
+    try:
+        with pytest.raises(model_management.InterruptProcessingException):
+            studio.run("AdaStateDecode", vae, state)
+    finally:
+        hook.remove()
+        model_management.interrupt_current_processing(False)
+    assert decoded_at_once == [8]
+
+
+def test_what_is_forgotten_and_may_show_is_said(
+    pack: Any, studio: NodeStudio, vae: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = importlib.import_module(f"{pack.__name__}.nodes.decode")
+    said: list[str] = []
+    monkeypatch.setattr(decode, "write_under", lambda _, text: said.append(text))
+    latent = {"samples": torch.zeros((1, 16, 5, 4, 6))}
+    (bounded,) = studio.run("AdaStateNewStream", latent, 14)
+    for chunks, first, expected in ((14, 0, False), (1, 2, True), (0, 14, False)):
+        bounded, _ = studio.step(bounded, chunks) if chunks else (bounded, None)
+        said.clear()
+        studio.run("AdaStateDecode", vae, bounded, first)
+        assert [("has forgotten" in text) for text in said] == [True] * expected
 
 
 def test_a_state_or_a_latent_but_not_both(studio: NodeStudio, vae: Any) -> None:

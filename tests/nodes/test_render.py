@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import threading
 from collections.abc import Iterator
@@ -149,13 +150,69 @@ def test_a_clip_is_continued(
 
 
 def test_history_is_bounded_unless_it_is_asked_for(studio: NodeStudio, render: Any) -> None:
-    def remembered(state: Any) -> int:
-        return sum(entry.content is not None for entry in state.chunks)
-
     bounded, _ = render(studio.fresh(), 4, history_chunks=2)
     whole, _ = render(studio.fresh(), 4, history_chunks=0)
     assert (remembered(bounded), remembered(whole)) == (2, 4)
     assert torch.equal(bounded.newest_content(), whole.newest_content())
+
+
+def remembered(state: Any) -> int:
+    return sum(entry.content is not None for entry in state.chunks)
+
+
+def test_a_render_never_lowers_what_is_remembered(studio: NodeStudio, render: Any) -> None:
+    begun, _ = studio.step(studio.fresh(), 15)
+    state, _ = render(begun, 2)
+    assert (remembered(state), state.history_chunks) == (17, 15 + 13)
+    latent = {"samples": torch.zeros((1, 16, 5, 4, 6))}
+    (bounded,) = studio.run("AdaStateNewStream", latent, 20)
+    assert render(bounded, 1)[0].history_chunks == 20
+    # What an artist chooses counts.
+    assert remembered(render(begun, 1, history_chunks=5)[0]) == 5
+    assert render(begun, 1, history_chunks=0)[0].history_chunks == 0
+
+
+def test_a_named_stream_forgets_nothing(studio: NodeStudio, render: Any, base_dir: Path) -> None:
+    (opened, _) = studio.run("AdaStateOpenStream", "rendered", studio.fresh())
+    for made in (15, 16):
+        state, _ = render(opened, made - opened.chunk_index)
+        studio.run("AdaStateCommitStream", [state])
+        (opened, _) = studio.run("AdaStateOpenStream", "rendered", studio.fresh())
+        assert (remembered(opened), opened.history_chunks) == (made, 0)
+    # Unless the artist says so.
+    state, _ = render(opened, 1, history_chunks=4)
+    studio.run("AdaStateCommitStream", [state])
+    (opened, _) = studio.run("AdaStateOpenStream", "rendered", studio.fresh())
+    assert (remembered(opened), opened.history_chunks) == (4, 4)
+
+
+@pytest.mark.parametrize("chunk_frames", [1, 2, 5])
+def test_short_chunks_join_as_well(
+    studio: NodeStudio, vae: Any, render: Any, output: Path, chunk_frames: int
+) -> None:
+    (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", chunk_frames, 3, 1, 3)
+    chunks = 44 // chunk_frames
+    whole, _ = studio.step(studio.fresh(), chunks + 1, model=model)
+    (shown,) = studio.run("AdaStateDecode", vae, whole, chunks, 1, True)
+    begun, _ = render(studio.fresh(), chunks, model=model)
+    assert remembered(begun) * chunk_frames >= 39
+    render(begun, 1, model=model, crf=0.0)
+    found = luma(max(output.glob("*.mp4")))
+    torch.testing.assert_close(found, luma_of(shown), atol=0.01, rtol=0)
+
+
+def test_a_seam_is_said(
+    pack: Any, studio: NodeStudio, render: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress = importlib.import_module(f"{pack.__name__}.nodes.progress")
+    said: list[str] = []
+    monkeypatch.setattr(progress, "write_under", lambda _, text: said.append(text))
+    state, _ = render(studio.fresh(), 3, history_chunks=2)
+    assert "joins exactly with a longer history_chunks only" in said[-1]
+    render(state, 1)
+    assert "the beginning may not join the video before" in said[-1]
+    render(studio.fresh(), 3)
+    assert said[-1] == "33 frames"
 
 
 def test_what_is_held_does_not_grow_with_the_length(studio: NodeStudio, render: Any) -> None:
@@ -291,6 +348,93 @@ def test_a_full_disk_is_said_and_leaves_whole_chunks(
     assert receipts(cut)[-1]["frames"] == 33
     # Nothing of the chunk that found no room is left at the end.
     assert cut.stat().st_size < complete.stat().st_size - 100
+
+
+needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+
+
+def fill_disk(receipts: Path) -> None:
+    """Let the next line meet a full disk."""
+    receipts.unlink()
+    receipts.symlink_to("/dev/full")
+
+
+@needs_full
+def test_a_disk_that_fills_with_the_last_chunk_is_said_and_the_stream_kept(
+    studio: NodeStudio, render: Any, output: Path
+) -> None:
+    def wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        (path,) = output.glob("*.jsonl")
+        if not path.is_symlink() and len(path.read_text().splitlines()) == 3:
+            fill_disk(path)
+        return executor(*args, **kwargs)
+
+    with pytest.raises(ValueError, match=r"writing video_00001_\.jsonl: got 'No space left"):
+        render(studio.fresh(), 3, model=wrapped(studio.model, wrapper))
+    listed = f"{output.name}/video_00001_.adastate.safetensors [output]"
+    (saved,) = studio.run("AdaStateLoad", listed)
+    with av.open(str(output / "video_00001_.mp4")) as container:
+        assert container.streams.video[0].frames == 9 + 12 * (saved.chunk_index - 1)
+
+
+@needs_full
+def test_a_disk_that_fills_at_the_very_end_hides_nothing(
+    pack: Any, studio: NodeStudio, vae: Any, tmp_path: Path
+) -> None:
+    video_file, pictures, recording = (
+        importlib.import_module(f"{pack.__name__}.nodes.{name}")
+        for name in ("video_file", "pictures", "recording")
+    )
+    receipts = importlib.import_module(f"{pack.__name__}.adastate_core.receipts")
+    video = video_file.VideoFile(tmp_path / "a.mp4", (48, 32), fps=16.0, crf=20.0)
+    log = receipts.ReceiptFile(tmp_path / "a.jsonl", {})
+    decoder = pictures.open_decoder(vae, (1, 16, 3, 4, 6))
+    made = recording.Recording(video, log, decoder, lambda _: None, apart=False)
+    with torch.inference_mode():
+        made.begin(studio.fresh(), 3, True)
+        made.add(studio.step(studio.fresh())[0])
+    fill_disk(log.path)
+    with pytest.raises(ValueError, match="No space left"):
+        made.finish()
+    for _ in range(2):
+        assert made.stop("x").endswith("in a.adastate.safetensors: go on with Load State")
+    with av.open(str(video.path)) as container:
+        assert container.streams.video[0].frames == 9
+
+
+def test_names_too_long_for_the_stream_are_refused_before_work(
+    studio: NodeStudio, vae: Any, output: Path
+) -> None:
+    import comfy.samplers
+
+    inputs = {
+        "positive": conditioning(0), "cfg": 1.0, "seed": 0, "chunks": 2, "fps": 16.0,
+        "sampler": comfy.samplers.sampler_object("lcm"), "sigmas": torch.tensor((1.0, 0.0)),
+    }  # fmt: skip
+    broken = failing_at(studio.model, 0)
+    with pytest.raises(ValueError, match="filename_prefix: got a name of 240 bytes"):
+        studio.run(
+            "AdaStateRender", broken, studio.fresh(), vae, **inputs,
+            filename_prefix=f"{output.name}/{'n' * 240}",
+        )  # fmt: skip
+    assert list(output.iterdir()) == []
+
+
+def test_numbers_that_are_no_json_become_null(
+    studio: NodeStudio, render: Any, output: Path
+) -> None:
+    from comfy_api.latest import io
+
+    prompt = {"1": {"class_type": "X", "is_changed": [float("nan")], "inputs": {"a": float("inf")}}}
+    studio.hidden = {io.Hidden.prompt: prompt, io.Hidden.extra_pnginfo: {"b": float("-inf")}}
+    try:
+        render(studio.fresh(), 1)
+    finally:
+        studio.hidden = {}
+    with av.open(str(next(output.glob("*.mp4")))) as container:
+        found = json.loads(container.metadata["prompt"], parse_constant=pytest.fail)
+        assert found["1"] == {"class_type": "X", "is_changed": [None], "inputs": {"a": None}}
+        assert container.metadata["b"] == "null"
 
 
 def test_what_cannot_be_rendered_is_refused(studio: NodeStudio, render: Any, output: Path) -> None:

@@ -10,6 +10,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ..adastate_core.cache import KVPool
 from ..adastate_core.packing import Packing, Precision
+from .devices import same_device
 
 CachePlace = Literal["device", "system memory"]
 
@@ -60,14 +61,16 @@ class KVMemory(ModelPatcher):
         return self.model
 
     def _give_up(self, key: str) -> None:
-        if self.offload_device == self.load_device:
+        if same_device(self.offload_device, self.load_device):
             self.model.drop(key)
         else:
             self.model.sets[key].to(self.offload_device)
 
 
 def _size_on(kv: torch.nn.Module, device: torch.device) -> int:
-    return sum(p.numel() * p.element_size() for p in kv.parameters() if p.device == device)
+    return sum(
+        p.numel() * p.element_size() for p in kv.parameters() if same_device(p.device, device)
+    )
 
 
 def pool_for(

@@ -13,6 +13,7 @@ from ..adastate_core.anchors import policy_for
 from ..adastate_core.config import StreamConfig
 from ..adastate_core.errors import ConfigError
 from .bridge import Binding
+from .devices import same_device
 
 _REMEDY = (
     "lower window_frames, or set cache_precision to fp8 or cache_place to system memory, on Apply "
@@ -112,7 +113,8 @@ def announce(plan: MemoryPlan, model: ModelPatcher, binding: Binding) -> str:
     """
     device = model.load_device
     needed = plan.activation_bytes + plan.ready_bytes
-    if binding.pool.packing.device in (None, device):
+    place = binding.pool.packing.device
+    if place is None or same_device(place, device):
         needed += plan.cache_bytes
     total = comfy.model_management.get_total_memory(device)
     logging.info("AdaState: %s", plan)

@@ -7,10 +7,7 @@ denoise a block with the artist's SAMPLER or to forward a clean block.
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +23,9 @@ from ..adastate_core.noise import BlockNoise
 from ..adastate_core.record import Conditions
 from .bridge import FIRST_LAYER, KEY, VIEW, Binding
 from .conditioning import restore
+from .devices import private_rng as _private_rng
 from .layout_check import LayoutProbe, check_layout
+from .own_sampler import own_sampler
 from .progress import StreamProgress
 
 
@@ -66,7 +65,7 @@ class ComfyHost:
             self.cfg,
             self.model.load_device,
             _SessionSampler(self, conditions.guided, body),
-            self.sigmas,
+            self.sigmas.clone(),
             model_options=self.model.model_options,
             latent_image=blank,
             disable_pbar=True,
@@ -140,7 +139,8 @@ class ComfySession:
             first_step: Steps made before.
         """
         start = noise.initial().to(self._device)
-        sampler = _with_noise(self._host.sampler, noise, start)
+        # A sampler may write to what it is given, as uni_pc does: all of it is its own.
+        sampler = own_sampler(self._host.sampler, lambda *sigmas: noise.renoise(start))
         seed, blank = noise.sampler_seed(first_step), torch.zeros_like(start)
 
         def report(step: int, denoised: Tensor, x: Tensor, total: int) -> None:
@@ -150,7 +150,7 @@ class ComfySession:
         with _private_rng(self._device, seed):
             return sampler.sample(  # type: ignore[no-any-return]
                 self._guider,
-                sigmas,
+                sigmas.clone(),
                 self._arguments(view, seed),
                 report,
                 start if block is None else blank,
@@ -167,7 +167,7 @@ class ComfySession:
     def forward_clean(self, block: Tensor, view: BlockView) -> None:
         """Do as `commit` does, unreported."""
         arguments = self._arguments(view, 0)
-        x = block.to(self._device)
+        x = block.to(self._device, copy=True)
         # Models that are told where a step ends look this one up: it ends where it begins.
         still = {"sample_sigmas": self._sigmas.new_zeros(2)}
         arguments["model_options"]["transformer_options"].update(still)
@@ -196,36 +196,3 @@ class ComfySession:
         options["transformer_options"][VIEW] = view
         options["transformer_options"][FIRST_LAYER] = self._host.first_layer
         return {"model_options": options, "seed": seed}
-
-
-@contextlib.contextmanager
-def _private_rng(device: torch.device, seed: int) -> Iterator[None]:
-    """Seed the global generators of the CPU and of one device, and put them back afterwards."""
-    accelerator = getattr(torch, device.type) if device.type != "cpu" else None
-    place = () if accelerator is None or device.type == "mps" else (device,)
-    cpu = torch.get_rng_state()
-    own = accelerator.get_rng_state(*place) if accelerator else None
-    try:
-        torch.default_generator.manual_seed(seed)
-        if accelerator:
-            with accelerator.device(device) if place else contextlib.nullcontext():
-                accelerator.manual_seed(seed)
-        yield
-    finally:
-        torch.set_rng_state(cpu)
-        if accelerator:
-            accelerator.set_rng_state(own, *place)
-
-
-def _with_noise(
-    sampler: comfy.samplers.Sampler, noise: BlockNoise, like: Tensor
-) -> comfy.samplers.Sampler:
-    """Give a sampler that accepts one a noise source of ours, on a copy of it."""
-    if not isinstance(sampler, comfy.samplers.KSAMPLER):
-        return sampler
-    if "noise_sampler" not in inspect.signature(sampler.sampler_function).parameters:
-        return sampler
-    ours = copy.copy(sampler)
-    source = {"noise_sampler": lambda sigma, following: noise.renoise(like)}
-    ours.extra_options = {**sampler.extra_options, **source}
-    return ours

@@ -73,7 +73,7 @@ class Conditioning:
         return cls(structure, tensors)
 
     def unpack(self) -> object:
-        """Rebuild the structure that was packed; tensors are shared, not copied."""
+        """Rebuild the structure that was packed, with tensors of its own."""
         return _rebuild(json.loads(self.structure), self.tensors)
 
 
@@ -132,7 +132,7 @@ def _rebuild(value: object, tensors: Mapping[str, Tensor]) -> object:
         return [_rebuild(item, tensors) for item in value]
     if isinstance(value, dict):
         if set(value) == {_TENSOR}:
-            return tensors[value[_TENSOR]]
+            return tensors[value[_TENSOR]].clone()
         if set(value) == {_TUPLE}:
             return tuple(_rebuild(item, tensors) for item in value[_TUPLE])
         return {key: _rebuild(item, tensors) for key, item in value.items()}

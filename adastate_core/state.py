@@ -315,7 +315,7 @@ class StreamState:
                 expected=f"({batch}, {channels}, frames, {height}, {width})",
                 remedy="encode the picture or clip at the size of the stream",
             )
-        return latent.detach().cpu()
+        return latent.detach().cpu().clone()  # what gave it may write to it later
 
 
 def _same_model(ours: ModelFingerprint | None, theirs: ModelFingerprint | None) -> bool:

@@ -116,6 +116,14 @@ def check_sampling(sampler: comfy.samplers.Sampler, sigmas: Tensor) -> None:
             expected="a plain sampler, since Stream Chunks is the loop over chunks",
             remedy="use KSamplerSelect, with lcm for distilled models",
         )
+    scale = getattr(sampler, "extra_options", {}).get("total_upscale", 1.0)
+    if scale != 1.0:
+        raise ConfigError(
+            "sampler",
+            seen=f"SamplerLCMUpscale with a scale_ratio of {scale:g}",
+            expected="a sampler that keeps the size, since chunks follow each other in one size",
+            remedy="set scale_ratio to 1, or use KSamplerSelect",
+        )
     if len(sigmas) < 2 or float(sigmas[-1]) != 0.0:
         raise ConfigError(
             "sigmas",
@@ -183,7 +191,7 @@ def is_guided(model: ModelPatcher, sampler: comfy.samplers.Sampler, cfg: float) 
     if not math.isclose(cfg, 1.0) or model.model_options.get("disable_cfg1_optimization", False):
         return True
     function = getattr(sampler, "sampler_function", None)
-    return getattr(function, "__name__", "").endswith("_cfg_pp")
+    return getattr(function, "__name__", "").endswith("_pp")
 
 
 def conditions_from(

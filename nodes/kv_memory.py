@@ -13,6 +13,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ..adastate_core.cache import KVPool, KVSet
 from ..adastate_core.packing import Packing, Precision
+from .devices import same_device
 
 CachePlace = Literal["device", "system memory"]
 
@@ -232,11 +233,6 @@ def pool_for(
     packing = Packing(precision, device if apart else None)
     pool = KVPool(max_bytes=int(total * SHARE_OF_MEMORY), packing=packing)
     return pool, KVMemory(pool, device, spare)
-
-
-def same_device(a: torch.device, b: torch.device) -> bool:
-    """Say whether two names, such as `mps` and `mps:0`, are of one device."""
-    return a.type == b.type and (a.index == b.index or None in (a.index, b.index))
 
 
 @cache

@@ -43,7 +43,8 @@ def from_model_space(state: StreamState, latents: Tensor) -> dict[str, Any]:
     """Make a LATENT of recorded latents; before the first chunk they are in VAE space anyway."""
     form = state.latent_format
     out = latent_format(form).process_out(latents) if form else latents
-    return {"samples": out.to(comfy.model_management.intermediate_device())}
+    device = comfy.model_management.intermediate_device()
+    return {"samples": out.to(device, copy=out is latents)}  # the record stays its own
 
 
 def into_model_space(state: StreamState, model: ModelPatcher) -> StreamState:

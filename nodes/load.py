@@ -17,6 +17,7 @@ from comfy_extras.nodes_model_advanced import ModelSamplingSD3
 
 from ..adastate_core.errors import UnsupportedFamilyError
 from .checkpoint import declared_shift, is_generator_checkpoint, unwrap_generator
+from .devices import private_rng
 from .sockets import CATEGORY
 
 DEMO_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "demo"
@@ -77,7 +78,7 @@ class AdaStateLoadModel(io.ComfyNode):
         """Load by the host's loader."""
         path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
         # Some model classes draw initial weights: put the global generator back afterwards.
-        with torch.random.fork_rng(devices=[]):
+        with private_rng(comfy.model_management.get_torch_device()):
             model = load_streaming_model(path, _WEIGHT_OPTIONS[weight_dtype])
         return io.NodeOutput(with_shift(model, shift or declared_shift(path)))
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..adastate_core.decoding import OverlapDecoder, stream_decoder
 from ..adastate_core.errors import UnsupportedFamilyError
 from ..adastate_core.vae_kinds import vae_kind
+from .devices import private_rng
 
 LOOK_BACK = 39
 """Latent frames after which a decoder gives the same as if it had seen all of a video.
@@ -119,9 +120,7 @@ class _Overlapping(PartDecoder):
 
     def _decode_alone(self, samples: Tensor) -> Tensor:
         # Some decoders add noise of the global generators; every part gets the same.
-        devices = list(range(torch.cuda.device_count()))
-        with torch.random.fork_rng(devices), torch.inference_mode():
-            torch.manual_seed(0)
+        with private_rng(self.patcher.load_device, seed=0), torch.inference_mode():
             pictures: Tensor = self._vae.decode(samples)
         return pictures
 

@@ -14,7 +14,7 @@ from ..adastate_core.config import StreamConfig
 from ..adastate_core.errors import ConfigError
 from ..adastate_core.families import ModelTraits
 from .bridge import Binding
-from .kv_memory import same_device
+from .devices import same_device
 
 _REMEDY = (
     "lower window_frames, or set cache_precision to fp8 or cache_place to system memory, on Apply "

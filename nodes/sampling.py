@@ -7,10 +7,7 @@ denoise a block with the artist's SAMPLER or to forward a clean block.
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,9 +27,11 @@ from .blocks import block_patches
 from .bridge import FIRST_LAYER, KEY, ROLES, VIEW, Binding, conditionings_of
 from .compiled import is_compiled
 from .conditioning import restore
+from .devices import private_rng as _private_rng
 from .kv_memory import memory_of
 from .layout_check import LayoutProbe, check_layout
 from .option_key import options_key
+from .own_sampler import own_sampler
 from .progress import StreamProgress
 from .rehearsal import (
     CommitProbe,
@@ -82,7 +81,7 @@ class ComfyHost:
             blank,
             blank,
             _SessionSampler(self, body),
-            self.sigmas,
+            self.sigmas.clone(),
             disable_pbar=True,
             seed=0,
         )
@@ -164,7 +163,8 @@ class ComfySession:
             first_step: Steps made before.
         """
         start = noise.initial().to(self._device)
-        sampler = _with_noise(self._host.sampler, noise, start)
+        # A sampler may write to what it is given, as uni_pc does: all of it is its own.
+        sampler = own_sampler(self._host.sampler, lambda *sigmas: noise.renoise(start))
         seed, blank = noise.sampler_seed(first_step), torch.zeros_like(start)
 
         def report(step: int, denoised: Tensor, x: Tensor, total: int) -> None:
@@ -174,7 +174,7 @@ class ComfySession:
         with _private_rng(self._device, seed):
             return sampler.sample(  # type: ignore[no-any-return]
                 self._guider,
-                sigmas,
+                sigmas.clone(),
                 self._arguments(view, seed),
                 report,
                 start if block is None else blank,
@@ -195,7 +195,7 @@ class ComfySession:
         are forwarded one by one, so that what one of them leaves does not depend on the other.
         """
         options = self._arguments(view, 0)["model_options"]
-        x = block.to(self._device)
+        x = block.to(self._device, copy=True)
         # Models that are told where a step ends look this one up: it ends where it begins.
         still = {"sample_sigmas": self._sigmas.new_zeros(2)}
         options["transformer_options"].update(still)
@@ -215,20 +215,21 @@ class ComfySession:
         if not hung or key in binding.rehearsed:
             return
         shape = binding.traits.block_shape(*host.block_shape[3:])
-        blank = torch.zeros(host.block_shape, device=self._device)
+        frames = host.block_shape[2]
         if guides:
-            options = self._arguments(CommitProbe(shape, blank.shape[2]), 0)
+            options = self._arguments(CommitProbe(shape, frames), 0)
             wrappers = {"apply_model": {KEY: [zeros_forward(self._check_forward)]}}
             options["model_options"]["transformer_options"]["wrappers"] = wrappers
-            rehearse_guidance(
-                lambda sigma: self._guider(blank, sigma.expand(len(blank)), **options),
-                self._sigmas,
-                guides,
-            )
+
+            def guide(sigma: Tensor) -> None:
+                blank = torch.zeros(host.block_shape, device=self._device)
+                self._guider(blank, sigma.repeat(len(blank)), **options)
+
+            rehearse_guidance(guide, self._sigmas, guides)
         if functions:
             rehearse_blocks(
-                lambda probe: self.forward_clean(blank, probe),
-                CommitProbe(shape, blank.shape[2]),
+                lambda probe: self.forward_clean(torch.zeros(host.block_shape), probe),
+                CommitProbe(shape, frames),
                 range(host.first_layer, host.first_layer + shape.layers),
                 functions,
             )
@@ -269,36 +270,3 @@ class ComfySession:
         options["transformer_options"][FIRST_LAYER] = self._host.first_layer
         options["transformer_options"][ROLES] = self._roles
         return {"model_options": options, "seed": seed}
-
-
-@contextlib.contextmanager
-def _private_rng(device: torch.device, seed: int) -> Iterator[None]:
-    """Seed the global generators of the CPU and of one device, and put them back afterwards."""
-    accelerator = getattr(torch, device.type) if device.type != "cpu" else None
-    place = () if accelerator is None or device.type == "mps" else (device,)
-    cpu = torch.get_rng_state()
-    own = accelerator.get_rng_state(*place) if accelerator else None
-    try:
-        torch.default_generator.manual_seed(seed)
-        if accelerator:
-            with accelerator.device(device) if place else contextlib.nullcontext():
-                accelerator.manual_seed(seed)
-        yield
-    finally:
-        torch.set_rng_state(cpu)
-        if accelerator:
-            accelerator.set_rng_state(own, *place)
-
-
-def _with_noise(
-    sampler: comfy.samplers.Sampler, noise: BlockNoise, like: Tensor
-) -> comfy.samplers.Sampler:
-    """Give a sampler that accepts one a noise source of ours, on a copy of it."""
-    if not isinstance(sampler, comfy.samplers.KSAMPLER):
-        return sampler
-    if "noise_sampler" not in inspect.signature(sampler.sampler_function).parameters:
-        return sampler
-    ours = copy.copy(sampler)
-    source = {"noise_sampler": lambda sigma, following: noise.renoise(like)}
-    ours.extra_options = {**sampler.extra_options, **source}
-    return ours

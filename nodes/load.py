@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,7 @@ class AdaStateLoadModel(io.ComfyNode):
     def execute(cls, model_name: str, weight_dtype: str, shift: float) -> io.NodeOutput:
         """Load by the host's loader."""
         path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
-        # Some model classes draw initial weights: put the global generator back afterwards.
-        with private_rng(comfy.model_management.get_torch_device()):
-            model = load_streaming_model(path, _WEIGHT_OPTIONS[weight_dtype])
+        model = load_streaming_model(path, _WEIGHT_OPTIONS[weight_dtype])
         return io.NodeOutput(with_shift(model, shift or declared_shift(path)))
 
 
@@ -115,36 +114,42 @@ class AdaStateLoadDemo(io.ComfyNode):
         """Load by the host's loaders."""
         dit = str(DEMO_FOLDER / DEMO_DIT)
         model = with_shift(load_streaming_model(dit, {}), declared_shift(dit))
-        text, header = comfy.utils.load_torch_file(
-            str(DEMO_FOLDER / DEMO_TEXT), return_metadata=True
-        )
-        clip = comfy.sd.load_text_encoder_state_dicts(
-            [text],
-            clip_type=comfy.sd.CLIPType.WAN,
-            model_options={"umt5xxl_model_config": json.loads(header["umt5xxl_model_config"])},
-        )
-        weights, header = comfy.utils.load_torch_file(
-            str(DEMO_FOLDER / DEMO_VAE), return_metadata=True
-        )
-        vae = comfy.sd.VAE(sd=weights, dtype=_fast_vae_dtype(), metadata=header)
+        clip, vae = load_demo_clip(), load_demo_vae()
         return io.NodeOutput(model, clip, vae)
 
 
-def load_streaming_model(path: str, options: dict[str, Any]) -> ModelPatcher:
+def load_streaming_model(
+    path: str, options: dict[str, Any], disable_dynamic: bool = False
+) -> ModelPatcher:
     """Load a DiT file by the host's loader, unwrapping training checkpoints first.
+
+    Args:
+        path: The file.
+        options: Model options of the host's loader.
+        disable_dynamic: Whether to load without Dynamic VRAM. The host asks for it where it calls
+            this again, for nodes such as TorchCompileModel.
 
     Raises:
         UnsupportedFamilyError: If the host does not recognise the file.
     """
+    # Some model classes draw initial weights.
+    with private_rng(comfy.model_management.get_torch_device()):
+        return _load_diffusion_model(path, options, disable_dynamic)
+
+
+def _load_diffusion_model(
+    path: str, options: dict[str, Any], disable_dynamic: bool
+) -> ModelPatcher:
+    load = partial(comfy.sd.load_diffusion_model, path, options, disable_dynamic)
     if not path.lower().endswith((".pt", ".pth", ".ckpt", ".bin")):
-        return comfy.sd.load_diffusion_model(path, model_options=options)
+        return load()
     weights, metadata = comfy.utils.load_torch_file(path, return_metadata=True)
     if not is_generator_checkpoint(weights):
-        return comfy.sd.load_diffusion_model(path, model_options=options)
+        return load()
     weights = unwrap_generator(weights)
     # These files are causal by construction but cannot say so: the host reads it from here.
     metadata = {**(metadata or {}), "config": json.dumps({"transformer": {"causal_ar": True}})}
-    model = comfy.sd.load_diffusion_model_state_dict(weights, options, metadata)
+    model = comfy.sd.load_diffusion_model_state_dict(weights, options, metadata, disable_dynamic)
     if model is None:
         raise UnsupportedFamilyError(
             "model file",
@@ -154,6 +159,34 @@ def load_streaming_model(path: str, options: dict[str, Any]) -> ModelPatcher:
         )
     model.cached_patcher_init = (load_streaming_model, (path, options))
     return model
+
+
+def load_demo_clip(disable_dynamic: bool = False) -> comfy.sd.CLIP:
+    """Load the demo's text encoder; the host can load it again."""
+    text, header = comfy.utils.load_torch_file(str(DEMO_FOLDER / DEMO_TEXT), return_metadata=True)
+    with private_rng(comfy.model_management.get_torch_device()):
+        clip = comfy.sd.load_text_encoder_state_dicts(
+            [text],
+            clip_type=comfy.sd.CLIPType.WAN,
+            model_options={"umt5xxl_model_config": json.loads(header["umt5xxl_model_config"])},
+            disable_dynamic=disable_dynamic,
+        )
+    clip.patcher.cached_patcher_init = (_demo_patcher, ("clip",))
+    return clip
+
+
+def load_demo_vae() -> comfy.sd.VAE:
+    """Load the demo's VAE; the host can load it again."""
+    weights, header = comfy.utils.load_torch_file(str(DEMO_FOLDER / DEMO_VAE), return_metadata=True)
+    with private_rng(comfy.model_management.get_torch_device()):
+        vae = comfy.sd.VAE(sd=weights, dtype=_fast_vae_dtype(), metadata=header)
+    vae.patcher.cached_patcher_init = (_demo_patcher, ("vae",))
+    return vae
+
+
+def _demo_patcher(kind: str, disable_dynamic: bool = False) -> ModelPatcher:
+    loaded = load_demo_clip(disable_dynamic) if kind == "clip" else load_demo_vae()
+    return loaded.patcher
 
 
 def _fast_vae_dtype() -> torch.dtype | None:

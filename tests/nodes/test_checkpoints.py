@@ -91,3 +91,54 @@ def test_the_demo_models_stream_and_decode(studio: NodeStudio) -> None:
         frames = vae.decode(latent["samples"])
     assert frames.shape == (1, 21, 128, 128, 3)
     assert torch.isfinite(frames).all()
+
+
+def answers_as_dynamic(patcher: Any) -> Any:
+    """Make a patcher say what it says under Dynamic VRAM, which no CPU has."""
+    patcher.is_dynamic = lambda: True
+    return patcher
+
+
+@pytest.mark.parametrize("name", ["dynamic.pt", "plain_dynamic.pt", WAN])
+def test_the_host_loads_a_model_again_for_nodes_that_need_it_whole(
+    studio: NodeStudio, weights: dict[str, torch.Tensor], tiny_models: Path, name: str
+) -> None:
+    folder = tiny_models / "diffusion_models"
+    torch.save(LAYOUTS["sharded"](weights), folder / "dynamic.pt")
+    torch.save(weights, folder / "plain_dynamic.pt")
+    (model,) = studio.run("AdaStateLoadModel", name, "default", 0.0)
+    rng = torch.get_rng_state()
+    for again in (
+        answers_as_dynamic(model.clone()).clone(disable_dynamic=True), model.deepclone_multigpu(),
+    ):  # fmt: skip
+        assert again.model is not model.model
+        one, other = (
+            studio.step(
+                studio.fresh(), model=studio.run("AdaStateApply", each, "adaptive", 3, 3, 1, 3)[0]
+            )[0]
+            for each in (model, again)
+        )
+        assert torch.equal(one.content(), other.content())
+    assert torch.equal(torch.get_rng_state(), rng)
+
+
+def test_a_pt_file_can_be_compiled_under_dynamic_vram(
+    studio: NodeStudio, weights: dict[str, torch.Tensor], tiny_models: Path
+) -> None:
+    from comfy_extras.nodes_torch_compile import TorchCompileModel
+
+    torch.save(LAYOUTS["sharded"](weights), tiny_models / "diffusion_models" / "dynamic.pt")
+    (model,) = studio.run("AdaStateLoadModel", "dynamic.pt", "default", 0.0)
+    (bound,) = studio.run("AdaStateApply", model, "adaptive", 3, 3, 1, 3)
+    for each in (model, bound):
+        compiled = TorchCompileModel.execute(answers_as_dynamic(each.clone()), "inductor").args[0]
+        assert compiled.get_model_object("model_sampling").shift == 5.0
+
+
+def test_the_host_loads_parts_of_the_demo_again(studio: NodeStudio) -> None:
+    model, clip, vae = studio.run("AdaStateLoadDemo")
+    for patcher in (model, clip.patcher, vae.patcher):
+        again = answers_as_dynamic(patcher.clone()).clone(disable_dynamic=True)
+        assert again.model is not patcher.model
+        for one, other in zip(again.model.parameters(), patcher.model.parameters(), strict=True):
+            assert torch.equal(one, other)

@@ -31,6 +31,8 @@ class ModelTraits:
             seconds; None where they are in frames.
         space: Rotary channels that turn with the place in the picture; None if it is not known.
         needs_image: Whether it takes an image with every frame and was not trained without.
+        fills_up: Whether the host fills up a latent that is no whole number of patches; others
+            fail on it.
     """
 
     family: str
@@ -47,6 +49,7 @@ class ModelTraits:
     frame_rate: float | None = None
     space: SpatialRotation | None = None
     needs_image: bool = False
+    fills_up: bool = False
 
     def block_shape(self, height: int, width: int) -> BlockShape:
         """Return how the model numbers frames of a latent height and width."""
@@ -62,6 +65,10 @@ class ModelTraits:
             first_index=self.first_index,
             space=self.space,
         )
+
+    def takes(self, height: int, width: int) -> bool:
+        """Say whether the model runs on latents of this height and width."""
+        return self.fills_up or not (height % self.patch[0] or width % self.patch[1])
 
     def cache_values(self, height: int, width: int, frames: int) -> int:
         """Count the numbers that keys and values of some frames consist of, in all layers."""

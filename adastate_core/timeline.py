@@ -3,9 +3,12 @@
     0: a red circle moves left
     chunk 4 blend 3: a red circle moves right
     6.5s recache: a blue square in the fog
+    1:10: a green square on a hill
 
-A line says when its prompt begins, by chunk number (`4`, `chunk 4`) or by time (`6.5s`), how the
-stream gets there, and the prompt. Empty lines and lines that begin with # do not count.
+A line says when its prompt begins, by chunk number (`4`, `chunk 4`) or by time (`6.5s`, `1:10`,
+`1:02:03.5`), how the stream gets there, and the prompt. Empty lines and lines that begin with # do
+not count. Where a prompt begins with a number, a space after the colon keeps it from being read as
+part of a time; what can be read both ways is refused.
 """
 
 from __future__ import annotations
@@ -13,16 +16,30 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Literal
 
 from .errors import ConfigError
 
 Transition = Literal["swap", "blend", "recache", "flush"]
 
+_HOW = r"(?:\s+(?P<how>[a-z]+)(?:\s+(?P<count>\d{1,9}))?)?"
 _HEAD = re.compile(
-    r"(?:chunk\s+)?(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>s?)(?:\s+(?P<how>[a-z]+)(?:\s+(?P<count>\d+))?)?",
+    rf"(?P<chunk>chunk\s+)?(?P<number>\d{{1,9}}(?:\.\d{{1,9}})?)\s*(?P<unit>s?){_HOW}",
     re.IGNORECASE,
 )
+_CLOCK = r"\d{1,9}(?::\d\d){1,2}(?:\.\d{1,9})?"
+_CLOCK_LINE = re.compile(
+    rf"\s*(?P<clock>{_CLOCK})\s*s?{_HOW}\s*:(?!\d)(?P<text>.*)", re.IGNORECASE | re.DOTALL
+)
+# What could be a time, or a chunk and a prompt that begins with a number: 1:10 people, 1:5: people,
+# 1:02:03:04: people; but not 0:3 people or 0:16mm film.
+_DOUBTFUL = re.compile(
+    r"\s*\d+\s*:(?:\d\d(?!\w)|\d+[:.,]\d|\d+\s*(?:s|sec|m|min|h)?(?:\s+(?:swap|recache)|\s+"
+    r"(?:blend|flush)\s+\d+)?\s*:)",
+    re.IGNORECASE,
+)
+_CHUNK_CLOCK = re.compile(rf"\s*chunk\s+{_CLOCK}\s*s?{_HOW}\s*:", re.IGNORECASE)
 _COUNTED: dict[str, str] = {"blend": "chunks", "flush": "frames"}
 _MAX_COUNT = 64
 
@@ -159,24 +176,55 @@ def _prompt(chunk: int, cues: list[Cue], starts: list[int]) -> ChunkPrompt:
 
 
 def _cue(number: int, line: str) -> Cue:
+    clock = _CLOCK_LINE.fullmatch(line)
+    if clock is not None:
+        start, in_seconds = _seconds(clock["clock"]), True
+        how, count, text = clock["how"], clock["count"], clock["text"]
+    else:
+        head, text = _parted(line)
+        found = _HEAD.fullmatch(head)
+        if found is None:
+            raise ValueError(
+                f"got '{head}', expected a chunk such as 4, or a time such as 6.5s or 1:10, and "
+                "after it swap, blend 3, recache or flush 2 if you like"
+            )
+        start, in_seconds = float(found["number"]), bool(found["unit"])
+        how, count = found["how"], found["count"]
+        if found["chunk"] and in_seconds:
+            raise ValueError(f"got '{head}', expected a chunk or a time, not both")
+        if not in_seconds and "." in found["number"]:
+            raise ValueError(
+                f"got chunk {found['number']}, expected a whole number, or seconds as 6.5s"
+            )
+    if not text.strip():
+        raise ValueError("no prompt after the colon")
+    transition, frames = _transition(how, count)
+    return Cue(number, start, in_seconds, text.strip(), transition, frames)
+
+
+def _parted(line: str) -> tuple[str, str]:
+    """Part a line without a clock time at its first colon."""
+    shown = shorten(line, 40, placeholder="...")
+    if _CHUNK_CLOCK.match(line):
+        raise ValueError(f"got '{shown}', expected a chunk or a time, not both")
+    if _DOUBTFUL.match(line):
+        raise ValueError(
+            f"got '{shown}', expected a time such as 1:05 or 1:02:03.5 and a colon after it, or a "
+            "space between the colon and a prompt that begins with a number"
+        )
     head, colon, text = line.partition(":")
     if not colon:
         raise ValueError("no colon between the time and the prompt")
-    if not text.strip():
-        raise ValueError("no prompt after the colon")
-    found = _HEAD.fullmatch(head.strip())
-    if found is None:
-        raise ValueError(
-            f"got '{head.strip()}', expected a chunk such as 4, or a time such as 6.5s, and after "
-            "it swap, blend 3, recache or flush 2 if you like"
-        )
-    in_seconds = bool(found["unit"])
-    if not in_seconds and "." in found["number"]:
-        raise ValueError(
-            f"got chunk {found['number']}, expected a whole number, or seconds as 6.5s"
-        )
-    transition, count = _transition(found["how"], found["count"])
-    return Cue(number, float(found["number"]), in_seconds, text.strip(), transition, count)
+    return head.strip(), text
+
+
+def _seconds(clock: str) -> float:
+    """Return the seconds of a time such as 1:10 or 1:02:03.5."""
+    *before, seconds = clock.split(":")
+    if float(seconds) >= 60 or (len(before) == 2 and int(before[1]) >= 60):
+        raise ValueError(f"got {clock}, expected minutes and seconds below 60")
+    hours, minutes = before if len(before) == 2 else (0, before[0])
+    return 3600.0 * int(hours) + 60.0 * int(minutes) + float(seconds)
 
 
 def _transition(how: str | None, count: str | None) -> tuple[Transition, int]:

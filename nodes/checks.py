@@ -151,6 +151,41 @@ def check_frame_rate(binding: Binding, *conditionings: list[Any] | None) -> None
             )
 
 
+def check_size(model: ModelPatcher, latent_shape: tuple[int, int, int, int]) -> None:
+    """Refuse latents that the host's model class cannot cut into patches.
+
+    Args:
+        model: The MODEL.
+        latent_shape: (B, C, H, W) of one latent frame.
+
+    Raises:
+        ConfigError: If height or width is no whole number of patches, for a family that needs it.
+    """
+    traits, (height, width) = binding_of(model).traits, latent_shape[2:]
+    if traits.takes(height, width):
+        return
+    pixels = getattr(model.model.latent_format, "spacial_downscale_ratio", 8)
+    rows, columns = (size * pixels for size in traits.patch)
+    near = {
+        name: " or ".join(str(size) for size in _multiples(size * pixels, step))
+        for name, size, step in (("width", width, columns), ("height", height, rows))
+    }
+    raise ConfigError(
+        "size of the stream",
+        seen=f"latents of {width} x {height}, {width * pixels} x {height * pixels} pixels",
+        expected=f"a width in steps of {columns} and a height in steps of {rows} pixels for "
+        f"{traits.family}",
+        remedy=f"set width to {near['width']} and height to {near['height']} on the latent that "
+        "goes into New Stream",
+    )
+
+
+def _multiples(size: int, step: int) -> list[int]:
+    """Return the sizes in whole steps that are nearest, the lower one first."""
+    below = size // step * step
+    return [size] if size == below else [n for n in (below, below + step) if n]
+
+
 def check_anchor(binding: Binding) -> None:
     """Refuse an anchor that needs more of a model's layout than is known.
 

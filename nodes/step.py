@@ -14,7 +14,7 @@ from ..adastate_core.anchors import policy_for
 from ..adastate_core.rollout import Host, StreamRequest, stream_chunks
 from ..adastate_core.state import StreamState
 from .bridge import KEY, Binding, binding_of
-from .checks import check_step
+from .checks import check_size, check_step
 from .experts import ExpertsHost, paired, steps_above
 from .identity import fingerprint_of, joint_digest, joint_fingerprint, weights_digest
 from .kv_memory import memory_of
@@ -72,6 +72,8 @@ class Step:
         binding = binding_of(model)
         models = [model] if model_low_noise is None else [model, paired(model, model_low_noise)]
         conditions = check_step(models, positive, negative, cfg, sampler, sigmas)
+        for each in models:
+            check_size(each, state.latent_shape)
         block_shape = _block_shape(state, binding)
         plan = plan_memory(
             models, binding, block_shape, guided=conditions.guided,

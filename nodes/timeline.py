@@ -58,6 +58,7 @@ class AdaStateStreamTimeline(io.ComfyNode):
                         "0: a red circle moves left\n"
                         "chunk 4 blend 2: a red circle moves right\n"
                         "6.5s recache: a blue square in the fog\n"
+                        "1:10: a green square on a hill\n"
                         "Chunk numbers count from the start of the stream. blend mixes over some "
                         "chunks, recache reads the memory again under the new prompt, flush 1 "
                         "keeps the anchor and the newest frame."

@@ -53,4 +53,5 @@ class CosmosPredict2Family:
             time_stride=4,
             frame_rate=float(place.base_fps),
             space=SpatialRotation(*axes(pairs, down, along), "half"),
+            fills_up=True,
         )

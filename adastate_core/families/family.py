@@ -32,6 +32,8 @@ class ModelTraits:
         space: Rotary channels that turn with the place in the picture; None if it is not known.
         needs_image: Whether it takes an image with every frame and was not trained without.
         heads: Heads of its self-attention.
+        fills_up: Whether the host fills up a latent that is no whole number of patches; others
+            fail on it.
     """
 
     family: str
@@ -49,6 +51,7 @@ class ModelTraits:
     space: SpatialRotation | None = None
     needs_image: bool = False
     heads: int = 1
+    fills_up: bool = False
 
     def block_shape(self, height: int, width: int) -> BlockShape:
         """Return how the model numbers frames of a latent height and width."""
@@ -68,6 +71,10 @@ class ModelTraits:
     def cache_scales(self, frames: int) -> int:
         """Count the scales of keys and values of some frames that are packed, in all layers."""
         return 2 * self.layers * self.heads * frames
+
+    def takes(self, height: int, width: int) -> bool:
+        """Say whether the model runs on latents of this height and width."""
+        return self.fills_up or not (height % self.patch[0] or width % self.patch[1])
 
     def cache_values(self, height: int, width: int, frames: int) -> int:
         """Count the numbers that keys and values of some frames consist of, in all layers."""

@@ -62,6 +62,7 @@ class WanFamily:
             time_stride=4,
             space=SpatialRotation(*axes(pairs, across, across)),
             needs_image=_joined(model) > 0,
+            fills_up=True,
         )
 
 

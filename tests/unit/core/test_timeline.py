@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from adastate_core.errors import ConfigError
 from adastate_core.timeline import ChunkPrompt, Pace, parse_timeline, plan_prompts
@@ -46,6 +50,118 @@ def test_a_blend_mixes_over_its_chunks() -> None:
     assert mixes[2] == ("b", "a", pytest.approx(1 / 3))
     assert mixes[3] == ("b", "a", pytest.approx(2 / 3))
     assert mixes[4] == mixes[5] == ("b", None, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("when", "seconds"),
+    [
+        ("0:00", 0.0), ("00:00", 0.0), ("0:00.5", 0.5), ("1:10", 70.0), ("01:10", 70.0),
+        ("1:10.5", 70.5), ("1:10 s", 70.0), ("1:10s", 70.0), ("0:00:05", 5.0), ("1:02:03", 3723.0),
+        ("1:02:03.25", 3723.25), ("100:00", 6000.0), ("12:00:00", 43200.0), ("90s", 90.0),
+        ("6.5S", 6.5), ("0.5 s", 0.5),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("how", "transition", "count"),
+    [
+        ("", "swap", 0), (" swap", "swap", 0), (" blend 3", "blend", 3), (" recache", "recache", 0),
+        (" flush 2", "flush", 2), (" Recache ", "recache", 0),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("text", ["a", " 10 people: at 9:30", " 30: a", ":", " chunk 4: b"])
+def test_times_are_read_in_every_way_that_clocks_are_written(
+    when: str, seconds: float, how: str, transition: str, count: int, text: str
+) -> None:
+    (cue,) = parse_timeline(f"{when}{how}:{text}")
+    assert (cue.start, cue.in_seconds) == (seconds, True)
+    assert (cue.transition, cue.count, cue.text) == (transition, count, text.strip())
+
+
+def test_a_clock_time_is_the_chunk_of_that_moment() -> None:
+    made = plan("0:00: a\n0:01.5: b\n2.5s: c\n0:00:03.9: d")
+    assert [p.text for p in made] == ["a", "a", "b", "c", "c", "d"]
+    assert [PACE.chunk_at(s) for s in (1.5, 2.5, 3.9)] == [2, 3, 5]
+    assert plan("1:10: a", first=94, chunks=1)[0].text == "a"
+    with pytest.raises(ConfigError, match="line 1: begins with chunk 93, but"):
+        plan("1:10: a")
+
+
+@pytest.mark.parametrize(
+    ("line", "chunk", "text"),
+    [
+        ("0: a: b", 0, "a: b"),
+        ("1: 10: prompt", 1, "10: prompt"),
+        ("1: 10 people", 1, "10 people"),
+        ("1: 10:30 in the morning", 1, "10:30 in the morning"),
+        ("0:3 birds", 0, "3 birds"),
+        ("0:100 birds", 0, "100 birds"),
+        ("0:16mm film", 0, "16mm film"),
+        ("0:4k", 0, "4k"),
+        ("0: 16:9", 0, "16:9"),
+        ("4 recache:10 people", 4, "10 people"),
+        ("chunk 1:10 people", 1, "10 people"),
+        ("chunk 1: 10: people", 1, "10: people"),
+        ("7:a 1:10: b", 7, "a 1:10: b"),
+        ("007 : a", 7, "a"),
+    ],
+)
+def test_prompts_may_have_numbers_and_colons(line: str, chunk: int, text: str) -> None:
+    (cue,) = parse_timeline(line)
+    assert (cue.start, cue.in_seconds, cue.text) == (chunk, False, text)
+
+
+DOUBTFUL = "expected a time such as 1:05 or 1:02:03.5 and a colon after it, or a space"
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("1:10 people", DOUBTFUL),
+        ("1:10", DOUBTFUL),
+        ("1:10.5", DOUBTFUL),
+        ("1:10 blend 3", DOUBTFUL),
+        ("1:5: a", DOUBTFUL),
+        ("1:5 recache: a", DOUBTFUL),
+        ("1:05:5: a", DOUBTFUL),
+        ("1:100: a", DOUBTFUL),
+        ("1:10,5: a", DOUBTFUL),
+        ("1:10:30 people", DOUBTFUL),
+        ("1:02:03:04: a", DOUBTFUL),
+        ("1:10min: a", DOUBTFUL),
+        ("4 :10: a", DOUBTFUL),
+        ("1:60: a", "got 1:60, expected minutes and seconds below 60"),
+        ("1:59.5:", "no prompt after the colon"),
+        ("1:60:00: a", "got 1:60:00, expected minutes"),
+        ("1:10 people: a", "got 'people', expected swap, blend"),
+        ("1:10 blend: a", "blend needs a number of chunks"),
+        ("chunk 1:10: a", "expected a chunk or a time, not both"),
+        ("chunk 1:10 recache: a", "expected a chunk or a time, not both"),
+        ("chunk 6.5s: a", "expected a chunk or a time, not both"),
+        ("-1:10: a", "got '-1'"),
+        ("1.5:10: a", "got chunk 1.5, expected a whole number"),
+        ("9" * 400 + ": a", "expected a chunk such as 4, or a time"),
+        ("1e3: a", "got '1e3'"),
+        ("1m30s: a", "got '1m30s', expected a chunk such as 4, or a time such as 6.5s or 1:10"),
+    ],
+)
+def test_what_could_be_misread_is_refused(line: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape("line 2: ") + ".*" + re.escape(problem)):
+        parse_timeline(f"0: a\n{line}")
+
+
+@given(st.text("0123456789:.,s chunkblendrecacheflushswap\n#-", max_size=40))
+@settings(max_examples=500)
+def test_a_line_that_begins_with_a_time_is_never_read_as_a_chunk(text: str) -> None:
+    try:
+        cues = parse_timeline(text)
+        plan_prompts(cues, PACE, 10**6, 1)
+    except ConfigError:
+        return
+    lines = text.splitlines()
+    for cue in cues:
+        line = lines[cue.line - 1]
+        assert line.endswith(cue.text) or line.rstrip().endswith(cue.text)
+        assert cue.in_seconds or not re.match(r"\s*\d+:\d\d(?!\w)", line)
 
 
 def test_recache_and_flush_come_before_their_chunk_only() -> None:

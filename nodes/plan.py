@@ -30,7 +30,8 @@ class MemoryPlan:
         set_bytes: One K/V set.
         sets: K/V sets that exist at the same time.
         ready_bytes: Keys that a chunk keeps turned for its steps.
-        activation_bytes: What the host expects one forward to take besides the weights.
+        activation_bytes: What the host expects a forward of one conditioning to take besides the
+            weights. It forwards two at once only where memory allows.
         frames: Video frames that the chunks make.
     """
 
@@ -94,7 +95,6 @@ def plan_memory(
             expected=f"at most the {_gib(total)} of {place}",
             remedy=_REMEDY,
         )
-    shape = [batch * (1 + guided), *block_shape[1:]]
     set_bytes = size.kept * kept * copies
     made = chunks * config.chunk_frames * traits.time_stride
     return MemoryPlan(
@@ -103,7 +103,7 @@ def plan_memory(
         # reads and the one that it writes; for a single chunk the first two are one.
         sets=min(at_once, 2) + 1,
         ready_bytes=0 if packing.read_anew else size.ready * kept * copies,
-        activation_bytes=int(model.model.memory_required(shape)),
+        activation_bytes=int(model.model.memory_required(list(block_shape))),
         frames=made - (traits.time_stride - 1) * first,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -71,10 +72,18 @@ def test_closing_line_and_exit_code(
         def __init__(self, name: str, passed: int, failed: int) -> None:
             self.name, self._outcome = name, Outcome(passed=passed, failed=failed)
 
-        def run(self, arguments: object) -> Outcome:
+        def run(self, arguments: object, output: TextIO | None = None) -> Outcome:
+            print(f"this is {self.name}", file=output)
             return self._outcome
 
     monkeypatch.setattr(run_tests, "REPORTS", tmp_path)
+    for jobs in ("1", "2"):
+        monkeypatch.setattr(run_tests, "TIERS", (Fixed("one", 5, 0), Fixed("two", 7, 0)))
+        assert run_tests.main(["--jobs", jobs]) == 0
+        told = capsys.readouterr().out
+        for name in ("one", "two"):
+            assert f"== {name} ==\nthis is {name}\n" in told
+        assert told.splitlines()[-1] == "12 passed, 0 failed"
     monkeypatch.setattr(run_tests, "TIERS", (Fixed("one", 5, 0), Fixed("two", 7, 0)))
     assert run_tests.main([]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "12 passed, 0 failed"

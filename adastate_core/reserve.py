@@ -6,6 +6,7 @@ import errno
 import os
 import tempfile
 from pathlib import Path
+from typing import IO
 
 _FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 _STEP = 1 << 16
@@ -19,7 +20,9 @@ class DiskReserve:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
+        self._folder = folder
+        self._file: IO[bytes] | None = None
+        self._released = False
         self.size = 0
         """Bytes that are kept."""
 
@@ -31,7 +34,7 @@ class DiskReserve:
         Raises:
             OSError: If the disk is full; what was kept before still is.
         """
-        if size <= self.size or self._file.closed:
+        if size <= self.size or self._released:
             return
         size = -(-size // _STEP) * _STEP
         try:
@@ -44,10 +47,13 @@ class DiskReserve:
 
     def release(self) -> None:
         """Give the room back."""
-        self._file.close()
-        self.size = 0
+        if self._file is not None:
+            self._file.close()
+        self._released, self.size = True, 0
 
     def _fill(self, size: int) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(self._file.fileno(), self.size, size - self.size)
             return

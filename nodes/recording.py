@@ -9,7 +9,7 @@ from contextlib import suppress
 import comfy.model_management
 from torch import Tensor
 
-from ..adastate_core.errors import AdaStateError
+from ..adastate_core.errors import AdaStateError, VideoFileError
 from ..adastate_core.receipts import ReceiptFile
 from ..adastate_core.record import ChunkEntry, RootEntry
 from ..adastate_core.report import receipt
@@ -164,10 +164,16 @@ class Recording:
         self._reserve.release()
         try:
             self._video.close()
-        finally:
-            if not self._ended:
-                self._note({"event": "end", "reason": reason, "frames": self._video.frames})
-                self._ended = True
+        except VideoFileError:
+            with suppress(VideoFileError):  # the first failure is the one to tell
+                self._note_end(reason)
+            raise
+        self._note_end(reason)
+
+    def _note_end(self, reason: str) -> None:
+        if not self._ended:
+            self._note({"event": "end", "reason": reason, "frames": self._video.frames})
+            self._ended = True
 
     def _note(self, receipt: dict[str, object]) -> None:
         try:

@@ -62,7 +62,7 @@ def _enough(state: StreamState, wanted: int, chunk_frames: int) -> int:
     if wanted < HISTORY:
         return wanted
     frames = chunks = 0
-    for entry in reversed(state.chunks):
+    for entry in reversed(list(state.chunks)):
         if entry.content is None or frames >= LOOK_BACK:
             break
         frames += entry.content.shape[2]

@@ -15,6 +15,7 @@ def test_room_is_kept_until_it_is_released(tmp_path: Path) -> None:
     reserve.grow(3 << 20)
     assert reserve.size == 3 << 20
     if hasattr(os, "posix_fallocate"):
+        assert reserve._file is not None
         assert os.fstat(reserve._file.fileno()).st_blocks * 512 >= 3 << 20
     reserve.grow(1)
     assert reserve.size == 3 << 20

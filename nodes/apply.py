@@ -156,7 +156,7 @@ class AdaStateApply(io.ComfyNode):
                     advanced=True,
                     tooltip=(
                         "Whose memory keeps past frames. system memory leaves more of the GPU to "
-                        "the model, and is slower."
+                        "the model, and is several times slower."
                     ),
                 ),
                 io.Combo.Input(

@@ -119,7 +119,8 @@ class AdaStateRender(io.ComfyNode):
                     advanced=True,
                     tooltip=(
                         "Decode and encode a chunk while the next one is made. Needs room for the "
-                        "model and the VAE at once."
+                        "model and the VAE at once. Has no effect under Dynamic VRAM, the default "
+                        "on NVIDIA cards."
                     ),
                 ),
                 shared["model_low_noise"],

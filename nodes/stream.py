@@ -76,7 +76,10 @@ class AdaStateStream(io.ComfyNode):
                     default=7,
                     min=1,
                     max=100000,
-                    tooltip="How many chunks to add. Memory does not grow with it.",
+                    tooltip=(
+                        "How many chunks to add. GPU memory does not grow with it; their latents "
+                        "are all kept in system memory."
+                    ),
                 ),
                 io.Model.Input(
                     "model_low_noise",

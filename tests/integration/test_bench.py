@@ -39,4 +39,7 @@ def test_every_part_runs(repository: Path, tmp_path: Path) -> None:
     forms = result["caches"]["forms"]
     assert forms["system memory"]["chunk_error"] == 0 < forms["fp8"]["chunk_error"]
     assert forms["fp8"]["bytes_ratio"] < 0.55
+    # Nothing moves on a CPU, so what moving costs is not shown.
+    timed = [row["name"] for row in result["rows"] if "a chunk over plain" in row["name"]]
+    assert timed == ["fp8: a chunk over plain"]
     assert len(result["render"]["long"]["along_bytes"]) == result["render"]["long"]["chunks"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import comfy.samplers
 from comfy.model_patcher import ModelPatcher
@@ -60,7 +60,7 @@ class Step:
         *,
         node_id: str | None = None,
         at_once: int | None = None,
-    ) -> Self:
+    ) -> Step:
         """Check everything that can be checked before work starts.
 
         The arguments are the inputs of Stream Chunks, a node to write progress under, and how many

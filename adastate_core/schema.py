@@ -250,8 +250,14 @@ def entry_to_json(entry: Entry, refer: Callable[[str, Tensor], object]) -> dict[
         if isinstance(value, Tensor):
             values[name] = refer(name, value)
         else:
-            values[name] = value.to_json() if isinstance(value, StreamConfig) else value
+            values[name] = _config_json(value) if isinstance(value, StreamConfig) else value
     return values
+
+
+@lru_cache(maxsize=64)
+def _config_json(config: StreamConfig) -> dict[str, Any]:
+    """Return a config as JSON values, one object for equal ones; not to be changed."""
+    return config.to_json()
 
 
 def entry_from_model(model: AnyModel, tensor: Lookup) -> Entry:

@@ -13,6 +13,8 @@ from typing import Any
 _MUTED, _BYPASSED = 2, 4
 _NOTES = frozenset({"Note", "MarkdownNote"})
 _REROUTE, _PRIMITIVE = "Reroute", "PrimitiveNode"
+# Links by name, of KJNodes and others: both exist in the editor only.
+_SET, _GET = "SetNode", "GetNode"
 
 _DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 _WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COLOR", _DYNAMIC_COMBO})
@@ -75,10 +77,12 @@ class _Converter:
                     f'Node {node_id} is the subgraph "{self.subgraphs[kind]}"; '
                     "subgraphs are not supported, unpack it in the editor first."
                 )
-            if kind in _NOTES or kind in (_REROUTE, _PRIMITIVE):
+            if kind in _NOTES or kind in (_REROUTE, _PRIMITIVE, _SET, _GET):
                 continue
             if node.get("mode") in (_MUTED, _BYPASSED):
                 continue
+            if kind not in self.object_info and not (node.get("inputs") or node.get("outputs")):
+                continue  # a decoration of another pack's
             if kind not in self.object_info:
                 raise GraphError(f"Node {node_id} has the type {kind}, which the server lacks.")
             info = self.object_info[kind]
@@ -112,7 +116,9 @@ class _Converter:
                 return None
             if node["type"] == _PRIMITIVE:
                 return _Constant((node.get("widgets_values") or [None])[0])
-            if node["type"] == _REROUTE:
+            if node["type"] == _GET:
+                node = self._setter(node)
+            if node["type"] in (_REROUTE, _SET):
                 link_id = node["inputs"][0].get("link")
             elif node.get("mode") == _BYPASSED:
                 link_id = _bypass(node, link.slot)
@@ -120,6 +126,14 @@ class _Converter:
                 return link
             seen.add(link.origin)
         return None
+
+    def _setter(self, getter: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Find the node that sets the name which a Get node reads."""
+        name = (getter.get("widgets_values") or [None])[0]
+        for node in self.nodes.values():
+            if node["type"] == _SET and (node.get("widgets_values") or [None])[0] == name:
+                return node
+        raise GraphError(f"Node {getter['id']} gets {name!r}, which no node sets.")
 
 
 class _WidgetReader:
@@ -162,13 +176,13 @@ class _WidgetReader:
             self._skip_upload()
 
     def _read_one(self, name: str, kind: Any, options: Mapping[str, Any]) -> None:
-        if self.values:
-            value = self.values.pop(0)
-            self._check(name, kind, value)
-        else:
+        value = self.values.pop(0) if self.values else None
+        if value is None:
             value = _default(kind, options)
             if value is None:
                 return
+        else:
+            self._check(name, kind, value)
         # A plain list would be read as a link.
         self.inputs[name] = {"__value__": value} if isinstance(value, list) else value
         if kind == _DYNAMIC_COMBO:

@@ -263,7 +263,33 @@ class TestWholeFiles:
 
     def test_unknown_node_is_named(self) -> None:
         with pytest.raises(GraphError, match="Node 5 has the type Gone, which the server lacks"):
-            convert(node(5, "Gone"))
+            convert(node(5, "Gone", outputs=["IMAGE"]))
+
+    def test_decorations_without_sockets_are_dropped(self) -> None:
+        assert convert(node(5, "Label (rgthree)"), node(3, "Load", "a.safetensors")).keys() == {"3"}
+
+    def test_set_and_get_are_links_by_name(self) -> None:
+        prompt = convert(
+            node(1, "Load", "a.safetensors", outputs=["MODEL"]),
+            node(2, "SetNode", "it", inputs=[("MODEL", "MODEL", 7)], outputs=["*"]),
+            node(3, "GetNode", "it", outputs=["MODEL"]),
+            node(4, "Sampler", 7, "fixed", 4, 1.0, "", inputs=[("model", "MODEL", 8)]),
+            links=[[7, 1, 0, 2, 0, "MODEL"], [8, 3, 0, 4, 0, "MODEL"]],
+        )
+        assert prompt.keys() == {"1", "4"}
+        assert prompt["4"]["inputs"]["model"] == ["1", 0]
+
+    def test_a_name_that_no_node_sets_is_named(self) -> None:
+        sampler = node(4, "Sampler", 7, "fixed", 4, 1.0, "", inputs=[("model", "MODEL", 8)])
+        with pytest.raises(GraphError, match="Node 3 gets 'it', which no node sets"):
+            convert(
+                node(3, "GetNode", "it", outputs=["MODEL"]), sampler,
+                links=[[8, 3, 0, 4, 0, "MODEL"]],
+            )  # fmt: skip
+
+    def test_an_empty_widget_value_is_the_default(self) -> None:
+        inputs = inputs_of(node(1, "Sampler", 7, "fixed", None, 1.0, ""))
+        assert inputs["steps"] == 20
 
     def test_subgraph_is_refused_by_name(self) -> None:
         parts = {"subgraphs": [{"id": "0b6c", "name": "My stage"}]}

@@ -55,11 +55,11 @@ def sampled(model: Any) -> torch.Tensor:
     return made
 
 
-def streams(studio: NodeStudio, core: ModuleType, load: Load) -> None:
+def streams(studio: NodeStudio, core: ModuleType, folder: Path, load: Load) -> None:
     """Stream a model whole and with a restart in between: bit-equal, one fingerprint."""
     import comfy.model_management
 
-    header = importlib.import_module(f"{core.__name__}.header")
+    storage = importlib.import_module(f"{core.__name__}.storage")
     assert torch.isfinite(sampled(load())).all()  # the host runs it
     seen = []
     for patched in (lambda model: model, with_lora):
@@ -67,11 +67,11 @@ def streams(studio: NodeStudio, core: ModuleType, load: Load) -> None:
         whole, _ = studio.step(studio.fresh(), 3, model=applied(studio, patched(bare)))
         seen += [whole.fingerprint, fingerprint(studio, bare)]  # the LoRA is still in place
         first, _ = studio.step(studio.fresh(), 1, model=applied(studio, patched(load())))
-        text, tensors = header.state_to_header(first)
+        file = folder / "first.adastate.safetensors"
+        storage.save_state(first, file)
         comfy.model_management.unload_all_models()
         seen.append(fingerprint(studio, bare))
-        opened = header.state_from_header(header.parse_header(text, "state"), tensors, "state")
-        after, _ = studio.step(opened, 2, model=applied(studio, patched(load())))
+        after, _ = studio.step(storage.load_state(file), 2, model=applied(studio, patched(load())))
         assert torch.equal(after.content(), whole.content())
         assert not any(chunk.approximate for chunk in after.chunks)
     assert len(set(seen)) == 1
@@ -79,25 +79,33 @@ def streams(studio: NodeStudio, core: ModuleType, load: Load) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_that_comfyui_quantises_to(
-    studio: NodeStudio, core: ModuleType, weights: dict[str, torch.Tensor], tiny_models: Path,
+    studio: NodeStudio,
+    core: ModuleType,
+    tmp_path: Path,
+    weights: dict[str, torch.Tensor],
+    tiny_models: Path,
     form: str,
-) -> None:  # fmt: skip
+) -> None:
     path = tiny_models / "diffusion_models" / f"tiny_wan_{form}.safetensors"
     save_file(quantise(weights, form), path)
-    streams(studio, core, lambda: stock(path))
+    streams(studio, core, tmp_path, lambda: stock(path))
     ours = studio.run("AdaStateLoadModel", path.name, "default", 0.0)[0]
     assert fingerprint(studio, ours) == fingerprint(studio, stock(path))
 
 
 @pytest.mark.parametrize("loader", PACKS)
 def test_layers_of_loader_packs(
-    studio: NodeStudio, core: ModuleType, weights: dict[str, torch.Tensor], loader: str
+    studio: NodeStudio,
+    core: ModuleType,
+    tmp_path: Path,
+    weights: dict[str, torch.Tensor],
+    loader: str,
 ) -> None:
     if loader == "hidden":  # such layers take no LoRA
         streamed, _ = studio.step(studio.fresh(), 2, model=applied(studio, PACKS[loader](weights)))
         assert streamed.fingerprint == fingerprint(studio, PACKS[loader](weights))
     else:
-        streams(studio, core, lambda: PACKS[loader](weights))
+        streams(studio, core, tmp_path, lambda: PACKS[loader](weights))
     changed = {**weights, "blocks.1.ffn.2.weight": weights["blocks.1.ffn.2.weight"] * 1.5}
     assert not fingerprint(studio, PACKS[loader](changed)).matches(
         fingerprint(studio, PACKS[loader](weights))
@@ -106,10 +114,10 @@ def test_layers_of_loader_packs(
 
 @pytest.mark.parametrize("weight_dtype", ["default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"])
 def test_every_weight_dtype(
-    studio: NodeStudio, core: ModuleType, tiny_models: Path, weight_dtype: str
+    studio: NodeStudio, core: ModuleType, tmp_path: Path, tiny_models: Path, weight_dtype: str
 ) -> None:
     path = tiny_models / "diffusion_models" / WAN
-    streams(studio, core, lambda: stock(path, weight_dtype))
+    streams(studio, core, tmp_path, lambda: stock(path, weight_dtype))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

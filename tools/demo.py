@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo from the command line."""
     parser = argparse.ArgumentParser(prog="tools.demo", description=__doc__.split("\n")[0])
     parser.add_argument(
-        "--workflow", type=Path, default=host.ROOT / "examples" / "api" / DEMO_WORKFLOW
+        "--workflow", type=Path, default=host.ROOT / "workflows" / "api" / DEMO_WORKFLOW
     )
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args(arguments)

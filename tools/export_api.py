@@ -1,4 +1,4 @@
-"""Write every workflow of the pack in API format into `examples/api`.
+"""Write every workflow of the pack in API format into `workflows/api`.
 
     python tools/host.py run -- -m tools.export_api
 
@@ -18,7 +18,7 @@ from tools.graph import to_api
 from tools.server import ComfyServer
 
 WORKFLOWS = host.ROOT / "workflows"
-EXAMPLES = host.ROOT / "examples" / "api"
+PROMPTS = host.ROOT / "workflows" / "api"
 
 
 def main() -> int:
@@ -27,10 +27,10 @@ def main() -> int:
         server = ComfyServer(host.tree_path(), Path(sys.executable), Path(scratch), host.ROOT)
         with server, ComfyClient(server.url) as client:
             object_info = client.object_info()
-    EXAMPLES.mkdir(parents=True, exist_ok=True)
+    PROMPTS.mkdir(parents=True, exist_ok=True)
     for workflow in sorted(WORKFLOWS.glob("*.json")):
         prompt = to_api(json.loads(workflow.read_text(encoding="utf-8")), object_info)
-        (EXAMPLES / workflow.name).write_text(json.dumps(prompt, indent=2) + "\n", "utf-8")
+        (PROMPTS / workflow.name).write_text(json.dumps(prompt, indent=2) + "\n", "utf-8")
         print(workflow.name)
     return 0
 

@@ -2,7 +2,7 @@
 
 comfy-cli does it as ComfyUI's front end does when it queues a graph: subgraphs, Set and Get nodes,
 reroutes, muted and bypassed nodes, leftover values. It is needed for workflows from the editor;
-prompts in API format, such as those in `examples/api`, need nothing.
+prompts in API format, such as those in `workflows/api`, need nothing.
 """
 
 from __future__ import annotations

@@ -201,7 +201,8 @@ def test_another_seed_of_the_last_step_replays_nothing(
     client.post("/adastate_test/reset")
     client.run(graph)
     steps, chunks = 2, graph[last]["inputs"]["chunks"]
-    commits = chunks - 1  # of its own chunks; the last one waits for whoever continues
+    # Of its own chunks, under either conditioning; the last one waits for whoever continues.
+    commits = 2 * (chunks - 1)
     assert client.get("/adastate_test/forwards") == {"steps": steps * chunks + commits}
 
 
@@ -288,5 +289,5 @@ def test_examples_in_api_format_are_what_the_page_queues(
     name: str, load_workflow: Callable[[str], Graph]
 ) -> None:
     """`python -m tools.export_api` makes them again."""
-    example = ROOT / "examples" / "api" / f"{name}.json"
+    example = ROOT / "workflows" / "api" / f"{name}.json"
     assert json.loads(example.read_text(encoding="utf-8")) == load_workflow(f"{name}.json")

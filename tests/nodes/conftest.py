@@ -111,3 +111,46 @@ def tiny_models(base_dir: Path) -> Path:
 
     link_models(ensure_tiny_models(COMFYUI), base_dir / "models")
     return base_dir / "models"
+
+
+@pytest.fixture(scope="module")
+def vae(tiny_models: Path) -> Any:
+    """Return a tiny VAE of Wan 2.1."""
+    import nodes
+    from tests.support.tiny_models import WAN_VAE
+
+    return nodes.VAELoader().load_vae(WAN_VAE)[0]
+
+
+@pytest.fixture
+def output(base_dir: Path, request: pytest.FixtureRequest) -> Path:
+    """Return the folder that `render` of this test writes to."""
+    return base_dir / "output" / request.node.name
+
+
+@pytest.fixture
+def render(studio: Any, vae: Any, output: Path) -> Any:
+    """Return a function that renders with the `studio` of the test module."""
+
+    def run(state: Any, chunks: int = 2, *, model: Any = None, **options: Any) -> tuple[Any, Any]:
+        import comfy.samplers
+
+        from tests.support.studio import conditioning
+
+        return studio.run(
+            "AdaStateRender",
+            model or studio.model,
+            state,
+            vae,
+            positive=conditioning(0),
+            cfg=1.0,
+            sampler=comfy.samplers.sampler_object("lcm"),
+            sigmas=torch.tensor((1.0, 0.6, 0.0)),
+            seed=0,
+            chunks=chunks,
+            fps=16.0,
+            filename_prefix=f"{output.name}/video",
+            **options,
+        )
+
+    return run

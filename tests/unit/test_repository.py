@@ -12,7 +12,7 @@ import tomllib
 SHIPPED = {
     *("__init__.py", "adastate_core", "assets", "nodes", "web", "workflows"),
     *("LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "requirements.txt"),
-    *("examples", "tools"),
+    "tools",
 }
 # The registry flags a version for any of these, wherever it finds them.
 TRIPWIRES = re.compile(

@@ -238,8 +238,9 @@ def test_a_stream_of_eight_chunks_at_constant_memory(studio: NodeStudio, case: C
     assert len(set(sizes[1:])) == 1
 
 
-@pytest.mark.parametrize("precision", ["model", "fp8"])
-@pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("compute", "precision"), [(torch.float32, "model"), (torch.bfloat16, "fp8")]
+)
 def test_the_plan_is_what_is_taken(
     studio: NodeStudio, case: Case, pack: Any, compute: torch.dtype, precision: str
 ) -> None:

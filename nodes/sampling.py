@@ -214,8 +214,15 @@ class ComfySession:
         key = " ".join([options_key(host.model, KEY, binding.numbers), *hung, str(self._sigmas)])
         if not hung or key in binding.rehearsed:
             return
-        shape = binding.traits.block_shape(*host.block_shape[3:])
-        frames = host.block_shape[2]
+        with _private_rng(self._device):  # guidance may draw
+            self._rehearse(guides, functions)
+        binding.rehearsed.add(key)
+
+    def _rehearse(
+        self, guides: list[Callable[..., Any]], functions: list[Callable[..., Any]]
+    ) -> None:
+        host = self._host
+        shape, frames = host.binding.traits.block_shape(*host.block_shape[3:]), host.block_shape[2]
         if guides:
             options = self._arguments(CommitProbe(shape, frames), 0)
             wrappers = {"apply_model": {KEY: [zeros_forward(self._check_forward)]}}
@@ -233,7 +240,6 @@ class ComfySession:
                 range(host.first_layer, host.first_layer + shape.layers),
                 functions,
             )
-        binding.rehearsed.add(key)
 
     def _check_forward(self, options: dict[str, Any]) -> None:
         """Refuse a forward that guidance asks for and that no view can serve."""

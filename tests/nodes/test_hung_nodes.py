@@ -110,6 +110,15 @@ def test_guidance_that_computes_the_negative_alone(studio: NodeStudio, cfg: floa
         assert close(guided, plain)
 
 
+def test_guidance_that_draws_leaves_the_global_generator_alone(studio: NodeStudio) -> None:
+    model = applied(studio)
+    model.set_model_sampler_post_cfg_function(
+        lambda args: args["denoised"] + 1e-3 * torch.randn(args["denoised"].shape)
+    )
+    once = streamed(studio, model)  # `run` fails if the global generator moves
+    assert torch.equal(streamed(studio, model), once)
+
+
 def test_a_conditioning_of_its_own_is_refused_by_name_before_the_first_step(
     studio: NodeStudio,
 ) -> None:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,8 @@ from .stream_name import check_name, damaged, stream_folder
 from .stream_v1 import read_first
 
 LOCK = ".lock"
+_TRIES = 8
+"""How often a stream is read without its lock, which not every reader may be able to take."""
 
 _LONGEST = 180
 """Bytes of a name that a file beside the folder begins with; systems allow 255 in all."""
@@ -68,7 +71,7 @@ def open_stream(root: Path, name: str, start: StreamState) -> StreamState:
     """
     folder = stream_folder(root, name)
     name = check_name(name)
-    while True:
+    for _ in range(_TRIES):
         before = manifest_digest(folder)
         try:
             return _opened(folder, name, start)
@@ -76,6 +79,28 @@ def open_stream(root: Path, name: str, start: StreamState) -> StreamState:
             # A commit in between may have moved anything: what was read has to be of one revision.
             if manifest_digest(folder) == before:
                 raise
+    # Where commits come faster than a read, it waits its turn.
+    with _reading_alone(folder):
+        return _opened(folder, name, start)
+
+
+@contextmanager
+def _reading_alone(folder: Path) -> Iterator[None]:
+    """Keep others from committing while a stream is read.
+
+    Raises:
+        StateFileError: If its lock cannot be had.
+    """
+    try:
+        with locked(folder / LOCK):
+            yield
+    except OSError as error:
+        raise StateFileError(
+            f"stream {folder.name!r}",
+            seen=f"commits all the time, and no lock ({error})",
+            expected="a moment without a commit",
+            remedy="stop what commits to this stream, or try again",
+        ) from error
 
 
 def commit_stream(root: Path, state: StreamState) -> StreamState:

@@ -33,7 +33,7 @@ from .manifest import (
 from .origin import StreamOrigin
 from .revision import Revision, read_revision
 from .state import StreamState
-from .storage import SUFFIX, save_state
+from .storage import SUFFIX, save_claimed
 from .stream_name import check_name, damaged, stream_folder
 from .stream_v1 import read_first
 
@@ -189,12 +189,7 @@ def keep_refused(folder: Path, state: StreamState) -> Path:
     stem = name.encode()[:_LONGEST].decode(errors="ignore").rstrip(" .")
     folder.mkdir(parents=True, exist_ok=True)
     path = claim_numbered(folder, lambda number: f"{stem}.refused_{number:05d}{SUFFIX}")
-    try:
-        save_state(state, path)
-    except BaseException:
-        with suppress(OSError):
-            path.unlink()
-        raise
+    save_claimed(state, path)
     return path
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -75,6 +76,20 @@ def save_state(state: StreamState, path: Path) -> None:
             expected="a writable folder with free space",
             remedy="free space or change filename_prefix on Save State",
         ) from error
+
+
+def save_claimed(state: StreamState, path: Path) -> None:
+    """Write a state to a file that was claimed for it; if that fails, the claim is given up.
+
+    Raises:
+        StateFileError: If the file cannot be written.
+    """
+    try:
+        save_state(state, path)
+    except BaseException:
+        with suppress(OSError):
+            path.unlink()
+        raise
 
 
 def load_state(path: Path) -> StreamState:

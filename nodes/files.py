@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
 import folder_paths
@@ -10,7 +9,7 @@ from comfy_api.latest import io
 
 from ..adastate_core.errors import StateFileError
 from ..adastate_core.state import StreamState
-from ..adastate_core.storage import SUFFIX, load_state, save_state
+from ..adastate_core.storage import SUFFIX, load_state, save_claimed
 from .latents import latent_format
 from .output_names import place
 from .sockets import CATEGORY, state_input, state_output
@@ -50,12 +49,7 @@ class AdaStateSave(io.ComfyNode):
             filename_prefix, _size(state), [f"_00001{SUFFIX}"], hidden.prompt, hidden.extra_pnginfo
         )
         path = target.claim("_{:05}", [SUFFIX])
-        try:
-            save_state(state, path)
-        except BaseException:
-            with suppress(OSError):
-                path.unlink()
-            raise
+        save_claimed(state, path)
         listed = f"{(Path(target.subfolder) / path.name).as_posix()} [output]"
         return io.NodeOutput(str(path), ui={"text": [listed]})
 

@@ -210,9 +210,11 @@ class ComfySession:
         host, binding = self._host, self._host.binding
         guides = guidance_functions(host.model)
         functions = [] if is_compiled(host.model) else block_functions(host.model)
+        if not guides and not functions:
+            return
         hung = [str(binding.numbers.number(f)) for f in (*guides, *functions)]
         key = " ".join([options_key(host.model, KEY, binding.numbers), *hung, str(self._sigmas)])
-        if not hung or key in binding.rehearsed:
+        if key in binding.rehearsed:
             return
         with _private_rng(self._device):  # guidance may draw
             self._rehearse(guides, functions)

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from adastate_core import named_stream
+from adastate_core.durable import locked
 from adastate_core.named_stream import commit_stream, open_stream
 from adastate_core.record import ChunkEntry
 from adastate_core.state import StreamState
+from adastate_core.stream_name import damaged
 from tests.support.named_streams import NAME
 from tests.support.reference_host import Studio
 
@@ -93,3 +96,26 @@ def test_every_open_gives_one_revision(tmp_path: Path, history: int) -> None:
     last = open_stream(tmp_path, NAME, fresh)  # killed in the middle of a commit
     assert whole(last)
     assert commit_stream(tmp_path, last.held(1)).origin is not None
+
+
+def test_an_open_that_a_commit_always_overtakes_takes_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = commit_stream(tmp_path, open_stream(tmp_path, NAME, Studio().fresh))
+    read, tries = named_stream._opened, []
+
+    def overtaken(folder: Path, name: str, start: StreamState) -> StreamState:
+        nonlocal state
+        tries.append(1)
+        try:
+            with locked(folder / named_stream.LOCK, patience=0):
+                pass
+        except TimeoutError:  # nobody can commit now
+            return read(folder, name, start)
+        state = commit_stream(tmp_path, state.held(len(tries)))
+        raise damaged(name, "a file that is gone")
+
+    monkeypatch.setattr(named_stream, "_opened", overtaken)
+    opened = open_stream(tmp_path, NAME, Studio().fresh)
+    assert opened.origin is not None
+    assert opened.origin.revision == len(tries)

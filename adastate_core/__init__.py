@@ -10,9 +10,9 @@ Read in this order: `config` - `layout` - `anchors` - `record` - `memory` - `sta
 from .config import StreamConfig
 from .errors import AdaStateError
 from .families import describe_model
-from .rollout import StreamRequest, stream_chunks
-from .state import StreamState
-from .storage import load_state, save_state
+from .files.state_file import load_state, save_state
+from .rollout.stream_chunks import StreamRequest, stream_chunks
+from .stream.state import StreamState
 
 __all__ = [
     "AdaStateError",

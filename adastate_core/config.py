@@ -12,13 +12,13 @@ from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from .errors import ConfigError
-from .packing import Precision
 
 Anchor = Literal["adaptive", "frozen", "ema", "dual_ema", "rolling", "none"]
 Positions = Literal["relative", "absolute"]
 StateRope = Literal["shared0", "split01"]
 WarmupPositions = Literal["fixed", "grow"]
 PromptSwitch = Literal["swap", "recache", "flush"]
+Precision = Literal["model", "fp8"]
 
 MAX_FRAMES = 64
 """Upper bound of every frame count: far above any published layout, low enough to catch typos."""

@@ -9,17 +9,63 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .conditioning import tensor_digest
-from .record import ModelFingerprint
+from .digest import tensor_digest
+
+_SAMPLED = "v2-"
 
 _RUNS, _RUN = 8, 2048
 """Runs of a large tensor, and elements of each."""
 _RAW_FLOATS = ("float8_e8m0fnu", "float4_e2m1fn_x2")
 """Float dtypes of packed data, which not every torch converts."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFingerprint:
+    """Identify base weights: a family, its latent channels, and a digest of the weights.
+
+    Version 0.1.0 wrote a digest of norms and modulation as 32 hex digits. The digest of a sample of
+    every weight has `v2-` before its digits, and that older one behind them where it is known: by
+    it a stream that began with the older one is still recognised.
+    """
+
+    family: str
+    latent_channels: int
+    digest: str
+
+    @classmethod
+    def joined(
+        cls, family: str, latent_channels: int, sampled: str, legacy: str = ""
+    ) -> ModelFingerprint:
+        """Make a fingerprint of the digest of sampled weights, and the older one if known."""
+        return cls(family, latent_channels, f"{_SAMPLED}{sampled}" + (legacy and f"-{legacy}"))
+
+    @property
+    def sampled(self) -> str:
+        """Return the digest of the sampled weights, or an empty text."""
+        newer = self.digest.startswith(_SAMPLED)
+        return self.digest.removeprefix(_SAMPLED).partition("-")[0] if newer else ""
+
+    @property
+    def legacy(self) -> str:
+        """Return the digest of version 0.1.0, or an empty text where it is not known."""
+        newer = self.digest.startswith(_SAMPLED)
+        return self.digest.removeprefix(_SAMPLED).partition("-")[2] if newer else self.digest
+
+    def matches(self, other: ModelFingerprint) -> bool:
+        """Say whether both are of one model, by the newest digest that both have."""
+        if (self.family, self.latent_channels) != (other.family, other.latent_channels):
+            return False
+        if self.sampled and other.sampled:
+            return self.sampled == other.sampled
+        return self.legacy != "" and self.legacy == other.legacy
+
+    def __str__(self) -> str:
+        return f"{self.family} {(self.sampled or self.legacy)[:8]}"
 
 
 def fingerprint_model(

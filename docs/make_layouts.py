@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from adastate_core.anchors import policy_for
+from adastate_core.anchors.presets import PRESETS, Preset
 from adastate_core.config import StreamConfig
 from adastate_core.layout import FrameMix, Occupancy, SlotLayout
-from adastate_core.presets import PRESETS, Preset
 
 PAGE = Path(__file__).parent / "presets.md"
 SHOWN = (0, 1, 2, 3, 7)

@@ -7,13 +7,12 @@ from dataclasses import replace
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..adastate_core.config import MAX_FRAMES, MAX_STRENGTH, StreamConfig
-from ..adastate_core.packing import Precision
-from ..adastate_core.presets import PRESETS, departure, preset_config
-from .bridge import bind
-from .kv_memory import CachePlace
-from .progress import write_under
-from .sockets import CATEGORY
+from ..adastate_comfy.model.bridge import bind
+from ..adastate_comfy.model.kv_pool_patcher import CachePlace
+from ..adastate_comfy.progress import write_under
+from ..adastate_core.anchors.presets import PRESETS, departure, preset_config
+from ..adastate_core.config import MAX_FRAMES, MAX_STRENGTH, Precision, StreamConfig
+from .inputs import CATEGORY
 
 
 class AdaStateApply(io.ComfyNode):

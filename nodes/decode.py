@@ -10,13 +10,13 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..adastate_comfy.progress import write_under
+from ..adastate_comfy.sockets.latents import from_model_space, video_samples
+from ..adastate_comfy.video.decoders import LOOK_BACK, open_decoder
 from ..adastate_core.errors import ConfigError
-from ..adastate_core.record import RootEntry
-from ..adastate_core.state import StreamState
-from .latents import from_model_space, video_samples
-from .pictures import LOOK_BACK, open_decoder
-from .progress import write_under
-from .sockets import CATEGORY, AdaStateSocket
+from ..adastate_core.stream.events import RootEntry
+from ..adastate_core.stream.state import StreamState
+from .inputs import CATEGORY, AdaStateSocket
 
 START = -1
 """Stands for the given frames in front of chunk 0."""

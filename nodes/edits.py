@@ -5,8 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..adastate_core.config import MAX_FRAMES
-from ..adastate_core.state import StreamState
-from .sockets import CATEGORY, state_input, state_output
+from ..adastate_core.stream.state import StreamState
+from .inputs import CATEGORY, state_input, state_output
 
 
 class AdaStateTransition(io.ComfyNode):

@@ -10,11 +10,11 @@ import comfy.utils
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..adastate_core.encoding import stream_encoder
+from ..adastate_comfy.progress import write_under
+from ..adastate_comfy.video.clip_reader import open_clip
 from ..adastate_core.errors import LayoutError
-from .clips import open_clip
-from .progress import write_under
-from .sockets import CATEGORY
+from ..adastate_core.vae.registry import stream_encoder
+from .inputs import CATEGORY
 
 
 class AdaStateEncode(io.ComfyNode):

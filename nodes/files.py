@@ -7,12 +7,12 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
+from ..adastate_comfy.output_names import place
+from ..adastate_comfy.sockets.latents import latent_format
 from ..adastate_core.errors import StateFileError
-from ..adastate_core.state import StreamState
-from ..adastate_core.storage import SUFFIX, load_state, save_claimed
-from .latents import latent_format
-from .output_names import place
-from .sockets import CATEGORY, state_input, state_output
+from ..adastate_core.files.state_file import SUFFIX, load_state, save_claimed
+from ..adastate_core.stream.state import StreamState
+from .inputs import CATEGORY, state_input, state_output
 
 
 class AdaStateSave(io.ComfyNode):

@@ -16,10 +16,14 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from comfy_extras.nodes_model_advanced import ModelSamplingSD3
 
+from ..adastate_comfy.devices import private_rng
+from ..adastate_comfy.model.checkpoint import (
+    declared_shift,
+    is_generator_checkpoint,
+    unwrap_generator,
+)
 from ..adastate_core.errors import UnsupportedFamilyError
-from .checkpoint import declared_shift, is_generator_checkpoint, unwrap_generator
-from .devices import private_rng
-from .sockets import CATEGORY
+from .inputs import CATEGORY
 
 DEMO_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "demo"
 DEMO_DIT = "adastate_demo_dit.safetensors"

@@ -9,9 +9,9 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..adastate_core.errors import AdaStateError, StateMismatchError
-from ..adastate_core.named_stream import commit_or_keep, open_stream, stream_digest
-from ..adastate_core.state import StreamState
-from .sockets import CATEGORY, state_input, state_output
+from ..adastate_core.files.named_stream import commit_or_keep, open_stream, stream_digest
+from ..adastate_core.stream.state import StreamState
+from .inputs import CATEGORY, state_input, state_output
 
 
 class AdaStateOpenStream(io.ComfyNode):

@@ -10,21 +10,21 @@ from comfy.cli_args import args
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import InputImpl, io, ui
 
+from ..adastate_comfy.model.bridge import binding_of
+from ..adastate_comfy.output_names import place
+from ..adastate_comfy.sampling.stream_run import Step
+from ..adastate_comfy.video.decoders import PartDecoder, open_decoder
+from ..adastate_comfy.video.render_history import HISTORY, for_render, joins_exactly
+from ..adastate_comfy.video.render_job import Recording
+from ..adastate_comfy.video.video_file import ENCODERS, VideoFile, disk_error
 from ..adastate_core.errors import LayoutError
-from ..adastate_core.receipts import SUFFIX, ReceiptFile
-from ..adastate_core.report import receipt
-from ..adastate_core.state import StreamState
-from ..adastate_core.storage import SUFFIX as STATE_SUFFIX
-from ..adastate_core.strict_json import strict_json
-from .bridge import binding_of
-from .output_names import place
-from .pictures import PartDecoder, open_decoder
-from .recording import Recording
-from .remembered import HISTORY, for_render, joins_exactly
-from .sockets import CATEGORY, state_output
-from .step import Step
+from ..adastate_core.files.receipts import SUFFIX, ReceiptFile
+from ..adastate_core.files.state_file import SUFFIX as STATE_SUFFIX
+from ..adastate_core.files.strict_json import strict_json
+from ..adastate_core.stream.state import StreamState
+from ..adastate_core.stream.summary import receipt
+from .inputs import CATEGORY, state_output
 from .stream import AdaStateStream
-from .video_file import ENCODERS, VideoFile, disk_error
 
 _VAE = "adastate_vae"
 _ENDINGS = (".mp4", SUFFIX, STATE_SUFFIX)

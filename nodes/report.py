@@ -8,9 +8,9 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..adastate_core.chart import draw_chart
-from ..adastate_core.metrics import measure_stream
-from .sockets import CATEGORY
+from ..adastate_core.metrics.chart import draw_chart
+from ..adastate_core.metrics.measures import measure_stream
+from .inputs import CATEGORY
 
 
 class AdaStateReport(io.ComfyNode):

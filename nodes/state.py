@@ -9,11 +9,11 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
-from ..adastate_core.record import HOLD_FOREVER, ResetScope
-from ..adastate_core.report import describe_stream
-from ..adastate_core.state import StreamState
-from .latents import from_model_space, latent_format, video_samples
-from .sockets import CATEGORY, state_input, state_output
+from ..adastate_comfy.sockets.latents import from_model_space, latent_format, video_samples
+from ..adastate_core.stream.events import HOLD_FOREVER, ResetScope
+from ..adastate_core.stream.state import StreamState
+from ..adastate_core.stream.summary import describe_stream
+from .inputs import CATEGORY, state_input, state_output
 
 
 class AdaStateNewStream(io.ComfyNode):

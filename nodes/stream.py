@@ -9,10 +9,10 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..adastate_core.state import StreamState
-from .latents import from_model_space
-from .sockets import CATEGORY, state_input, state_output
-from .step import Step
+from ..adastate_comfy.sampling.stream_run import Step
+from ..adastate_comfy.sockets.latents import from_model_space
+from ..adastate_core.stream.state import StreamState
+from .inputs import CATEGORY, state_input, state_output
 
 
 class AdaStateStream(io.ComfyNode):

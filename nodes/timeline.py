@@ -17,11 +17,11 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder
 
+from ..adastate_comfy.model.bridge import binding_of
 from ..adastate_core.errors import ConfigError
-from ..adastate_core.state import StreamState
-from ..adastate_core.timeline import ChunkPrompt, Pace, parse_timeline, plan_prompts
-from .bridge import binding_of
-from .sockets import CATEGORY, state_output
+from ..adastate_core.stream.state import StreamState
+from ..adastate_core.stream.timeline import ChunkPrompt, Pace, parse_timeline, plan_prompts
+from .inputs import CATEGORY, state_output
 from .stream import AdaStateStream
 
 DEFAULT = "0: a red circle moves left"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NoReturn, Protocol
 
-from ..attention import BlockShape
-from ..calls import AttentionCalls
-from ..rope import SpatialRotation, TemporalRotation
-from ..text import TextPlace
+from ..attention.chunk_attention import BlockShape
+from ..attention.joint_text import TextPlace
+from ..attention.layers import AttentionCalls
+from ..attention.rope import SpatialRotation, TemporalRotation
+from ..errors import UnsupportedFamilyError
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +102,13 @@ class Family(Protocol):
     def describe(self, model: object) -> ModelTraits:
         """Describe a module that matches."""
         ...
+
+
+def refuse(name: str, reason: str, served: str) -> NoReturn:
+    """Raise the error for a model that is known and cannot be streamed."""
+    raise UnsupportedFamilyError(
+        "model",
+        seen=f"{name} ({reason})",
+        expected=served,
+        remedy="load text-to-video weights in Load Streaming Model",
+    )

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from ..calls import AttentionCalls
-from ..rope import SpatialRotation, TemporalRotation, axes, geometric
-from .family import ModelTraits
-from .refusal import refuse
+from ..attention.layers import AttentionCalls
+from ..attention.rope import SpatialRotation, TemporalRotation, axes, geometric
+from .family import ModelTraits, refuse
 
 _PRO_WIDTH = 4096
 

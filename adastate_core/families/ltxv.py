@@ -12,10 +12,9 @@ from __future__ import annotations
 import math
 from typing import Any, cast
 
-from ..calls import AttentionCalls
-from ..rope import Frequencies, SpatialRotation, TemporalRotation
-from .family import ModelTraits
-from .refusal import refuse
+from ..attention.layers import AttentionCalls
+from ..attention.rope import Frequencies, SpatialRotation, TemporalRotation
+from .family import ModelTraits, refuse
 
 _STRIDE, _FRAME_RATE, _THETA, _PIXELS = 8, 25.0, 10000.0, 32
 

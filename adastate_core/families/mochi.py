@@ -12,8 +12,8 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from ..calls import AttentionCalls
-from ..rope import Frequencies, SpatialRotation, TemporalRotation
+from ..attention.layers import AttentionCalls
+from ..attention.rope import Frequencies, SpatialRotation, TemporalRotation
 from .family import ModelTraits
 
 _AREA = 192.0 * 192.0

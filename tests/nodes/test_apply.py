@@ -24,7 +24,7 @@ def written(
     from comfy_api.latest import io
 
     lines: list[tuple[str, str]] = []
-    for name in ("nodes.apply", "nodes.progress"):
+    for name in ("nodes.apply", "adastate_comfy.progress"):
         monkeypatch.setattr(
             importlib.import_module(f"{pack.__name__}.{name}"),
             "write_under",
@@ -76,7 +76,7 @@ def test_what_is_as_published_or_no_preset_is_not_remarked_on(
 def test_an_artist_chooses_what_a_changed_prompt_does(
     studio: NodeStudio, core: Any, options: dict[str, Any], events: list[str]
 ) -> None:
-    receipt = importlib.import_module(f"{core.__name__}.report").receipt
+    receipt = importlib.import_module(f"{core.__name__}.stream.summary").receipt
     model = applied(studio, **options)
     state, _ = studio.step(studio.fresh(), 2, model=model)
     state, _ = studio.step(state, 1, model=model)

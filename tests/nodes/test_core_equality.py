@@ -64,8 +64,8 @@ def core_sampler(noise: Tensor, frames: int) -> Any:
 def test_self_forcing_gives_what_core_gives(
     studio: NodeStudio, core: Any, pack: Any, noise: Tensor, frames: int
 ) -> None:
-    presets = importlib.import_module(f"{core.__name__}.presets")
-    bridge = importlib.import_module(f"{pack.__name__}.nodes.bridge")
+    presets = importlib.import_module(f"{core.__name__}.anchors.presets")
+    bridge = importlib.import_module(f"{pack.__name__}.adastate_comfy.model.bridge")
     config = dataclasses.replace(presets.preset_config("self_forcing"), chunk_frames=frames)
     state, _ = studio.run(
         "AdaStateStream", bridge.bind(studio.bare, config), studio.fresh(),

@@ -30,7 +30,7 @@ TIME_STRIDE = {16: 4, 32: 4, 48: 4, 128: 8}
 )
 @pytest.mark.parametrize("sizes", [(3, 3, 3, 3), (1,) * 12, (5, 1, 6), (2, 3, 7)])
 def test_parts_equal_the_whole(core: Any, make: Any, channels: int, sizes: tuple[int, ...]) -> None:
-    decoding = importlib.import_module(f"{core.__name__}.decoding")
+    decoding = importlib.import_module(f"{core.__name__}.vae.registry")
     vae = random_weights(make())
     latents = torch.randn((1, channels, 12, 2, 3), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
@@ -49,7 +49,7 @@ def test_parts_equal_the_whole(core: Any, make: Any, channels: int, sizes: tuple
 def test_tiny_vaes_as_comfyui_loads_them(pack: Any, channels: int) -> None:
     import comfy.sd
 
-    pictures = importlib.import_module(f"{pack.__name__}.nodes.pictures")
+    pictures = importlib.import_module(f"{pack.__name__}.adastate_comfy.video.decoders")
     vae = comfy.sd.VAE(sd=random_weights(taehv(channels)()).state_dict())
     latents = torch.randn((1, channels, 5, 2, 3), generator=torch.Generator().manual_seed(1))
     decoder = pictures.open_decoder(vae, (1, channels, 3, 2, 3))
@@ -134,7 +134,7 @@ def test_a_latent_is_decoded_in_parts(
     with torch.inference_mode():
         expected = nodes.VAEDecode().decode(vae, latent)[0]
     seen = []
-    wan = importlib.import_module(f"{pack.__name__}.adastate_core.decoding.wan")
+    wan = importlib.import_module(f"{pack.__name__}.adastate_core.vae.wan")
     decode = wan.WanDecoder.decode
     monkeypatch.setattr(
         wan.WanDecoder, "decode", lambda self, z: seen.append(z.shape[2]) or decode(self, z)
@@ -219,7 +219,7 @@ def test_how_parts_are_joined_is_told(
     pack: Any, studio: NodeStudio, vae: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = importlib.import_module(f"{pack.__name__}.nodes.decode")
-    pictures = importlib.import_module(f"{pack.__name__}.nodes.pictures")
+    pictures = importlib.import_module(f"{pack.__name__}.adastate_comfy.video.decoders")
     texts: list[str] = []
     monkeypatch.setattr(node, "write_under", lambda node_id, text: texts.append(text))
     state, _ = studio.step(studio.fresh(), 4)
@@ -237,7 +237,7 @@ def test_how_parts_are_joined_is_told(
 def test_a_loaded_vae_may_run_in_another_thread(pack: Any, studio: NodeStudio, vae: Any) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    pictures = importlib.import_module(f"{pack.__name__}.nodes.pictures")
+    pictures = importlib.import_module(f"{pack.__name__}.adastate_comfy.video.decoders")
     latents = torch.randn((1, 16, 6, 4, 6), generator=torch.Generator().manual_seed(9))
     decoder = pictures.open_decoder(vae, (1, 16, 3, 4, 6))
     decoder.load()

@@ -122,7 +122,7 @@ def latents_for(name: str, frames: int) -> Tensor:
 
 
 def decoded(pack: Any, vae: Any, latents: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, Any]:
-    pictures = importlib.import_module(f"{pack.__name__}.nodes.pictures")
+    pictures = importlib.import_module(f"{pack.__name__}.adastate_comfy.video.decoders")
     decoder = pictures.open_decoder(vae, tuple(latents[:, :, : max(sizes)].shape))
     decoder.load()
     before = torch.random.get_rng_state()

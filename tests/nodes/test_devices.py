@@ -14,7 +14,7 @@ import torch
 
 @pytest.fixture(scope="module")
 def devices(pack: ModuleType) -> ModuleType:
-    return importlib.import_module(f"{pack.__name__}.nodes.devices")
+    return importlib.import_module(f"{pack.__name__}.adastate_comfy.devices")
 
 
 class Accelerator(SimpleNamespace):

@@ -77,7 +77,7 @@ def test_late_chunks_of_a_timeline_share_steps(pack: Any, core: Any) -> None:
     import importlib
 
     timeline = importlib.import_module(f"{pack.__name__}.nodes.timeline")
-    texts = importlib.import_module(f"{core.__name__}.timeline")
+    texts = importlib.import_module(f"{core.__name__}.stream.timeline")
     pace = texts.Pace(3, 4, 16.0)
 
     def steps(text: str, chunks: int = 1000) -> list[list[int]]:

@@ -26,7 +26,7 @@ def moving(frames: int, channels: int = 3, height: int = 32, width: int = 64) ->
 @pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize("sizes", [(17,), (1,) * 17, (1, 4, 4, 4, 4), (7, 2, 8)])
 def test_groups_equal_the_whole(core: Any, make: Any, sizes: tuple[int, ...]) -> None:
-    encoding = importlib.import_module(f"{core.__name__}.encoding")
+    encoding = importlib.import_module(f"{core.__name__}.vae.registry")
     vae, frames = random_weights(make()), moving(17)
     encoder = encoding.stream_encoder(vae)
     with torch.inference_mode():
@@ -41,7 +41,7 @@ def test_groups_equal_the_whole(core: Any, make: Any, sizes: tuple[int, ...]) ->
 
 @pytest.mark.parametrize("frames", [1, 5, 9, 13])
 def test_short_clips_equal_the_whole(core: Any, frames: int) -> None:
-    encoding = importlib.import_module(f"{core.__name__}.encoding")
+    encoding = importlib.import_module(f"{core.__name__}.vae.registry")
     for make in MAKERS:
         vae, clip = random_weights(make()), moving(frames)
         encoder = encoding.stream_encoder(vae)
@@ -51,7 +51,7 @@ def test_short_clips_equal_the_whole(core: Any, frames: int) -> None:
 
 
 def test_frames_that_do_not_come_out_even_are_refused(core: Any) -> None:
-    encoding = importlib.import_module(f"{core.__name__}.encoding")
+    encoding = importlib.import_module(f"{core.__name__}.vae.registry")
     encoder = encoding.stream_encoder(random_weights(wan_21()))
     with pytest.raises(ValueError, match="clip: got 0 frames at its end"):
         encoder.finish()
@@ -62,8 +62,8 @@ def test_frames_that_do_not_come_out_even_are_refused(core: Any) -> None:
 
 
 def test_other_and_changed_vaes_are_refused(core: Any) -> None:
-    encoding = importlib.import_module(f"{core.__name__}.encoding")
-    decoding = importlib.import_module(f"{core.__name__}.decoding")
+    encoding = importlib.import_module(f"{core.__name__}.vae.registry")
+    decoding = importlib.import_module(f"{core.__name__}.vae.registry")
     with pytest.raises(ValueError, match=r"got Identity, expected the VAE of Wan 2\.1"):
         encoding.stream_encoder(nn.Identity())
     for make in MAKERS:

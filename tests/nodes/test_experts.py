@@ -65,7 +65,7 @@ class Memory:
 
 
 def written_out(high: NodeStudio, low: NodeStudio, core: Any) -> list[Tensor]:
-    noise_of = importlib.import_module(f"{core.__name__}.noise").BlockNoise
+    noise_of = importlib.import_module(f"{core.__name__}.rollout.noise").BlockNoise
     first, second = Memory(high), Memory(low)
     made = []
     with torch.inference_mode():

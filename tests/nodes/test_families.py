@@ -109,7 +109,7 @@ class Direct:
     def __init__(self, studio: NodeStudio, case: Case, pack: Any) -> None:
         import comfy.model_management
 
-        self.bridge = importlib.import_module(f"{pack.__name__}.nodes.bridge")
+        self.bridge = importlib.import_module(f"{pack.__name__}.adastate_comfy.model.bridge")
         comfy.model_management.load_models_gpu([studio.model])
         self.model, self.case = studio.model.model, case
         self.sigma = self.model.model_sampling.percent_to_sigma(0.6)
@@ -148,7 +148,7 @@ def test_chunk_by_chunk_equals_one_block_causal_forward(
 ) -> None:
     anchors, attention, cache = (
         importlib.import_module(f"{core.__name__}.{name}")
-        for name in ("anchors", "attention", "cache")
+        for name in ("anchors", "attention.chunk_attention", "attention.kv_cache")
     )
     direct = Direct(studio, case, pack)
     traits = direct.bridge.binding_of(studio.model).traits
@@ -199,7 +199,7 @@ def test_places_in_time_do_not_depend_on_the_chunk(
     """The same memory late in a stream: all the same, but where indices count its frames."""
     anchors, attention, cache, layout = (
         importlib.import_module(f"{core.__name__}.{name}")
-        for name in ("anchors", "attention", "cache", "layout")
+        for name in ("anchors", "attention.chunk_attention", "attention.kv_cache", "layout")
     )
     direct = Direct(studio, case, pack)
     shape = direct.bridge.binding_of(studio.model).traits.block_shape(HEIGHT, WIDTH)
@@ -248,7 +248,9 @@ def test_the_plan_is_what_is_taken(
     bare.set_model_compute_dtype(compute)
     (model,) = studio.run("AdaStateApply", bare, "adaptive", 3, 3, 1, 3, cache_precision=precision)
     step(studio, case, fresh(studio, case), 4, model=model)
-    planned = importlib.import_module(f"{pack.__name__}.nodes.kv_memory").memory_of(model)
+    planned = importlib.import_module(
+        f"{pack.__name__}.adastate_comfy.model.kv_pool_patcher"
+    ).memory_of(model)
     # The pool keeps two points of a stream.
     assert planned.starts_with == pytest.approx(pool_of(model).nbytes / 2, rel=0.05)
 

@@ -314,7 +314,9 @@ def test_several_devices_for_one_model_are_refused(studio: NodeStudio) -> None:
 
 
 def test_an_object_gets_one_number_while_it_lives(pack: Any) -> None:
-    numbers = importlib.import_module(f"{pack.__name__}.nodes.option_key").ObjectNumbers()
+    numbers = importlib.import_module(
+        f"{pack.__name__}.adastate_comfy.model.option_key"
+    ).ObjectNumbers()
     seen = set()
     for _ in range(50):
         seen.add(numbers.number(type("Thing", (), {})()))  # addresses are used again

@@ -64,7 +64,7 @@ def test_every_frame_gets_its_own_image(studio: NodeStudio, core: Any) -> None:
     """Against the model written out, past the end of the image; the state gets none."""
     import importlib
 
-    noise_of = importlib.import_module(f"{core.__name__}.noise").BlockNoise
+    noise_of = importlib.import_module(f"{core.__name__}.rollout.noise").BlockNoise
     image, places = picture(1), [0, 4, 5, 6]
     state = step(studio, studio.fresh(), CHUNKS, with_image(0, image))
     dit = studio.model.get_model_object("diffusion_model")

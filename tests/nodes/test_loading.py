@@ -32,7 +32,7 @@ def test_loads_from_any_folder_name(repository: Path, tmp_path: Path) -> None:
     """The Manager installs under a name of its own choice, here one with a hyphen and a dot."""
     target = tmp_path / "comfyui-ada.state"
     target.mkdir()
-    for name in ("__init__.py", "nodes", "adastate_core"):
+    for name in ("__init__.py", "nodes", "adastate_comfy", "adastate_core"):
         source = repository / name
         if source.is_dir():
             shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))

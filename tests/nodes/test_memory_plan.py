@@ -33,7 +33,9 @@ def memory(studio: NodeStudio, pack: Any) -> Any:
     """The memory of a MODEL of its own, which has made four chunks."""
     (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
     studio.step(studio.fresh(), 4, model=model)
-    return importlib.import_module(f"{pack.__name__}.nodes.kv_memory").memory_of(model)
+    return importlib.import_module(
+        f"{pack.__name__}.adastate_comfy.model.kv_pool_patcher"
+    ).memory_of(model)
 
 
 def loaded(name: str, options: dict[str, Any]) -> Any:
@@ -51,7 +53,7 @@ def applied(studio: NodeStudio, bare: Any, anchor: str = "adaptive", **options: 
 
 def require_planned_is_taken(pack: Any, model: Any) -> None:
     """Compare after a run that leaves two points of one stream in the pool."""
-    kv_memory = importlib.import_module(f"{pack.__name__}.nodes.kv_memory")
+    kv_memory = importlib.import_module(f"{pack.__name__}.adastate_comfy.model.kv_pool_patcher")
     planned = kv_memory.memory_of(model).starts_with
     assert planned == pytest.approx(pool_of(model).nbytes / 2, rel=0.01)
 
@@ -150,7 +152,9 @@ def prepare(studio: NodeStudio, pack: Any, model: Any, announced: int) -> dict[s
     """Announce, then open a session as a step does; return what the host was asked to load."""
     import comfy.model_management as management
 
-    memory = importlib.import_module(f"{pack.__name__}.nodes.kv_memory").memory_of(model)
+    memory = importlib.import_module(
+        f"{pack.__name__}.adastate_comfy.model.kv_pool_patcher"
+    ).memory_of(model)
     asked: dict[str, Any] = {}
     load = management.load_models_gpu
 
@@ -199,7 +203,7 @@ def test_a_pool_takes_nothing_from_the_weights_on_another_device(
     studio: NodeStudio, pack: Any
 ) -> None:
     (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
-    kv_memory = importlib.import_module(f"{pack.__name__}.nodes.kv_memory")
+    kv_memory = importlib.import_module(f"{pack.__name__}.adastate_comfy.model.kv_pool_patcher")
     memory = kv_memory.memory_of(model)
     memory.announce(12 * GIB, 0)
     assert memory.pending_bytes(torch.device("cpu")) == 12 * GIB
@@ -207,7 +211,9 @@ def test_a_pool_takes_nothing_from_the_weights_on_another_device(
 
 
 def test_devices_are_compared_by_what_they_are(pack: Any) -> None:
-    same = importlib.import_module(f"{pack.__name__}.nodes.kv_memory").same_device
+    same = importlib.import_module(
+        f"{pack.__name__}.adastate_comfy.model.kv_pool_patcher"
+    ).same_device
     device = torch.device
     assert same(device("mps"), device("mps:0"))
     assert same(device("cuda", 1), device("cuda:1"))
@@ -259,7 +265,9 @@ def test_sets_that_were_moved_away_come_back_with_the_next_run(
 
     (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
     state, _ = studio.step(studio.fresh(), 4, model=model)
-    memory = importlib.import_module(f"{pack.__name__}.nodes.kv_memory").memory_of(model)
+    memory = importlib.import_module(
+        f"{pack.__name__}.adastate_comfy.model.kv_pool_patcher"
+    ).memory_of(model)
     memory.offload_device = torch.device(device)
     before = memory.loaded_size()
     assert memory.partially_unload(memory.offload_device, 1) == before / 2

@@ -35,7 +35,7 @@ def text(seed: int) -> list[Any]:
 
 
 def load(core: ModuleType, name: str) -> Any:
-    storage = importlib.import_module(f"{core.__name__}.storage")
+    storage = importlib.import_module(f"{core.__name__}.files.state_file")
     return storage.load_state(DATA / f"{name}.adastate.safetensors")
 
 

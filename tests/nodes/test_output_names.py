@@ -23,7 +23,7 @@ SUFFIX = ".adastate.safetensors"
 
 @pytest.fixture
 def names(pack: ModuleType, base_dir: Path) -> Any:
-    return importlib.import_module(f"{pack.__name__}.nodes.output_names")
+    return importlib.import_module(f"{pack.__name__}.adastate_comfy.output_names")
 
 
 @pytest.fixture(scope="module")

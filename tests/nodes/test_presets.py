@@ -114,7 +114,7 @@ def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
 
 
 def written_out(studio: NodeStudio, core: Any, method: Method, chunks: int) -> list[torch.Tensor]:
-    noise_of = importlib.import_module(f"{core.__name__}.noise").BlockNoise
+    noise_of = importlib.import_module(f"{core.__name__}.rollout.noise").BlockNoise
     line = StraightLine(studio.model.get_model_object("diffusion_model"), conditioning(0)[0][0])
     layers: list[Frames] = [[], [], []]
     made = []
@@ -161,7 +161,7 @@ def test_the_comparison_tells_the_methods_apart(studio: NodeStudio, core: Any) -
 
 
 def test_every_preset_has_a_reference_and_a_test(core: Any) -> None:
-    presets = importlib.import_module(f"{core.__name__}.presets").PRESETS
+    presets = importlib.import_module(f"{core.__name__}.anchors.presets").PRESETS
     assert set(presets) == {"adastate", *METHODS}  # the first is in test_recurrence
     assert all(p.title and p.reference for p in presets.values())
 

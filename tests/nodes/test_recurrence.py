@@ -33,7 +33,7 @@ def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
 def test_stream_equals_the_recurrence_written_out(
     studio: NodeStudio, core: Any, anchor: str
 ) -> None:
-    noise_of = importlib.import_module(f"{core.__name__}.noise").BlockNoise
+    noise_of = importlib.import_module(f"{core.__name__}.rollout.noise").BlockNoise
     (model,) = studio.run("AdaStateApply", studio.bare, anchor, 3, 3, 1, 3)
     state, _ = studio.step(studio.fresh(), 16, model=model, seed=7, sigmas=SIGMAS)
     states = len(BY_HAND[anchor][2])
@@ -61,7 +61,7 @@ def test_stream_equals_the_recurrence_written_out(
 def test_temporal_indices_are_the_same_at_every_chunk(studio: NodeStudio, pack: Any) -> None:
     import comfy.patcher_extension
 
-    bridge = importlib.import_module(f"{pack.__name__}.nodes.bridge")
+    bridge = importlib.import_module(f"{pack.__name__}.adastate_comfy.model.bridge")
     seen = []
 
     def spy(executor: Any, *args: Any, **kwargs: Any) -> Any:

@@ -216,10 +216,10 @@ def test_a_disk_that_fills_at_the_very_end_hides_nothing(
     pack: Any, studio: NodeStudio, vae: Any, tmp_path: Path
 ) -> None:
     video_file, pictures, recording = (
-        importlib.import_module(f"{pack.__name__}.nodes.{name}")
-        for name in ("video_file", "pictures", "recording")
+        importlib.import_module(f"{pack.__name__}.adastate_comfy.video.{name}")
+        for name in ("video_file", "decoders", "render_job")
     )
-    receipts = importlib.import_module(f"{pack.__name__}.adastate_core.receipts")
+    receipts = importlib.import_module(f"{pack.__name__}.adastate_core.files.receipts")
     video = video_file.VideoFile(tmp_path / "a.mp4", (48, 32), fps=16.0, crf=20.0)
     log = receipts.ReceiptFile(tmp_path / "a.jsonl", {})
     decoder = pictures.open_decoder(vae, (1, 16, 3, 4, 6))

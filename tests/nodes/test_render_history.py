@@ -119,7 +119,7 @@ def test_short_chunks_join_as_well(
 def test_a_seam_is_said(
     pack: Any, studio: NodeStudio, render: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    progress = importlib.import_module(f"{pack.__name__}.nodes.progress")
+    progress = importlib.import_module(f"{pack.__name__}.adastate_comfy.progress")
     said: list[str] = []
     monkeypatch.setattr(progress, "write_under", lambda _, text: said.append(text))
     state, _ = render(studio.fresh(), 3, history_chunks=2)

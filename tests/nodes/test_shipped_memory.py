@@ -48,7 +48,8 @@ def planned(
     studio: NodeStudio, pack: Any, large: Any, options: list[Any], size: tuple[int, int], cfg: float
 ) -> Any:
     plan, bridge = (
-        importlib.import_module(f"{pack.__name__}.nodes.{n}") for n in ("plan", "bridge")
+        importlib.import_module(f"{pack.__name__}.adastate_comfy.{name}")
+        for name in ("sampling.memory_plan", "model.bridge")
     )
     (model,) = studio.run("AdaStateApply", large, *options)
     binding = bridge.binding_of(model)

@@ -26,10 +26,10 @@ def test_chunks_with_the_cache_equal_one_block_causal_forward(
     """A masked forward of the stock class is the reference; the bridge runs chunk by chunk."""
     import importlib
 
-    bridge = importlib.import_module(f"{pack.__name__}.nodes.bridge")
+    bridge = importlib.import_module(f"{pack.__name__}.adastate_comfy.model.bridge")
     anchors = importlib.import_module(f"{core.__name__}.anchors")
-    attention = importlib.import_module(f"{core.__name__}.attention")
-    cache = importlib.import_module(f"{core.__name__}.cache")
+    attention = importlib.import_module(f"{core.__name__}.attention.chunk_attention")
+    cache = importlib.import_module(f"{core.__name__}.attention.kv_cache")
     dit = studio.model.get_model_object("diffusion_model")
     tokens, frames = 6, 6
     x = torch.randn((1, 16, frames, 4, 6), generator=torch.Generator().manual_seed(3))

@@ -21,12 +21,12 @@ FPS = 23.976
 
 @pytest.fixture
 def files(pack: ModuleType) -> Any:
-    return importlib.import_module(f"{pack.__name__}.nodes.video_file")
+    return importlib.import_module(f"{pack.__name__}.adastate_comfy.video.video_file")
 
 
 @pytest.fixture
 def index(pack: ModuleType) -> Any:
-    return importlib.import_module(f"{pack.__name__}.nodes.video_index")
+    return importlib.import_module(f"{pack.__name__}.adastate_comfy.video.mp4_index")
 
 
 @pytest.fixture(params=["h264", "h265"])

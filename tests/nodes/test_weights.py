@@ -37,7 +37,7 @@ def applied(studio: NodeStudio, model: Any) -> Any:
 def fingerprint(studio: NodeStudio, model: Any) -> Any:
     """Fingerprint a MODEL as it is now, by a binding of its own."""
     bound = applied(studio, model)
-    identity = importlib.import_module("adastate_pack.nodes.identity")
+    identity = importlib.import_module("adastate_pack.adastate_comfy.model.fingerprint")
     return identity.fingerprint_of(bound, bound.get_attachment("adastate"))
 
 
@@ -59,7 +59,7 @@ def streams(studio: NodeStudio, core: ModuleType, folder: Path, load: Load) -> N
     """Stream a model whole and with a restart in between: bit-equal, one fingerprint."""
     import comfy.model_management
 
-    storage = importlib.import_module(f"{core.__name__}.storage")
+    storage = importlib.import_module(f"{core.__name__}.files.state_file")
     assert torch.isfinite(sampled(load())).all()  # the host runs it
     seen = []
     for patched in (lambda model: model, with_lora):

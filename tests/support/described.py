@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from adastate_core.conditioning import tensor_digest
 from adastate_core.config import StreamConfig
-from adastate_core.state import StreamState
+from adastate_core.digest import tensor_digest
+from adastate_core.stream.state import StreamState
 
 
 def described(state: StreamState) -> dict[str, Any]:

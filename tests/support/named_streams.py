@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from adastate_core.header import state_to_header
-from adastate_core.named_stream import commit_stream, open_stream
-from adastate_core.state import StreamState
+from adastate_core.files.named_stream import commit_stream, open_stream
+from adastate_core.files.serialization import state_to_header
+from adastate_core.stream.state import StreamState
 from tests.support.reference_host import Studio
 
 NAME = "walk"

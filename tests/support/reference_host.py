@@ -9,17 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adastate_core.attention import BlockPass, BlockShape
-from adastate_core.cache import KVPool
-from adastate_core.calls import AttentionCalls
-from adastate_core.conditioning import Conditioning
+from adastate_core.attention.chunk_attention import BlockPass, BlockShape
+from adastate_core.attention.kv_cache import KVPool
+from adastate_core.attention.kv_format import PLAIN, Packing
+from adastate_core.attention.layers import AttentionCalls
+from adastate_core.attention.rope import SpatialRotation, TemporalRotation, axes
 from adastate_core.config import StreamConfig
-from adastate_core.noise import BlockNoise
-from adastate_core.packing import PLAIN, Packing
-from adastate_core.record import Conditions, ModelFingerprint
-from adastate_core.rollout import Session, StreamRequest, stream_chunks
-from adastate_core.rope import SpatialRotation, TemporalRotation, axes
-from adastate_core.state import StreamState
+from adastate_core.fingerprint import ModelFingerprint
+from adastate_core.rollout.noise import BlockNoise
+from adastate_core.rollout.stream_chunks import Session, StreamRequest, stream_chunks
+from adastate_core.stream.conditioning import Conditioning
+from adastate_core.stream.events import Conditions
+from adastate_core.stream.state import StreamState
 from tests.support.reference_dit import ReferenceDiT, plain_attention
 
 SIGMAS = (1.0, 0.6, 0.3, 0.0)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 OLDEST = "3.10"
-SHIPPED = ("__init__.py", "adastate_core", "nodes", "tools")
+SHIPPED = ("__init__.py", "adastate_core", "adastate_comfy", "nodes", "tools")
 CONFIG = """
 [mypy]
 explicit_package_bases = true

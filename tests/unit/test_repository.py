@@ -10,7 +10,7 @@ import pytest
 import tomllib
 
 SHIPPED = {
-    *("__init__.py", "adastate_core", "assets", "nodes", "web", "workflows"),
+    *("__init__.py", "adastate_comfy", "adastate_core", "assets", "nodes", "web", "workflows"),
     *("LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "requirements.txt"),
     "tools",
 }
@@ -49,7 +49,7 @@ def test_archive_holds_only_what_users_need(archive: set[str]) -> None:
 
 
 def test_archive_holds_all_that_users_need(archive: set[str], sources: set[str]) -> None:
-    folders = ("nodes/", "adastate_core/", "web/", "workflows/", "assets/")
+    folders = ("nodes/", "adastate_comfy/", "adastate_core/", "web/", "workflows/", "assets/")
     needed = {n for n in sources if n.startswith(folders) and not n.endswith("ruff.toml")}
     assert needed <= archive, sorted(needed - archive)
     assert {"web/docs/AdaStateStream.md", "README.md", "LICENSE"} <= archive

@@ -71,7 +71,7 @@ def notes(result: dict[str, Any]) -> list[str]:
 
 def _in_parts(pack: Pack, vae: Any, latents: Tensor) -> Tensor:
     parts = latents.split(CHUNK, dim=2)
-    decoder = pack.part("nodes.pictures").open_decoder(vae, tuple(parts[0].shape))
+    decoder = pack.part("adastate_comfy.video.decoders").open_decoder(vae, tuple(parts[0].shape))
     decoder.load()
     return torch.cat([decoder.decode(part) for part in parts], dim=1)
 

@@ -68,7 +68,7 @@ def measure(pack: Pack, setting: Setting) -> dict[str, Any]:
     print("speed: without decoding", flush=True)
     without = _timed(stream.advance, setting)
     print("speed: with decoding", flush=True)
-    decoder = pack.part("nodes.pictures").open_decoder(
+    decoder = pack.part("adastate_comfy.video.decoders").open_decoder(
         wan_vae(setting.vae_dim), subject.latent_shape(CHUNK)
     )
 

@@ -84,7 +84,10 @@ def notes(result: dict[str, Any]) -> list[str]:
 
 def _files(pack: Pack, chunks: int) -> dict[str, Any]:
     """Save, load and commit a stream of random latents."""
-    storage, named = pack.part("adastate_core.storage"), pack.part("adastate_core.named_stream")
+    storage, named = (
+        pack.part("adastate_core.files.state_file"),
+        pack.part("adastate_core.files.named_stream"),
+    )
     with tempfile.TemporaryDirectory(prefix="adastate-bench-") as folder:
         path, root = Path(folder) / "long.adastate.safetensors", Path(folder) / "streams"
         state = _long_stream(pack, chunks)
@@ -103,17 +106,17 @@ def _files(pack: Pack, chunks: int) -> dict[str, Any]:
 
 
 def _long_stream(pack: Pack, chunks: int) -> Any:
-    model = pack.part("adastate_core.record").ModelFingerprint("bench", LATENT[0], "0")
-    state = pack.part("adastate_core.state").StreamState((1, *LATENT), model)
+    model = pack.part("adastate_core.stream.events").ModelFingerprint("bench", LATENT[0], "0")
+    state = pack.part("adastate_core.stream.state").StreamState((1, *LATENT), model)
     for index in range(chunks):
         state = _with_chunk(pack, state, index)
     return state
 
 
 def _with_chunk(pack: Pack, state: Any, index: int) -> Any:
-    record = pack.part("adastate_core.record")
+    record = pack.part("adastate_core.stream.events")
     config = pack.part("adastate_core.config").StreamConfig()
-    prompt = pack.part("adastate_core.conditioning").Conditioning.pack("a prompt")
+    prompt = pack.part("adastate_core.stream.conditioning").Conditioning.pack("a prompt")
     source = torch.Generator().manual_seed(index)
     channels, *size = LATENT
     hidden, content = (torch.randn((1, channels, n, *size), generator=source) for n in (1, 3))

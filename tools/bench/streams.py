@@ -75,19 +75,19 @@ class Stream:
     @property
     def kept_bytes(self) -> int:
         """Count the bytes of the keys and values of the past."""
-        binding = self._pack.part("nodes.bridge").binding_of(self._model)
+        binding = self._pack.part("adastate_comfy.model.bridge").binding_of(self._model)
         *_, newest = binding.pool.sets.values()
         return int(newest.nbytes)
 
     @property
     def layers(self) -> int:
         """Count the layers with self-attention, as the pack describes the model."""
-        binding = self._pack.part("nodes.bridge").binding_of(self._model)
+        binding = self._pack.part("adastate_comfy.model.bridge").binding_of(self._model)
         return int(binding.traits.layers)
 
     def forget(self) -> None:
         """Drop the keys and values of the past, as the host does when it is short of memory."""
-        self._pack.part("nodes.bridge").binding_of(self._model).pool.clear()
+        self._pack.part("adastate_comfy.model.bridge").binding_of(self._model).pool.clear()
 
     def _count(self, executor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self.forwards += 1

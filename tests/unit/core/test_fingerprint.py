@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from adastate_core.fingerprint import fingerprint_model, weight_digest
-from adastate_core.record import ModelFingerprint
+from adastate_core.fingerprint import ModelFingerprint, fingerprint_model, weight_digest
 
 
 def fingerprint(**weights: Tensor) -> ModelFingerprint:

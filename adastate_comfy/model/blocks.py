@@ -1,0 +1,74 @@
+"""Know in which block of a model a call is made, also where other nodes skip or repeat blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...adastate_core.attention.chunk_attention import BlockShape
+from ...adastate_core.attention.layers import BlockName, LayerCounter
+
+_REPLACED = "patches_replace"
+_SUFFIX = "_block"
+Patch = Callable[[dict[str, Any], dict[str, Any]], Any]
+
+
+def block_name(options: dict[str, Any]) -> BlockName | None:
+    """Return what the host calls the block that runs now, or None if it does not say."""
+    if "block_index" not in options:
+        return None
+    return options.get("block_type"), options["block_index"]
+
+
+def block_patches(options: dict[str, Any]) -> dict[tuple[str, int], Patch]:
+    """Return the functions of other nodes that run in place of a block, by block."""
+    return dict((options.get(_REPLACED) or {}).get("dit") or {})
+
+
+def follow_blocks(options: dict[str, Any], layers: LayerCounter, shape: BlockShape) -> None:
+    """Tell `layers` whenever a block is run by a function in its place.
+
+    Where the host names no blocks, each gets such a function, so that a skipped one is not
+    taken for the next.
+
+    Args:
+        options: Transformer options of one forward; changed.
+        layers: What finds the layer of an attention call.
+        shape: How the model numbers its layers.
+    """
+    theirs = block_patches(options)
+    if not theirs:
+        return
+    ours = {key: _followed(key, patch, layers) for key, patch in theirs.items()}
+    if shape.calls.per_block is not None:
+        names = [("double" + _SUFFIX, index) for index in range(shape.layers)]
+        ours |= {name: _named(name, theirs.get(name), layers) for name in names}
+    options[_REPLACED] = {**options[_REPLACED], "dit": ours}
+
+
+def _followed(key: tuple[str, int], patch: Patch, layers: LayerCounter) -> Patch:
+    block = (key[0].removesuffix(_SUFFIX), key[1])
+
+    def run(args: dict[str, Any], extra: dict[str, Any]) -> Any:
+        def original(args: dict[str, Any]) -> Any:
+            layers.enter(block)
+            return extra["original_block"](args)
+
+        return patch(args, {**extra, "original_block": original})
+
+    return run
+
+
+def _named(key: tuple[str, int], patch: Patch | None, layers: LayerCounter) -> Patch:
+    followed = _followed(key, patch or _plain, layers)
+
+    def run(args: dict[str, Any], extra: dict[str, Any]) -> Any:
+        here = {"block_type": key[0].removesuffix(_SUFFIX), "block_index": key[1]}
+        args["transformer_options"].update(here)
+        return followed(args, extra)
+
+    return run
+
+
+def _plain(args: dict[str, Any], extra: dict[str, Any]) -> Any:
+    return extra["original_block"](args)

@@ -1,0 +1,246 @@
+"""The K/V pool as a model that ComfyUI's memory management counts, moves and frees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal, cast
+
+import comfy.model_management
+import torch
+from comfy.controlnet import ControlBase
+from comfy.model_patcher import ModelPatcher
+
+from ...adastate_core.attention.kv_cache import KVPool, KVSet
+from ...adastate_core.attention.kv_format import Packing
+from ...adastate_core.config import Precision
+from ..devices import same_device
+
+CachePlace = Literal["device", "system memory"]
+
+SHARE_OF_MEMORY = 0.5
+"""Largest part of a device's memory that the pool may take."""
+
+_KEY = "adastate_memory"
+_EVERYTHING = 1e30
+"""From so many bytes on, the host asks to load a model whole."""
+
+
+class KVMemory(ModelPatcher):
+    """A pool in the list of loaded models.
+
+    Freed partly, it gives up the least recent sets first. They move to the offload device; where
+    that is the same device, which would free nothing, they are dropped and, when needed again,
+    rebuilt by one replay.
+
+    It stands beside the model only while a run of ours loads it (`loading_beside`). Between runs
+    the host may free it for any other model.
+    """
+
+    starts_with = 0
+    """Bytes of the sets that the coming run goes on from; the most recent ones."""
+    _joins = False
+
+    def announce(self, expected: int, starts_with: int) -> None:
+        """Say what the coming run will hold, so that it is kept free.
+
+        Args:
+            expected: Bytes of all that it will hold at the same time.
+            starts_with: Bytes of the sets that it goes on from, if they exist.
+        """
+        self.model.expected_bytes = expected
+        self.starts_with = starts_with
+
+    def is_dynamic(self) -> bool:
+        """Return whether it is about to be loaded beside a model.
+
+        The host frees memory for a dynamic model without unloading others of that kind. One plain
+        model in the same load would make it unload the VAE and the text encoder as well. At any
+        other time this is a plain model: its tensors do not leave the device on their own.
+        """
+        return self._joins
+
+    def model_size(self) -> int:
+        """Count the bytes that are on the load device when it is loaded."""
+        away = (kv.nbytes - _size_on(kv, self.load_device) for kv in self._current())
+        return self.loaded_size() + sum(away)
+
+    def loaded_size(self) -> int:
+        """Count the bytes on the load device."""
+        return sum(_size_on(kv, self.load_device) for kv in self.model.sets.values())
+
+    def pending_bytes(self, device: torch.device) -> int:
+        """Count the bytes to come on a device, besides the sets that the run goes on from."""
+        if not same_device(device, self.load_device):
+            return 0
+        return max(0, self.model.expected_bytes - sum(kv.nbytes for kv in self._current()))
+
+    def partially_load(
+        self, device_to: torch.device, extra_memory: float = 0, *args: Any, **kwargs: Any
+    ) -> int:
+        """Bring the sets that a run goes on from to the device; others stay where they are."""
+        # From here on the host looks for the pages of a dynamic model, which this one has not.
+        self._joins = False
+        if extra_memory < 0:
+            self.give_up_others(-extra_memory)
+        for kv in self._current():
+            kv.to(device_to)
+        self.model.device = device_to
+        return 0
+
+    def partially_unload(
+        self, device_to: torch.device, memory_to_free: float = 0, *args: Any, **kwargs: Any
+    ) -> int:
+        """Give up the least recent sets until enough is free."""
+        return self._give_up(list(self.model.sets), memory_to_free)
+
+    def give_up_others(self, memory_to_free: float) -> int:
+        """Do the same, but keep the sets that the coming run goes on from."""
+        kept = len(self._current())
+        names = list(self.model.sets)
+        return self._give_up(names[: len(names) - kept], memory_to_free)
+
+    def detach(self, unpatch_all: bool = True) -> KVPool:
+        """Leave the load device; without `unpatch_all`, it stays for another load."""
+        if unpatch_all:
+            self._give_up(list(self.model.sets), _EVERYTHING)
+            self.model.device = self.offload_device
+        return self.model
+
+    def loading_beside(self) -> Callable[..., Any]:
+        """Return a wrapper of the host's preparation that loads this pool with the model.
+
+        The host counts it, and the bytes still to come, where it counts those of a ControlNet.
+        """
+
+        def prepare(
+            executor: Callable[..., Any],
+            model: ModelPatcher,
+            noise_shape: list[int],
+            conds: dict[str, Any],
+            *args: Any,
+            **kwargs: Any,
+        ) -> Any:
+            self._make_way(model, noise_shape)
+            share = {_KEY: [{"control": _Share(self, model.load_device)}]}
+            self._joins = True
+            try:
+                loaded, given, models = executor(model, noise_shape, conds | share, *args, **kwargs)
+            finally:
+                self._joins = False
+            return loaded, {name: cond for name, cond in given.items() if name != _KEY}, models
+
+        return prepare
+
+    def _make_way(self, model: ModelPatcher, noise_shape: list[int]) -> None:
+        """Give up the sets of other streams before the model has to go without its weights."""
+        device = model.load_device
+        if same_device(device, self.load_device):
+            needed = model.model_size() - model.loaded_size() + self.pending_bytes(device)
+            needed += model.memory_required(list(noise_shape))
+            self.give_up_others(needed - model.get_free_memory(device))
+
+    def _current(self) -> list[KVSet]:
+        """List the most recent sets that make up what a run goes on from, at least one."""
+        found: list[KVSet] = []
+        for kv in reversed(list(self.model.sets.values())):
+            if found and sum(each.nbytes for each in (*found, kv)) > self.starts_with:
+                break
+            found.append(kv)
+        return found
+
+    def _give_up(self, names: list[str], memory_to_free: float) -> int:
+        before = self.loaded_size()
+        for name in names:
+            if before - self.loaded_size() >= memory_to_free:
+                break
+            if self.offload_device == self.load_device:
+                self.model.drop(name)
+            else:
+                self.model.sets[name].to(self.offload_device)
+        return before - self.loaded_size()
+
+
+class _Share(ControlBase):  # type: ignore[misc]  # the host has no types
+    """What the host adds to a run's memory for the pool; it controls nothing."""
+
+    def __init__(self, memory: KVMemory, device: torch.device) -> None:
+        super().__init__()
+        self._memory, self._device = memory, device
+
+    def get_models(self) -> list[ModelPatcher]:
+        """Return what has to be loaded."""
+        return [self._memory]
+
+    def inference_memory_requirements(self, dtype: torch.dtype) -> int:
+        """Return the bytes to be kept free."""
+        return self._memory.pending_bytes(self._device)
+
+
+class _LeavesRoom(ModelPatcher):
+    """A model whose weights leave the announced bytes free.
+
+    The host gives weights a share of the free memory on some devices whatever a run needs, and
+    knows nothing of a run where a model is loaded outside of one.
+    """
+
+    def partially_load(
+        self, device_to: torch.device, extra_memory: float = 0, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Load as many weights as the host allows and the announced bytes do."""
+        pending = memory_of(self).pending_bytes(device_to)
+        if pending and extra_memory < _EVERYTHING:
+            management = comfy.model_management
+            free = management.get_free_memory(device_to) - management.minimum_inference_memory()
+            # As in the host, nothing is never asked for: that would leave a model unprepared.
+            least = 0.1 - self.loaded_size()
+            extra_memory = max(min(extra_memory, free - pending), least)
+        return super().partially_load(device_to, extra_memory, *args, **kwargs)
+
+
+def attach_memory(model: ModelPatcher, memory: KVMemory) -> None:
+    """Give a clone that is ours its memory of the past.
+
+    Args:
+        model: The clone. It becomes of a class that leaves room, as do its clones; models that
+            the host loads page by page make room on their own.
+        memory: The memory.
+    """
+    model.set_attachments(_KEY, memory)
+    if not (model.is_dynamic() or isinstance(model, _LeavesRoom)):
+        model.__class__ = _leaving_room(type(model))
+
+
+def memory_of(model: ModelPatcher) -> KVMemory:
+    """Return the memory of a MODEL that went through Apply AdaState."""
+    return cast(KVMemory, model.get_attachment(_KEY))
+
+
+def pool_for(
+    model: ModelPatcher, precision: Precision, place: CachePlace
+) -> tuple[KVPool, KVMemory]:
+    """Make an empty pool, and its stand-in for memory management.
+
+    Args:
+        model: The model whose keys and values it keeps.
+        precision: In which form they are kept.
+        place: Whose memory takes them.
+    """
+    apart = place == "system memory"
+    device, spare = model.load_device, model.offload_device
+    if apart:
+        device = spare = torch.device("cpu")
+    total = comfy.model_management.get_total_memory(device)
+    packing = Packing(precision, device if apart else None)
+    pool = KVPool(max_bytes=int(total * SHARE_OF_MEMORY), packing=packing)
+    return pool, KVMemory(pool, device, spare)
+
+
+@cache
+def _leaving_room(kind: type[ModelPatcher]) -> type[ModelPatcher]:
+    return type(kind.__name__, (_LeavesRoom, kind), {})
+
+
+def _size_on(kv: torch.nn.Module, device: torch.device) -> int:
+    parameters = (p for p in kv.parameters() if same_device(p.device, device))
+    return sum(p.numel() * p.element_size() for p in parameters)

@@ -1,0 +1,108 @@
+"""Compare a family's descriptor with what the loaded model does, once per MODEL.
+
+Equal frames get equal keys but for their place in time. So in one forward over equal frames, the
+keys of every frame must be those of the first, turned. This finds out when an update of the host
+changed the order of tokens or the layout of rotary channels, before a stream comes out wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ...adastate_core.attention.chunk_attention import Attention, BlockShape
+from ...adastate_core.attention.joint_text import cut_text
+from ...adastate_core.errors import UnsupportedFamilyError
+
+# Half precision rounds keys to about 0.01 of their size; a wrong layout is off by 1 or more.
+_TOLERANCE = 0.05
+
+
+class LayoutProbe:
+    """Stand where a `BlockPass` stands, look at the first self-attention and stop the forward.
+
+    Args:
+        shape: The descriptor's view of the model.
+        frames: Frames of the block, all equal.
+        spatial: Whether all places of the picture are equal too, and are to be compared.
+    """
+
+    origin = first_frame = 0
+    conditionings = (0,)
+
+    def __init__(self, shape: BlockShape, frames: int, spatial: bool) -> None:
+        self.shape = shape
+        # No image is joined to a frame of the state, so all frames are equal in that too.
+        self.frames = self.state_frames = frames
+        self._spatial = spatial
+
+    def attend(
+        self,
+        layer: int,
+        conditionings: tuple[int, ...],
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        attention: Attention,
+    ) -> Tensor:
+        """Compare the keys of all frames with those of the first; never returns."""
+        tokens, space = self.shape.tokens_per_frame, self.shape.space
+        k, _ = cut_text(k, self.shape.text, self.frames * tokens)
+        native = self.shape.native(0, self.frames)
+        first = k[:, :tokens]
+        if self._spatial and space is not None:
+            first = space.turn(k[:, :1].expand_as(first), self.shape.columns, 1)
+        first = first.repeat(1, self.frames, 1, 1)
+        expected = self.shape.rotation.turn(first, tuple(index - native[0] for index in native))
+        distance = (k - expected).abs().max() / k.abs().max().clamp(min=1e-6)
+        raise _Seen(float(distance))
+
+
+class _Seen(Exception):
+    """Carry the relative distance out of the forward."""
+
+    def __init__(self, distance: float) -> None:
+        self.distance = distance
+
+
+def check_layout(
+    forward: Callable[[Tensor, LayoutProbe], object],
+    shape: BlockShape,
+    block: tuple[int, int, int, int, int],
+    family: str,
+    spatial: bool,
+) -> None:
+    """Run the comparison.
+
+    Args:
+        forward: Runs one forward of the model with a probe in place.
+        shape: The descriptor's view of the model.
+        block: Shape of the blocks of this stream, (B, C, F_s + F, H, W).
+        family: Name of the family.
+        spatial: Whether the rotation by places in the picture is used, and so compared too.
+
+    Raises:
+        UnsupportedFamilyError: If the model is not as described.
+    """
+    batch, channels, frames, height, width = block
+    frames = max(frames, 2)
+    source = torch.Generator().manual_seed(0)
+    picture = (1, 1) if spatial else (height, width)
+    frame = torch.randn((batch, channels, 1, *picture), generator=source)
+    frame = frame.expand(-1, -1, -1, height, width)
+    seen = "no self-attention"
+    try:
+        forward(frame.repeat(1, 1, frames, 1, 1), LayoutProbe(shape, frames, spatial))
+    except _Seen as result:
+        if result.distance <= _TOLERANCE:
+            return
+        places = "time and picture" if spatial else "time"
+        seen = f"frames placed in {places} otherwise (keys differ by {result.distance:.2g})"
+    raise UnsupportedFamilyError(
+        "layout of the model",
+        seen=seen,
+        expected=f"the one of {family} that AdaState knows",
+        remedy="update AdaState, or use a ComfyUI version that it names as supported",
+    )

@@ -1,0 +1,278 @@
+"""Refuse what a stream cannot use, before any work starts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import comfy.samplers
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ...adastate_core.anchors import policy_for
+from ...adastate_core.errors import ConfigError
+from ...adastate_core.stream.conditioning import Conditioning
+from ...adastate_core.stream.events import Conditions
+from ..model.bridge import Binding, binding_of
+from ..model.rehearsal import guidance_functions
+from ..model.torch_compile import check_compiled
+from ..sockets.conditioning import has_image, record
+
+_STEP_SKIPPERS = ("easycache", "lazycache", "teacache", "magcache", "firstblockcache")
+_PARTIAL = ("area", "mask", "start_percent", "end_percent", "clip_start_percent")
+_MORE_FRAMES = (
+    "reference_latents", "time_dim_concat", "time_dim_replace", "context_latents",
+    "keyframe_idxs", "guiding_latent", "ref_latent",
+)  # fmt: skip
+
+
+def check_step(
+    models: list[ModelPatcher],
+    positive: list[Any],
+    negative: list[Any] | None,
+    cfg: float,
+    sampler: comfy.samplers.Sampler,
+    sigmas: Tensor,
+) -> Conditions:
+    """Check everything that a step was given, and return its recorded conditionings.
+
+    Raises:
+        ConfigError: For what a stream cannot use.
+    """
+    binding = binding_of(models[0])
+    for model in models:
+        check_model(model)
+    check_anchor(binding)
+    check_sampling(sampler, sigmas)
+    guided = any(is_guided(model, sampler, cfg) for model in models)
+    # Guidance of other nodes may ask for the negative at any cfg.
+    guided = guided or (negative is not None and any(map(guidance_functions, models)))
+    conditions = conditions_from(positive, negative, guided, cfg)
+    check_image(binding, positive, negative)
+    check_frame_rate(binding, positive, negative)
+    return conditions
+
+
+def check_model(model: ModelPatcher) -> None:
+    """Refuse model options that break the recurrence.
+
+    Raises:
+        ConfigError: For context windows, step-skipping caches, a temporal RoPE scale, models
+            compiled to CUDA graphs and LoRAs in bypass mode.
+    """
+    options = model.model_options.get("transformer_options", {})
+    if options.get("rope_options", {}).get("scale_t", 1.0) != 1.0:
+        raise ConfigError(
+            "temporal RoPE scale on the model",
+            seen=options["rope_options"]["scale_t"],
+            expected="1.0, since AdaState places frames in time itself",
+            remedy="set scale_t to 1.0 on the ScaleROPE node",
+        )
+    check_compiled(model)
+    if model.injections:
+        raise ConfigError(
+            "model",
+            seen=f"layers replaced by {', '.join(model.injections)}",
+            expected="plain weights and patches, which the memory of a stream can be keyed by",
+            remedy="use the ordinary Load LoRA node",
+        )
+    if model.get_additional_models_with_key("multigpu"):
+        raise ConfigError(
+            "model",
+            seen="the work of one MODEL on several devices",
+            expected="one device, whose memory keeps the past of the stream",
+            remedy="remove the MultiGPU node; several streams can use several devices",
+        )
+    if model.model_options.get("context_handler") is not None:
+        raise ConfigError(
+            "model",
+            seen="context windows",
+            expected="none, since a stream has its own window",
+            remedy="remove the context window node",
+        )
+    wrappers = [key for kind in model.wrappers.values() for key in kind if isinstance(key, str)]
+    # Caches of other packs leave their settings here instead.
+    for key in (*wrappers, *(("teacache",) if "rel_l1_thresh" in options else ())):
+        if any(name in key.lower().replace("_", "") for name in _STEP_SKIPPERS):
+            raise ConfigError(
+                "model",
+                seen=f"the step-skipping cache '{key}'",
+                expected="every forward computed, since commits write the memory",
+                remedy=f"remove the {key} node",
+            )
+
+
+def check_sampling(sampler: comfy.samplers.Sampler, sigmas: Tensor) -> None:
+    """Refuse samplers and sigmas that cannot make a clean chunk.
+
+    Raises:
+        ConfigError: For core's own autoregressive sampler, or sigmas that do not end at 0.
+    """
+    function = getattr(sampler, "sampler_function", None)
+    if getattr(function, "__name__", "") == "sample_ar_video":
+        raise ConfigError(
+            "sampler",
+            seen="Sampler AR Video",
+            expected="a plain sampler, since Stream Chunks is the loop over chunks",
+            remedy="use KSamplerSelect, with lcm for distilled models",
+        )
+    scale = getattr(sampler, "extra_options", {}).get("total_upscale", 1.0)
+    if scale != 1.0:
+        raise ConfigError(
+            "sampler",
+            seen=f"SamplerLCMUpscale with a scale_ratio of {scale:g}",
+            expected="a sampler that keeps the size, since chunks follow each other in one size",
+            remedy="set scale_ratio to 1, or use KSamplerSelect",
+        )
+    if len(sigmas) < 2 or float(sigmas[-1]) != 0.0:
+        raise ConfigError(
+            "sigmas",
+            seen=[round(float(s), 3) for s in sigmas][-4:],
+            expected="two or more noise levels that end at 0",
+            remedy="give Stream Chunks the whole schedule, not a split of it",
+        )
+
+
+def check_frame_rate(binding: Binding, *conditionings: list[Any] | None) -> None:
+    """Refuse a frame rate that moves frames in time otherwise than the family's rotation.
+
+    Raises:
+        ConfigError: For a family whose positions are in seconds, at another rate than it has.
+    """
+    expected = binding.traits.frame_rate
+    rates = [entry[1].get("frame_rate") for given in conditionings for entry in given or []]
+    for rate in rates:
+        if expected is not None and rate is not None and float(rate) != expected:
+            raise ConfigError(
+                "frame_rate of the conditioning",
+                seen=rate,
+                expected=f"{expected:g}, at which the frames of a stream are placed",
+                remedy="set it there, and the rate you want where the video is saved",
+            )
+
+
+def check_size(model: ModelPatcher, latent_shape: tuple[int, int, int, int]) -> None:
+    """Refuse latents that the host's model class cannot cut into patches.
+
+    Args:
+        model: The MODEL.
+        latent_shape: (B, C, H, W) of one latent frame.
+
+    Raises:
+        ConfigError: If height or width is no whole number of patches, for a family that needs it.
+    """
+    traits, (height, width) = binding_of(model).traits, latent_shape[2:]
+    if traits.takes(height, width):
+        return
+    pixels = getattr(model.model.latent_format, "spacial_downscale_ratio", 8)
+    rows, columns = (size * pixels for size in traits.patch)
+    near = {
+        name: " or ".join(str(size) for size in _multiples(size * pixels, step))
+        for name, size, step in (("width", width, columns), ("height", height, rows))
+    }
+    raise ConfigError(
+        "size of the stream",
+        seen=f"latents of {width} x {height}, {width * pixels} x {height * pixels} pixels",
+        expected=f"a width in steps of {columns} and a height in steps of {rows} pixels for "
+        f"{traits.family}",
+        remedy=f"set width to {near['width']} and height to {near['height']} on the latent that "
+        "goes into New Stream",
+    )
+
+
+def _multiples(size: int, step: int) -> list[int]:
+    """Return the sizes in whole steps that are nearest, the lower one first."""
+    below = size // step * step
+    return [size] if size == below else [n for n in (below, below + step) if n]
+
+
+def check_anchor(binding: Binding) -> None:
+    """Refuse an anchor that needs more of a model's layout than is known.
+
+    Raises:
+        ConfigError: For an average over the picture on a model of unknown spatial rotation.
+    """
+    averages = policy_for(binding.config).averages
+    if averages == "picture" and binding.traits.space is None:
+        raise ConfigError(
+            "anchor",
+            seen=f"{binding.config.anchor} on a {binding.traits.family} model of this size",
+            expected="an anchor that does not average over the picture, whose places are unknown",
+            remedy="choose another anchor or preset on Apply AdaState",
+        )
+
+
+def check_image(binding: Binding, positive: list[Any], negative: list[Any] | None) -> None:
+    """Refuse image-to-video weights without an image.
+
+    Raises:
+        ConfigError: If a conditioning gives no image with every frame.
+    """
+    for name, given in (("positive", positive), ("negative", negative)):
+        if binding.traits.needs_image and given is not None and not has_image(given):
+            raise ConfigError(
+                name,
+                seen="no image, for an image-to-video model",
+                expected="an image with every frame",
+                remedy="put WanImageToVideo with a start image between the prompts and this node",
+            )
+
+
+def is_guided(model: ModelPatcher, sampler: comfy.samplers.Sampler, cfg: float) -> bool:
+    """Say whether the negative conditioning takes part in this run.
+
+    The host leaves it out at a cfg of 1, unless the model or the sampler asks for it.
+    """
+    if not math.isclose(cfg, 1.0) or model.model_options.get("disable_cfg1_optimization", False):
+        return True
+    function = getattr(sampler, "sampler_function", None)
+    return getattr(function, "__name__", "").endswith("_pp")
+
+
+def conditions_from(
+    positive: list[Any], negative: list[Any] | None, guided: bool, cfg: float
+) -> Conditions:
+    """Record the conditionings of a step.
+
+    Raises:
+        ConfigError: If one has several or partial entries, or guidance lacks a negative.
+    """
+    if guided and negative is None:
+        raise ConfigError(
+            "cfg",
+            seen=f"{cfg} without a negative conditioning",
+            expected="a negative, since this cfg, sampler or model compares with one",
+            remedy="wire negative on Stream Chunks, or set cfg to 1.0 and take a plain sampler",
+        )
+    return Conditions(
+        _recorded(positive, "positive"),
+        _recorded(negative, "negative") if negative is not None else None,
+        guided,
+    )
+
+
+def _recorded(conditioning: list[Any], name: str) -> Conditioning:
+    if len(conditioning) != 1:
+        raise ConfigError(
+            name,
+            seen=f"{len(conditioning)} combined conditionings",
+            expected="exactly one",
+            remedy=f"wire one prompt into {name}; chain Stream Chunks to change it on the way",
+        )
+    partial = [key for key in _PARTIAL if key in conditioning[0][1]]
+    if partial:
+        raise ConfigError(
+            name,
+            seen=f"a conditioning limited by {', '.join(partial)}",
+            expected="one that holds for the whole picture and every step",
+            remedy=f"remove the area, mask or timestep node before {name}",
+        )
+    more = [key for key in _MORE_FRAMES if key in conditioning[0][1]]
+    if more:
+        raise ConfigError(
+            name,
+            seen=f"a conditioning with frames of its own ({', '.join(more)})",
+            expected="text, and at most an image for every frame",
+            remedy=f"remove the reference or keyframe node before {name}",
+        )
+    return record(conditioning)

@@ -1,0 +1,125 @@
+"""Two models for one stream, as Wan 2.2 14B has them: one for high noise and one for low.
+
+Both have seen every past frame, so a commit forwards the clean block through both. Their keys and
+values lie in one K/V set, the layers of the second after those of the first. The steps of a chunk
+go to one and then to the other, each in a sampling session of its own, so that the host may have
+only one of them in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ...adastate_core.attention.chunk_attention import BlockView
+from ...adastate_core.errors import ConfigError
+from ...adastate_core.rollout.noise import BlockNoise
+from ...adastate_core.rollout.stream_chunks import Session
+from ...adastate_core.stream.events import Conditions
+from ..model.bridge import Binding, binding_of
+from ..model.fingerprint import fingerprint_of, weights_digest
+from ..model.kv_pool_patcher import attach_memory, memory_of
+from ..model.torch_compile import is_compiled
+from .session import ComfyHost, ComfySession
+
+
+def paired(high: ModelPatcher, low: ModelPatcher) -> ModelPatcher:
+    """Return the low-noise model, made to load together with the memory of the other.
+
+    Raises:
+        ConfigError: If the two do not belong together.
+    """
+    ours, theirs = binding_of(high), binding_of(low, "model_low_noise")
+    if is_compiled(high) != is_compiled(low):
+        raise _mismatch(
+            "one compiled and one plain model", "both alike", "compile both models or neither"
+        )
+    if theirs.traits != ours.traits:
+        raise _mismatch(
+            _described(theirs), f"another {_described(ours)}, like model",
+            "load the two files of one model",
+        )  # fmt: skip
+    if theirs.config != ours.config:
+        raise _mismatch(
+            "other options of Apply AdaState than model", "the same options",
+            "set both Apply AdaState nodes alike",
+        )  # fmt: skip
+    if _identity(high, ours) == _identity(low, theirs):
+        raise _mismatch(
+            "the same weights as model", "the low-noise model of the pair",
+            "load the other file, or leave model_low_noise out",
+        )  # fmt: skip
+    bound = low.clone()
+    attach_memory(bound, memory_of(high))
+    return bound
+
+
+def steps_above(sigmas: Tensor, switch_sigma: float) -> int:
+    """Count the steps that begin at or above a noise level."""
+    return int((sigmas[:-1] >= switch_sigma).sum())
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ExpertsHost:
+    """Own two models for one step.
+
+    Args:
+        high: Host of the model for high noise.
+        low: Host of the model for low noise; its layers come after those of the other.
+        high_steps: Steps of a chunk that the first one makes.
+    """
+
+    high: ComfyHost
+    low: ComfyHost
+    high_steps: int
+
+    def run(self, conditions: Conditions, body: Callable[[Session], object]) -> None:
+        """Call `body` with a session that opens those of the models in turn."""
+        body(_ExpertsSession(self, conditions))
+
+
+class _ExpertsSession:
+    """Serve the core's two requests with two models."""
+
+    def __init__(self, hosts: ExpertsHost, conditions: Conditions) -> None:
+        self._hosts, self._conditions = hosts, conditions
+
+    def denoise(self, noise: BlockNoise, view: BlockView) -> Tensor:
+        """Sample one block, first with one model and then with the other."""
+        cut, sigmas = self._hosts.high_steps, self._hosts.high.sigmas
+        block: Tensor | None = None
+
+        def make(stretch: Tensor, first_step: int, session: ComfySession) -> None:
+            nonlocal block
+            block = session.sample(noise, view, stretch, block, first_step)
+
+        stretches = ((self._hosts.high, sigmas[: cut + 1], 0), (self._hosts.low, sigmas[cut:], cut))
+        for host, stretch, first_step in stretches:
+            if len(stretch) > 1:
+                host.run(self._conditions, partial(make, stretch, first_step))
+        assert block is not None  # a schedule has at least one step
+        return block
+
+    def commit(self, block: Tensor, view: BlockView) -> None:
+        """Forward a clean block once through either model."""
+        # The low-noise model made the last steps, so it is the one that is still loaded.
+        self._hosts.low.run(self._conditions, lambda session: session.forward_clean(block, view))
+        self._hosts.high.run(self._conditions, lambda session: session.commit(block, view))
+
+
+def _identity(model: ModelPatcher, binding: Binding) -> tuple[str, str]:
+    return fingerprint_of(model, binding).digest, weights_digest(model, binding)
+
+
+def _described(binding: Binding) -> str:
+    traits = binding.traits
+    sizes = f"{traits.layers} layers and width {traits.width}, {traits.latent_channels} channels"
+    return f"{traits.family} of {sizes}"
+
+
+def _mismatch(seen: str, expected: str, remedy: str) -> ConfigError:
+    return ConfigError("model_low_noise", seen=seen, expected=expected, remedy=remedy)

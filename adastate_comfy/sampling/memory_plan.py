@@ -1,0 +1,169 @@
+"""What a step is going to need, said before it begins."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import comfy.model_management
+import torch
+from comfy.model_patcher import ModelPatcher
+
+from ...adastate_core.anchors import policy_for
+from ...adastate_core.config import StreamConfig
+from ...adastate_core.errors import ConfigError
+from ...adastate_core.families import ModelTraits
+from ..devices import same_device
+from ..model.bridge import Binding
+
+_REMEDY = (
+    "lower window_frames, or set cache_precision to fp8 or cache_place to system memory, on Apply "
+    "AdaState; or take a smaller latent"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Count bytes and frames of the chunks to come.
+
+    Args:
+        set_bytes: One K/V set.
+        sets: K/V sets that exist at the same time.
+        ready_bytes: Keys that a chunk keeps turned for its steps.
+        activation_bytes: What the host expects a forward of one conditioning to take besides the
+            weights. It forwards two at once only where memory allows.
+        frames: Video frames that the chunks make.
+    """
+
+    set_bytes: int
+    sets: int
+    ready_bytes: int
+    activation_bytes: int
+    frames: int
+
+    @property
+    def cache_bytes(self) -> int:
+        """Count the bytes that the K/V sets take together."""
+        return self.sets * self.set_bytes
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return (
+            f"{self.frames} frames to come; memory of past frames {_gib(self.cache_bytes)}, "
+            f"of a forward {_gib(self.activation_bytes + self.ready_bytes)}, besides the weights"
+        )
+
+
+def plan_memory(
+    models: list[ModelPatcher],
+    binding: Binding,
+    block_shape: tuple[int, int, int, int, int],
+    *,
+    guided: bool,
+    chunks: int,
+    at_once: int,
+    first: bool,
+) -> MemoryPlan:
+    """Plan the memory of the chunks to come.
+
+    Args:
+        models: The model, or the pair.
+        binding: What Apply AdaState put on the first one.
+        block_shape: Shape of a block, (B, C, F_s + F, H, W).
+        guided: Whether the negative conditioning takes part.
+        chunks: Chunks to come.
+        at_once: Chunks of one run.
+        first: Whether the first of them begins the video.
+
+    Raises:
+        ConfigError: If the keys and values that one chunk sees exceed the memory they are kept
+            in, even if nothing else were there.
+    """
+    batch, _, frames, height, width = block_shape
+    config, traits, model = binding.config, binding.traits, models[0]
+    kept = policy_for(config).kept_frames(config)
+    size = _FrameBytes.of(config, traits, model, (height, width))
+    copies = batch * (1 + guided) * len(models)
+    packing = binding.pool.packing
+    place = packing.device or model.load_device
+    total = comfy.model_management.get_total_memory(place)
+    planned = size.kept * (frames + kept) * copies
+    if planned > total:
+        raise ConfigError(
+            "memory for the attention cache",
+            seen=f"{_gib(planned)} planned",
+            expected=f"at most the {_gib(total)} of {place}",
+            remedy=_REMEDY,
+        )
+    set_bytes = size.kept * kept * copies
+    made = chunks * config.chunk_frames * traits.time_stride
+    return MemoryPlan(
+        set_bytes=set_bytes,
+        # The one that a run began from, which a failure falls back to, the one that a commit
+        # reads and the one that it writes; for a single chunk the first two are one.
+        sets=min(at_once, 2) + 1,
+        ready_bytes=0 if packing.read_anew else size.ready * kept * copies,
+        activation_bytes=int(model.model.memory_required(list(block_shape))),
+        frames=made - (traits.time_stride - 1) * first,
+    )
+
+
+def announce(plan: MemoryPlan, model: ModelPatcher, binding: Binding) -> str:
+    """Log a plan and return it as a text, with a warning if it cannot fit the device.
+
+    The host moves weights away for the rest, so these do not count.
+    """
+    device = model.load_device
+    needed = plan.activation_bytes + plan.ready_bytes
+    if same_device(binding.pool.packing.device or device, device):
+        needed += plan.cache_bytes
+    total = comfy.model_management.get_total_memory(device)
+    logging.info("AdaState: %s", plan)
+    if needed <= total:
+        return str(plan)
+    warning = f"{device} has {_gib(total)} and will hardly do; {_REMEDY}"
+    logging.warning("AdaState: %s.", warning)
+    return f"{plan}. {warning}"
+
+
+def computing_dtype(model: ModelPatcher) -> torch.dtype:
+    """Return the type that a model computes in; its weights may be kept in a smaller one."""
+    dtype = model.get_model_object("manual_cast_dtype") or model.model_dtype()
+    assert isinstance(dtype, torch.dtype)
+    return dtype
+
+
+@dataclass(frozen=True, slots=True)
+class _FrameBytes:
+    """Bytes of the keys and values of one latent frame, in all layers.
+
+    Args:
+        kept: In the form in which a set keeps them.
+        ready: In the form in which a chunk has them ready for its steps, as far as that is not
+            what the set keeps.
+    """
+
+    kept: int
+    ready: int
+
+    @classmethod
+    def of(
+        cls,
+        config: StreamConfig,
+        traits: ModelTraits,
+        model: ModelPatcher,
+        size: tuple[int, int],
+    ) -> _FrameBytes:
+        computed = computing_dtype(model)
+        held = torch.float32 if policy_for(config).averages != "none" else computed
+        values = traits.cache_values(*size, 1)
+        kept = values * held.itemsize
+        if config.cache_precision == "fp8":
+            kept = values + traits.cache_scales(1) * held.itemsize
+        # Values are used as they are kept; keys are turned, and both are cast where types differ.
+        ready = values * computed.itemsize
+        return cls(kept, ready // 2 if held == computed else ready)
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB"

@@ -1,0 +1,280 @@
+"""Run the core's recurrence inside ComfyUI's own sampling: the host side of a step.
+
+`ComfyHost.run` opens one ordinary sampling session (conditionings, model loading, guidance all
+stay the host's) whose SAMPLER is ours: it calls the core, and the core calls back here to
+denoise a block with the artist's SAMPLER or to forward a clean block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_patcher
+import comfy.samplers
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
+from torch import Tensor
+
+from ...adastate_core.anchors import policy_for
+from ...adastate_core.attention.chunk_attention import BlockView
+from ...adastate_core.errors import LayoutError
+from ...adastate_core.rollout.noise import BlockNoise
+from ...adastate_core.stream.events import Conditions
+from ..devices import private_rng as _private_rng
+from ..model.blocks import block_patches
+from ..model.bridge import FIRST_LAYER, KEY, ROLES, VIEW, Binding, conditionings_of
+from ..model.kv_pool_patcher import memory_of
+from ..model.layout_check import LayoutProbe, check_layout
+from ..model.option_key import options_key
+from ..model.rehearsal import (
+    CommitProbe,
+    block_functions,
+    guidance_functions,
+    rehearse_blocks,
+    rehearse_guidance,
+    zeros_forward,
+)
+from ..model.torch_compile import is_compiled
+from ..progress import StreamProgress
+from ..sockets.conditioning import restore
+from .sampler_copy import own_sampler
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ComfyHost:
+    """Own one model for one step.
+
+    Args:
+        model: A MODEL that went through Apply AdaState.
+        binding: What Apply AdaState put on it.
+        sampler: The artist's SAMPLER.
+        sigmas: The artist's SIGMAS, ending at 0.
+        cfg: Guidance scale.
+        block_shape: Shape of the blocks, (B, C, F_s + F, H, W); the host plans memory by it.
+        progress: Where steps are reported.
+        first_layer: Number of its first layer, where several models share a K/V set.
+    """
+
+    model: ModelPatcher
+    binding: Binding
+    sampler: comfy.samplers.Sampler
+    sigmas: Tensor
+    cfg: float
+    block_shape: tuple[int, int, int, int, int]
+    progress: StreamProgress
+    first_layer: int = 0
+
+    def run(self, conditions: Conditions, body: Callable[[ComfySession], object]) -> None:
+        """Open a sampling session under these conditionings and call `body` in it."""
+        blank, frames = torch.zeros(self.block_shape), self.block_shape[2]
+        negative = conditions.negative
+        guider = comfy.samplers.CFGGuider(self.model)
+        guider.set_conds(
+            restore(conditions.positive, frames), restore(negative, frames) if negative else []
+        )
+        guider.set_cfg(self.cfg)
+        guider.model_options = self._options()
+        guider.sample(
+            blank,
+            blank,
+            _SessionSampler(self, body),
+            self.sigmas.clone(),
+            disable_pbar=True,
+            seed=0,
+        )
+
+    def _options(self) -> dict[str, Any]:
+        """Return the model's options for one session, in which the pool is loaded too."""
+        options = comfy.model_patcher.create_model_options_clone(self.model.model_options)
+        prepare = memory_of(self.model).loading_beside()
+        kind = WrappersMP.PREPARE_SAMPLING
+        add_wrapper_with_key(kind, KEY, prepare, options, is_model_options=True)
+        return options
+
+
+class _SessionSampler(comfy.samplers.Sampler):
+    """Stand where a SAMPLER stands, and hand the open session to the core."""
+
+    def __init__(self, host: ComfyHost, body: Callable[[ComfySession], object]) -> None:
+        self._host, self._body = host, body
+
+    def sample(
+        self,
+        model_wrap: Any,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Any,
+        noise: Tensor,
+        latent_image: Tensor | None = None,
+        denoise_mask: Tensor | None = None,
+        disable_pbar: bool = False,
+    ) -> Tensor:
+        options = extra_args["model_options"]
+        session = ComfySession(self._host, model_wrap, sigmas, options, noise.device)
+        session.check_layout()
+        session.rehearse()
+        self._body(session)
+        # The core has recorded the chunks; what the host makes of this return value is unused.
+        return noise
+
+
+class ComfySession:
+    """Serve the core's two requests with the host's model and the artist's sampler."""
+
+    def __init__(
+        self,
+        host: ComfyHost,
+        guider: Any,
+        sigmas: Tensor,
+        model_options: dict[str, Any],
+        device: torch.device,
+    ) -> None:
+        self._host, self._guider, self._sigmas = host, guider, sigmas
+        self._model_options, self._device = model_options, device
+        self._conditionings = [guider.conds["positive"], guider.conds.get("negative") or []]
+        self._roles = {
+            entry["uuid"]: index
+            for index, conditioning in enumerate(self._conditionings)
+            for entry in conditioning
+        }
+
+    def denoise(self, noise: BlockNoise, view: BlockView) -> Tensor:
+        """Sample one block with the artist's SAMPLER."""
+        return self.sample(noise, view, self._sigmas)
+
+    def sample(
+        self,
+        noise: BlockNoise,
+        view: BlockView,
+        sigmas: Tensor,
+        block: Tensor | None = None,
+        first_step: int = 0,
+    ) -> Tensor:
+        """Run the artist's SAMPLER over the schedule or a stretch of it.
+
+        Args:
+            noise: Noise of the block.
+            view: The block with the cache in view.
+            sigmas: Noise levels of the stretch.
+            block: What the stretch before has left; None for the first one.
+            first_step: Steps made before.
+        """
+        start = noise.initial().to(self._device)
+        # A sampler may write to what it is given, as uni_pc does: all of it is its own.
+        sampler = own_sampler(self._host.sampler, lambda *sigmas: noise.renoise(start))
+        seed, blank = noise.sampler_seed(first_step), torch.zeros_like(start)
+
+        def report(step: int, denoised: Tensor, x: Tensor, total: int) -> None:
+            self._host.progress.step(first_step + step, denoised)
+
+        # Samplers that draw on their own use the global generators: seed a fork of them.
+        with _private_rng(self._device, seed):
+            return sampler.sample(  # type: ignore[no-any-return]
+                self._guider,
+                sigmas.clone(),
+                self._arguments(view, seed),
+                report,
+                start if block is None else blank,
+                blank if block is None else block,
+                None,
+                True,
+            )
+
+    def commit(self, block: Tensor, view: BlockView) -> None:
+        """Forward a clean block at sigma 0, once under each of its conditionings."""
+        self.forward_clean(block, view)
+        self._host.progress.commit()
+
+    def forward_clean(self, block: Tensor, view: BlockView) -> None:
+        """Do as `commit` does, unreported.
+
+        Guidance takes no part: memory is what the model itself makes of a chunk. Conditionings
+        are forwarded one by one, so that what one of them leaves does not depend on the other.
+        """
+        options = self._arguments(view, 0)["model_options"]
+        x = block.to(self._device, copy=True)
+        # Models that are told where a step ends look this one up: it ends where it begins.
+        still = {"sample_sigmas": self._sigmas.new_zeros(2)}
+        options["transformer_options"].update(still)
+        options["transformer_options"].get("wrappers", {}).pop("calc_cond_batch", None)
+        sigma = self._sigmas.new_zeros(x.shape[0])
+        for index in view.conditionings:
+            given = [self._conditionings[index]]
+            comfy.samplers.calc_cond_batch(self._guider.inner_model, given, x, sigma, options)
+
+    def rehearse(self) -> None:
+        """Refuse what hangs on the MODEL and cannot be streamed, once for all that hangs there."""
+        host, binding = self._host, self._host.binding
+        guides = guidance_functions(host.model)
+        functions = [] if is_compiled(host.model) else block_functions(host.model)
+        if not guides and not functions:
+            return
+        hung = [str(binding.numbers.number(f)) for f in (*guides, *functions)]
+        key = " ".join([options_key(host.model, KEY, binding.numbers), *hung, str(self._sigmas)])
+        if key in binding.rehearsed:
+            return
+        with _private_rng(self._device):  # guidance may draw
+            self._rehearse(guides, functions)
+        binding.rehearsed.add(key)
+
+    def _rehearse(
+        self, guides: list[Callable[..., Any]], functions: list[Callable[..., Any]]
+    ) -> None:
+        host = self._host
+        shape, frames = host.binding.traits.block_shape(*host.block_shape[3:]), host.block_shape[2]
+        if guides:
+            options = self._arguments(CommitProbe(shape, frames), 0)
+            wrappers = {"apply_model": {KEY: [zeros_forward(self._check_forward)]}}
+            options["model_options"]["transformer_options"]["wrappers"] = wrappers
+
+            def guide(sigma: Tensor) -> None:
+                blank = torch.zeros(host.block_shape, device=self._device)
+                self._guider(blank, sigma.repeat(len(blank)), **options)
+
+            rehearse_guidance(guide, self._sigmas, guides)
+        if functions:
+            rehearse_blocks(
+                lambda probe: self.forward_clean(torch.zeros(host.block_shape), probe),
+                CommitProbe(shape, frames),
+                range(host.first_layer, host.first_layer + shape.layers),
+                functions,
+            )
+
+    def _check_forward(self, options: dict[str, Any]) -> None:
+        """Refuse a forward that guidance asks for and that no view can serve."""
+        conditionings_of(options)
+        if is_compiled(self._host.model) and block_patches(options):
+            raise LayoutError(
+                "forward of the compiled model",
+                seen="other blocks than it was compiled with",
+                expected="the same blocks in every forward",
+                remedy="remove the TorchCompileModel node",
+            )
+
+    def check_layout(self) -> None:
+        """Compare the model with its descriptor, once for every MODEL."""
+        binding, block = self._host.binding, self._host.block_shape
+        if not binding.layout_checked.is_set():
+            shape = binding.traits.block_shape(*block[3:])
+            spatial = policy_for(binding.config).averages == "picture"
+            check_layout(self._probe, shape, block, binding.traits.family, spatial)
+            binding.layout_checked.set()
+
+    def _probe(self, x: Tensor, probe: LayoutProbe) -> None:
+        arguments = self._arguments(probe, 0)
+        # Other packs' wrappers have nothing to do with this forward.
+        own = arguments["model_options"]["transformer_options"]
+        own["wrappers"] = {
+            kind: {KEY: named[KEY]} for kind, named in own["wrappers"].items() if KEY in named
+        }
+        self._guider(x.to(self._device), self._sigmas[:1].expand(x.shape[0]), **arguments)
+
+    def _arguments(self, view: BlockView, seed: int) -> dict[str, Any]:
+        options = comfy.model_patcher.create_model_options_clone(self._model_options)
+        options["transformer_options"][VIEW] = view
+        options["transformer_options"][FIRST_LAYER] = self._host.first_layer
+        options["transformer_options"][ROLES] = self._roles
+        return {"model_options": options, "seed": seed}

@@ -1,0 +1,1 @@
+"""What other nodes' sockets carry, as values of a stream and back."""

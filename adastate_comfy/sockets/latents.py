@@ -1,0 +1,85 @@
+"""LATENT sockets and the model space in which a stream records its latents."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import comfy.latent_formats
+import comfy.model_management
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ...adastate_core.errors import LayoutError
+from ...adastate_core.stream.events import RootEntry
+from ...adastate_core.stream.state import StreamState
+
+
+def video_samples(latent: dict[str, Any], source: str) -> Tensor:
+    """Return the samples of a video LATENT, (B, C, T, H, W).
+
+    Raises:
+        LayoutError: If it is no video latent, or carries a noise mask.
+    """
+    samples = latent["samples"]
+    if getattr(samples, "is_nested", False) or samples.ndim != 5:
+        raise LayoutError(
+            f"latent of {source}",
+            seen=f"{getattr(samples, 'ndim', 'nested')} dimensions",
+            expected="5 (batch, channels, frames, height, width)",
+            remedy="use an empty video latent, or an image or clip encoded with a video VAE",
+        )
+    if "noise_mask" in latent:
+        raise LayoutError(
+            f"latent of {source}",
+            seen="a noise mask",
+            expected="no mask, since every chunk starts from noise",
+            remedy="remove Set Latent Noise Mask",
+        )
+    return samples
+
+
+def from_model_space(state: StreamState, latents: Tensor) -> dict[str, Any]:
+    """Make a LATENT of recorded latents; before the first chunk they are in VAE space anyway."""
+    form = state.latent_format
+    out = latent_format(form).process_out(latents) if form else latents
+    device = comfy.model_management.intermediate_device()
+    return {"samples": out.to(device, copy=out is latents)}  # the record stays its own
+
+
+def into_model_space(state: StreamState, model: ModelPatcher) -> StreamState:
+    """Note the latent format of a model and convert latents that were given before it."""
+    if state.latent_format:
+        return state
+    form = model.get_model_object("latent_format")
+    entries = state.entries
+    for position, entry in enumerate(entries):
+        if isinstance(entry, RootEntry) and entry.raw:
+            entries = entries.replaced(position, _converted(entry, form))
+    return replace(state, latent_format=type(form).__name__, entries=entries)
+
+
+def latent_format(name: str) -> Any:
+    """Make the latent format that a stream was recorded in.
+
+    Raises:
+        LayoutError: If this ComfyUI has no format of that name.
+    """
+    form = getattr(comfy.latent_formats, name, None)
+    if form is None:
+        raise LayoutError(
+            "latent format of the stream",
+            seen=repr(name),
+            expected="a format of this ComfyUI",
+            remedy="update ComfyUI, or load a state that was saved with this version",
+        )
+    return form()
+
+
+def _converted(entry: RootEntry, form: Any) -> RootEntry:
+    return replace(
+        entry,
+        raw=False,
+        state=form.process_in(entry.state) if entry.state is not None else None,
+        content=form.process_in(entry.content) if entry.content is not None else None,
+    )

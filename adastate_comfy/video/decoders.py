@@ -1,0 +1,181 @@
+"""Pictures of a video that is decoded part by part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ...adastate_core.errors import UnsupportedFamilyError
+from ...adastate_core.vae.detect import vae_kind
+from ...adastate_core.vae.overlap import OverlapDecoder
+from ...adastate_core.vae.registry import stream_decoder
+from ..devices import private_rng
+
+LOOK_BACK = 39
+"""Latent frames after which a decoder gives the same as if it had seen all of a video.
+
+Those of Wan look back furthest: at 38 frames, by their layers and as measured with random weights.
+"""
+
+
+class PartDecoder:
+    """Decode one video, part after part; the parts in order make the video.
+
+    Args:
+        vae: The VAE.
+        latent_shape: (B, C, T, H, W), T the latent frames of the largest part.
+    """
+
+    exact = False
+    """Whether the parts are those of the video decoded at once."""
+
+    def __init__(self, vae: Any, latent_shape: tuple[int, ...]) -> None:
+        self._vae, self._shape = vae, latent_shape
+
+    @property
+    def patcher(self) -> ModelPatcher:
+        """The VAE as ComfyUI's memory management knows it."""
+        patcher: ModelPatcher = self._vae.patcher
+        return patcher
+
+    @property
+    def note(self) -> str:
+        """What an artist should know about the joins; complete after the last part."""
+        return ""
+
+    @property
+    def can_run_apart(self) -> bool:
+        """Whether `decode` calls no model management, so that another thread may run it.
+
+        Known after `load` only.
+        """
+        return False
+
+    def load(self) -> None:
+        """Load the VAE; in the main thread, before the first part."""
+        memory = self._vae.memory_used_decode(self._shape, self._vae.vae_dtype)
+        comfy.model_management.load_models_gpu(
+            [self.patcher], memory_required=memory, force_full_load=self._vae.disable_offload
+        )
+
+    def decode(self, samples: Tensor) -> Tensor:
+        """Decode the next part; never a part twice.
+
+        Args:
+            samples: (B, C, T, H, W), in VAE space.
+
+        Returns:
+            (B, frames, height, width, 3) on the VAE's output device, in the dtype of VAE Decode.
+        """
+        raise NotImplementedError
+
+
+class _Remembering(PartDecoder):
+    """A VAE whose decoder keeps what it has seen."""
+
+    exact = True
+
+    def __init__(self, vae: Any, latent_shape: tuple[int, ...]) -> None:
+        super().__init__(vae, latent_shape)
+        self._decoder = stream_decoder(vae.first_stage_model)
+
+    @property
+    def can_run_apart(self) -> bool:
+        # Weights that are not all on the device are brought there layer by layer, over streams
+        # and buffers that all models share.
+        modules = self._vae.first_stage_model.modules()
+        casts = any(getattr(module, "comfy_cast_weights", False) for module in modules)
+        return not (casts or self.patcher.is_dynamic())
+
+    def decode(self, samples: Tensor) -> Tensor:
+        vae = self._vae
+        # Inference mode is a thread's own.
+        with torch.inference_mode():
+            frames = self._decoder.decode(samples.to(vae.device, vae.vae_dtype))
+            frames = frames.to(vae.output_device, vae.vae_output_dtype(), copy=True)
+            pictures: Tensor = vae.process_output(frames).movedim(1, -1)
+        return pictures
+
+
+class _Overlapping(PartDecoder):
+    """A VAE that begins anew with every call."""
+
+    def __init__(self, vae: Any, latent_shape: tuple[int, ...]) -> None:
+        super().__init__(vae, latent_shape)
+        self._decoder = OverlapDecoder(self._decode_alone, _time_stride(vae))
+
+    @property
+    def note(self) -> str:
+        overlap, difference = self._decoder.overlap, self._decoder.difference
+        text = f"parts joined by an overlap of {overlap} latent frames"
+        if difference is None:
+            return f"{text}; the video is too short to measure how well"
+        return f"{text}; with {2 * overlap} the pictures differ by at most {difference:.3f}"
+
+    def decode(self, samples: Tensor) -> Tensor:
+        return self._decoder.decode(samples)
+
+    def _decode_alone(self, samples: Tensor) -> Tensor:
+        # Some decoders add noise of the global generators; every part gets the same.
+        with private_rng(self.patcher.load_device, seed=0), torch.inference_mode():
+            pictures: Tensor = self._vae.decode(samples)
+        return pictures
+
+
+def open_decoder(vae: Any, latent_shape: tuple[int, ...]) -> PartDecoder:
+    """Return a decoder for a video of its own.
+
+    Args:
+        vae: The VAE.
+        latent_shape: (B, C, T, H, W), T the latent frames of the largest part.
+
+    Raises:
+        UnsupportedFamilyError: If the VAE cannot decode a video in parts, or not these latents.
+    """
+    channels = getattr(vae, "latent_channels", latent_shape[1])
+    if channels != latent_shape[1]:
+        raise UnsupportedFamilyError(
+            "vae",
+            seen=f"one for {channels} channels",
+            expected=f"one for the {latent_shape[1]} channels of these latents",
+            remedy="connect the VAE that belongs to the model",
+        )
+    remembers = vae_kind(vae.first_stage_model) is not None
+    return (_Remembering if remembers else _Overlapping)(vae, latent_shape)
+
+
+def _time_stride(vae: Any) -> int:
+    """Return how many pictures a latent frame makes.
+
+    Raises:
+        UnsupportedFamilyError: If the VAE is not of videos, or its parts do not fit together.
+    """
+    name = type(vae.first_stage_model).__name__
+    video = getattr(vae, "latent_dim", 2) == 3 and not getattr(vae, "not_video", False)
+    stride = vae.temporal_compression_decode() if video else None
+    if not stride:
+        raise UnsupportedFamilyError(
+            "vae",
+            seen=f"{name}, which decodes single pictures",
+            expected="the VAE of a video model",
+            remedy="connect the VAE that belongs to the model",
+        )
+    if getattr(getattr(vae.first_stage_model, "decoder", None), "causal", True) is False:
+        raise UnsupportedFamilyError(
+            "vae",
+            seen=f"{name}, whose decoder also looks at the frames that follow",
+            expected="a decoder that looks back only",
+            remedy="decode with VAE Decode, the whole stream at once",
+        )
+    if any(vae.upscale_ratio[0](n) != 1 + (n - 1) * stride for n in range(1, 12)):
+        raise UnsupportedFamilyError(
+            "vae",
+            seen=f"{name}, whose latent frames make different numbers of pictures",
+            expected=f"one for the first and {stride} for each other one",
+            remedy="decode with VAE Decode, the whole stream at once",
+        )
+    return int(stride)

@@ -1,0 +1,70 @@
+"""How much of itself a stream remembers while it is rendered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeGuard
+
+from ...adastate_core.stream.events import ChunkEntry, Entry, RootEntry
+from ...adastate_core.stream.state import StreamState
+from .decoders import LOOK_BACK
+
+HISTORY = -(-LOOK_BACK // 3)
+"""Chunks of 3 with which a video that is continued goes on exactly; what stands in the widget."""
+
+
+def for_render(state: StreamState, wanted: int, chunk_frames: int) -> StreamState:
+    """Return the stream with the history that a render keeps.
+
+    A number that the artist has chosen counts. The one that stands in the widget means: enough for
+    the next video to go on exactly, and never less than the stream remembers already. A named
+    stream keeps what it was made with, since what it forgets leaves its folder.
+
+    Args:
+        state: The stream so far.
+        wanted: The widget.
+        chunk_frames: Latent frames of the chunks to come.
+    """
+    enough = _enough(state, wanted, chunk_frames)
+    if wanted != HISTORY:
+        return replace(state, history_chunks=enough)
+    if state.history_chunks:
+        return replace(state, history_chunks=max(state.history_chunks, enough))
+    if state.origin is not None:
+        return state
+    held = sum(entry.content is not None for entry in state.chunks)
+    return replace(state, history_chunks=enough if held <= enough else held + enough)
+
+
+def joins_exactly(state: StreamState) -> bool:
+    """Whether a decoder that sees what is remembered goes on as if it had seen everything.
+
+    It does if that is as much as it looks back at, or all there ever was.
+    """
+    frames = 0
+    for entry in reversed(state.entries):
+        if not (isinstance(entry, ChunkEntry) or _is_start(entry)):
+            continue
+        if entry.content is None:
+            return False
+        frames += entry.content.shape[2]
+        if frames >= LOOK_BACK:
+            return True
+    return True
+
+
+def _is_start(entry: Entry) -> TypeGuard[RootEntry]:
+    return isinstance(entry, RootEntry) and entry.reason == "start"
+
+
+def _enough(state: StreamState, wanted: int, chunk_frames: int) -> int:
+    """Return the chunks to keep, in which a number that is enough for chunks of 3 stays enough."""
+    if wanted < HISTORY:
+        return wanted
+    frames = chunks = 0
+    for entry in reversed(list(state.chunks)):
+        if entry.content is None or frames >= LOOK_BACK:
+            break
+        frames += entry.content.shape[2]
+        chunks += 1
+    return max(wanted, -(-LOOK_BACK // chunk_frames), chunks)

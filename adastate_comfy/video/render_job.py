@@ -1,0 +1,202 @@
+"""A stream on its way to disk: decoded, encoded and receipted chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+
+import comfy.model_management
+from torch import Tensor
+
+from ...adastate_core.errors import AdaStateError, VideoFileError
+from ...adastate_core.files.disk_reserve import DiskReserve
+from ...adastate_core.files.receipts import ReceiptFile
+from ...adastate_core.files.state_file import SUFFIX, save_state
+from ...adastate_core.stream.events import ChunkEntry, RootEntry
+from ...adastate_core.stream.state import StreamState
+from ...adastate_core.stream.summary import receipt
+from ..sockets.latents import from_model_space
+from .decoders import LOOK_BACK, PartDecoder
+from .video_file import VideoFile, disk_error
+
+_HEADER_BYTES = 1024
+"""What the header of a state file says of a chunk, at most."""
+
+
+class Recording:
+    """Decode chunks and write their pictures, with a receipt for each.
+
+    Args:
+        video: The file to write.
+        receipts: The receipts beside it.
+        decoder: Decoder of this video.
+        show: Called with the pictures that were written, (frames, H, W, 3).
+        apart: Whether a thread decodes and writes a chunk while the next one is made.
+    """
+
+    def __init__(
+        self,
+        video: VideoFile,
+        receipts: ReceiptFile,
+        decoder: PartDecoder,
+        show: Callable[[Tensor], None],
+        *,
+        apart: bool,
+    ) -> None:
+        self._video, self._receipts, self._decoder = video, receipts, decoder
+        self._show = show
+        self._thread = ThreadPoolExecutor(1, "adastate-recording") if apart else None
+        self._pending: Future[Tensor] | None = None
+        self._written: StreamState | None = None
+        self._reserve = DiskReserve(video.path.parent)
+        self._at_first = self._since = 0
+        self._ended = False
+
+    def begin(self, state: StreamState, part: int, include_start: bool) -> None:
+        """Decode what the stream remembers, so that the pictures go on from there.
+
+        Args:
+            state: The stream so far.
+            part: Latent frames to decode at a time.
+            include_start: Whether given frames are part of the video; only those in front of
+                chunk 0 can be.
+        """
+        self._decoder.load()
+        begins = state.chunk_index == 0
+        known = [
+            latents
+            for entry in state.entries
+            if isinstance(entry, ChunkEntry)
+            or (isinstance(entry, RootEntry) and entry.reason == "start")
+            if entry.content is not None
+            for latents in entry.content.split(part, dim=2)
+        ]
+        for latents in known if begins and include_start else _newest(known, LOOK_BACK):
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            pictures = self._decode(state, latents)
+            if begins and include_start:
+                self._video.add(pictures)
+                self._show(pictures)
+
+    def add(self, state: StreamState) -> None:
+        """Decode and write the newest chunk, or have it done while the next one is made."""
+        self._wait()
+        self._decoder.load()
+        if self._thread is not None and self._decoder.can_run_apart:
+            self._pending = self._thread.submit(self._write, state)
+        else:
+            self._show(self._write(state))
+
+    def finish(self) -> None:
+        """Wait for the last chunk and close the files.
+
+        Raises:
+            VideoFileError: If there is no room for the end; all chunks are in the video.
+        """
+        self._wait()
+        self._close("complete")
+
+    def stop(self, reason: str) -> str:
+        """Close the files after a failure and keep the stream as far as it was written.
+
+        It never fails itself: what the artist has to see is the failure before it.
+
+        Returns:
+            What is left on disk, for the artist.
+        """
+        with suppress(Exception):  # whatever it was, the chunks before it are written
+            self._wait()
+        with suppress(Exception):
+            self._close(reason)
+        path, frames = self._video.path, self._video.frames
+        if not frames:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+                self._receipts.path.unlink(missing_ok=True)
+            return "stopped: nothing was written"
+        left = f"stopped: {frames} frames are in {path.name}"
+        if self._written is None:
+            return left
+        state = path.with_name(path.stem + SUFFIX)
+        try:
+            save_state(self._written, state)
+        except (OSError, AdaStateError):
+            return f"{left}; there was no room for the stream"
+        return f"{left}, and the stream after them in {state.name}: go on with Load State"
+
+    def _wait(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            self._show(pending.result())
+
+    def _write(self, state: StreamState) -> Tensor:
+        first = self._video.frames
+        pictures = self._decode(state, state.newest_content())
+        self._keep_room(state)
+        self._video.add(pictures)
+        chunk = state.last_chunk
+        assert chunk is not None
+        self._written = state
+        self._note({**receipt(chunk), "frames": [first, self._video.frames - 1]})
+        return pictures
+
+    def _keep_room(self, state: StreamState) -> None:
+        """Keep the room that this stream needs if it has to be saved, before the video takes it."""
+        if self._written is None:
+            self._at_first, self._since = _bytes_of(state), 0
+        else:
+            self._since += 1
+        added = min(self._since, state.history_chunks or self._since)
+        chunk = state.newest_content().nbytes * 2  # the hidden state is no longer than the content
+        try:
+            self._reserve.grow(self._at_first + added * chunk + self._since * _HEADER_BYTES)
+        except OSError as error:
+            raise disk_error(self._video.path, error) from error
+
+    def _decode(self, state: StreamState, latents: Tensor) -> Tensor:
+        return self._decoder.decode(from_model_space(state, latents)["samples"])[0]
+
+    def _close(self, reason: str) -> None:
+        """Close the files; what is closed already stays as it is."""
+        if self._thread is not None:
+            self._thread.shutdown()
+        self._reserve.release()
+        try:
+            self._video.close()
+        except VideoFileError:
+            with suppress(VideoFileError):  # the first failure is the one to tell
+                self._note_end(reason)
+            raise
+        self._note_end(reason)
+
+    def _note_end(self, reason: str) -> None:
+        if not self._ended:
+            self._note({"event": "end", "reason": reason, "frames": self._video.frames})
+            self._ended = True
+
+    def _note(self, receipt: dict[str, object]) -> None:
+        try:
+            self._receipts.add(receipt)
+        except OSError as error:
+            raise disk_error(self._receipts.path, error) from error
+
+
+def _newest(parts: list[Tensor], frames: int) -> list[Tensor]:
+    """Return as few of the last parts as hold so many latent frames, or all."""
+    held, first = 0, len(parts)
+    while first and held < frames:
+        first -= 1
+        held += parts[first].shape[2]
+    return parts[first:]
+
+
+def _bytes_of(state: StreamState) -> int:
+    """Return about how large the file of a stream is."""
+    conditionings = state.conditionings.values()
+    tensors = [tensor for each in conditionings for tensor in each.tensors.values()]
+    for entry in state.entries:
+        if isinstance(entry, (ChunkEntry, RootEntry)):
+            tensors += [t for t in (entry.state, entry.content) if t is not None]
+    header = sum(len(each.structure) for each in conditionings)
+    return header + sum(t.nbytes for t in tensors) + (len(state.entries) + 1) * _HEADER_BYTES

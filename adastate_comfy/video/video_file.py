@@ -1,0 +1,187 @@
+"""A video file that grows part by part and plays after every part.
+
+The file is a fragmented MP4: a header, which holds the workflow, and then a fragment for every
+part. Each part is muxed in memory and appended with one write, so that neither a kill nor a full
+disk leaves more behind than the whole fragments before it. When it is closed it gets an index, so
+that players know its length and every frame at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.video.reformatter import Colorspace
+from torch import Tensor
+
+from ...adastate_core.errors import VideoFileError
+from ..progress import pixels_of
+from .mp4_index import add_index, boxes, room_for_index, write_all
+
+ENCODERS = {"h264": "libx264", "h265": "libx265"}
+_BT709 = 1
+_GLOBAL_HEADER = 1 << 22
+# No frame waits in the encoder for later ones, so that a part is complete when it is written.
+_AT_ONCE = {"tune": "zerolatency"}
+# Players of Apple take h265 only where the parameters of the encoder are in the header alone.
+_TAGS = {"h265": (b"hev1", b"hvc1")}
+_QUIET = {"libx265": {"x265-params": "log-level=none"}}
+_MUXING = {
+    "movflags": "empty_moov+frag_custom+default_base_moof+frag_discont+use_metadata_tags",
+    # Without these a fragment that is muxed alone would begin at time 0.
+    "use_editlist": "0",
+    "avoid_negative_ts": "make_non_negative",
+}
+
+
+class VideoFile:
+    """Write one video.
+
+    Args:
+        path: The file; it must not exist, or be empty.
+        size: Width and height, both even.
+        fps: Frames per second.
+        crf: Quality of the encoder, the lower the better.
+        codec: A key of `ENCODERS`.
+        metadata: Texts to put into the header, such as the workflow.
+        expected: Frames and parts for which room is kept in front, where an index is found soonest.
+
+    Raises:
+        VideoFileError: If this video cannot be encoded here.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        size: tuple[int, int],
+        *,
+        fps: float,
+        crf: float,
+        codec: str = "h264",
+        metadata: dict[str, str] | None = None,
+        expected: tuple[int, int] = (8192, 1024),
+    ) -> None:
+        self.path = path
+        self.frames = 0
+        """Frames in the file."""
+        self._rate = Fraction(round(fps * 1000), 1000)
+        self._metadata, self._expected = metadata or {}, expected
+        self._tag = _TAGS.get(codec)
+        self._encoded = self._parts = self._bytes = 0
+        self._closed = False
+        # This container is never written: it owns the encoder and describes its stream to others.
+        self._owner = av.open(io.BytesIO(), "w", format="mp4")
+        name = ENCODERS[codec]
+        options = {"crf": f"{crf:g}", **_AT_ONCE, **_QUIET.get(name, {})}
+        try:
+            self._stream = self._owner.add_stream(name, rate=self._rate, options=options)
+        except ValueError as error:
+            raise VideoFileError(
+                "codec",
+                seen=f"{codec}, which this PyAV cannot encode",
+                expected="one that it can",
+                remedy="choose h264, or install a PyAV that has it",
+            ) from error
+        self._stream.width, self._stream.height = size
+        self._stream.pix_fmt = "yuv420p"
+        context = self._stream.codec_context
+        context.flags |= _GLOBAL_HEADER
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        self._owner.start_encoding()
+
+    def add(self, pictures: Tensor) -> None:
+        """Encode and write the next part.
+
+        Args:
+            pictures: (frames, height, width, 3), 0 to 1.
+
+        Raises:
+            VideoFileError: If the disk does not take it; the file then ends with the part before.
+        """
+        packets = [packet for picture in pixels_of(pictures) for packet in self._encode(picture)]
+        self._append(self._fragment(packets))
+        self.frames = self._encoded
+
+    def close(self) -> None:
+        """Let go of the encoder and add the index; once closed, nothing happens any more.
+
+        Raises:
+            VideoFileError: If there is no room for the index; the video plays without.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._stream.codec_context.encode(None)
+        if not self.frames:
+            return
+        try:
+            add_index(self.path)
+        except OSError as error:
+            raise disk_error(self.path, error) from error
+
+    def _encode(self, pixels: Tensor) -> list[av.Packet]:
+        frame = av.VideoFrame.from_ndarray(pixels.numpy(), format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+        frame.pts, frame.time_base = self._encoded, 1 / self._rate
+        self._encoded += 1
+        return self._stream.codec_context.encode(frame)
+
+    def _fragment(self, packets: list[av.Packet]) -> bytes:
+        """Mux a part alone; what comes before its first fragment goes into the file once."""
+        self._parts += 1
+        target = io.BytesIO()
+        options = {**_MUXING, "fragment_index": str(self._parts)}
+        with av.open(target, "w", format="mp4", options=options) as container:
+            container.metadata.update(self._metadata)
+            stream = container.add_stream_from_template(self._stream)
+            for packet in packets:
+                packet.stream = stream
+                container.mux(packet)
+        data = target.getvalue()
+        found = list(boxes(data))
+        begin = next(start for kind, start, _ in found if kind == b"moof")
+        end = max(end for kind, _, end in found if kind == b"mdat")
+        return (b"" if self._bytes else self._head(data[:begin])) + data[begin:end]
+
+    def _head(self, header: bytes) -> bytes:
+        """Return what comes before the first fragment."""
+        if self._tag is not None:
+            header = header.replace(*self._tag, 1)
+        return header + room_for_index(header, *self._expected)
+
+    def _append(self, data: bytes) -> None:
+        try:
+            with open(self.path, "r+b", buffering=0, opener=_made) as file:
+                if file.seek(0, os.SEEK_END) and not self._bytes:
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+                try:
+                    file.seek(self._bytes)
+                    write_all(file, data)
+                    os.fsync(file.fileno())
+                except OSError:
+                    with suppress(OSError):  # what has to be told is why it could not be written
+                        file.truncate(self._bytes)
+                    raise
+        except OSError as error:
+            raise disk_error(self.path, error) from error
+        self._bytes += len(data)
+
+
+def disk_error(path: Path, error: OSError) -> VideoFileError:
+    """Say that a file of a video could not be written."""
+    return VideoFileError(
+        f"writing {path.name}",
+        seen=f"'{error.strerror}'",
+        expected="a folder with room",
+        remedy="make room there and queue again; the video so far plays up to its last chunk",
+    )
+
+
+def _made(path: str, flags: int) -> int:
+    """Open a file, and make it if it is missing."""
+    return os.open(path, flags | os.O_CREAT, 0o666)

@@ -1,0 +1,176 @@
+"""Published methods as options of the stream: sizes, anchor and positions of each, by name."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from ..config import StreamConfig
+from ..errors import ConfigError
+
+PresetName = Literal[
+    "adastate",
+    "self_forcing",
+    "longlive",
+    "longlive_relative",
+    "infinity_rope",
+    "reward_forcing",
+    "memrope",
+    "rolling_sink",
+]
+
+
+BESIDE = ("anchor_strength", "cache_precision", "prompt_switch")
+"""Options that can be set beside a preset and make it another method."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Name the options that reproduce a method's cache.
+
+    Args:
+        config: The options.
+        title: The method, as its authors call it.
+        reference: Where it is published, and at which commit its code was read.
+        note: How this differs from the published code, or an empty text.
+    """
+
+    config: StreamConfig
+    title: str
+    reference: str
+    note: str = ""
+
+
+_RECACHE = (
+    "At a change of prompt the first frames and the window are read again, one block after the "
+    "other; the published code leaves the first frames as they were and reads nine together."
+)
+
+PRESETS: dict[PresetName, Preset] = {
+    "adastate": Preset(
+        StreamConfig(),
+        "AdaState",
+        "arXiv 2605.30349",
+        "The paper's code is not public; open points follow the most plausible reading.",
+    ),
+    "self_forcing": Preset(
+        StreamConfig(anchor="none", window_frames=18, positions="absolute"),
+        "Self-Forcing, 21 frames in view",
+        "guandeh17/Self-Forcing at 33593df",
+        "The published code stops at 21 frames unless it is given a window, as it is here.",
+    ),
+    "longlive": Preset(
+        StreamConfig(
+            anchor="frozen",
+            anchor_frames=3,
+            window_frames=6,
+            positions="absolute",
+            prompt_switch="recache",
+        ),
+        "LongLive",
+        "NVlabs/LongLive, branch v1.0, at e52d9ef",
+        _RECACHE,
+    ),
+    "longlive_relative": Preset(
+        StreamConfig(
+            anchor="frozen",
+            anchor_frames=3,
+            window_frames=6,
+            warmup_positions="grow",
+            prompt_switch="recache",
+        ),
+        "LongLive, relative positions",
+        "NVlabs/LongLive, branch v1.0, at e52d9ef (causal_model_infinity.py)",
+        _RECACHE,
+    ),
+    "infinity_rope": Preset(
+        StreamConfig(anchor="frozen", anchor_frames=1, window_frames=2, warmup_positions="grow"),
+        "Infinity-RoPE",
+        "yesiltepe-hidir/infinity-rope at 63d7b84",
+        "As the released code does it; the paper places the newest chunk at index 21. Its flush at "
+        "a change of prompt leaves what this window holds, so nothing is to be done.",
+    ),
+    "reward_forcing": Preset(
+        StreamConfig(
+            anchor="ema", anchor_frames=3, window_frames=3, ema_rate=0.999, warmup_positions="grow"
+        ),
+        "Reward-Forcing",
+        "JaydenLyh/Reward-Forcing at 4317f5a",
+        "The average is kept in float32; the published bfloat16 one hardly moves.",
+    ),
+    "memrope": Preset(
+        StreamConfig(
+            anchor="dual_ema",
+            anchor_frames=3,
+            window_frames=4,
+            ema_rate=0.99,
+            ema_fast_rate=0.9,
+            warmup_positions="grow",
+        ),
+        "MemRoPE",
+        "YoungRaeKimm/MemRoPE at b89bf5b",
+        "As the released code does it, also in letting the first two frames that leave go unseen; "
+        "the averages are kept in float32.",
+    ),
+    "rolling_sink": Preset(
+        StreamConfig(anchor="rolling", anchor_frames=18, window_frames=3, positions="absolute"),
+        "Rolling-Sink",
+        "haodong2000/RollingSink at d7fc0d9",
+        "The published script repeats one chunk's noise in every chunk; here each has its own.",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """What options have in common with a preset, and where they leave it.
+
+    Args:
+        preset: Name of the preset, `custom` if there is none that is near.
+        changed: The options that differ from it, and their values.
+    """
+
+    preset: str
+    changed: dict[str, Any]
+
+    def __str__(self) -> str:
+        """Say it in a few words; empty for a method as published, or none."""
+        options = ", ".join(f"{name} {_shown(value)}" for name, value in self.changed.items())
+        return f"not {self.preset} as published: {options}" if options else ""
+
+
+def departure(config: StreamConfig, name: str | None = None) -> Departure:
+    """Compare options with a preset, of which those beside the layout can be changed.
+
+    Args:
+        config: The options.
+        name: The preset; the one of the same layout if it is not given.
+    """
+    for each, preset in PRESETS.items():
+        published = preset.config
+        beside = {option: getattr(published, option) for option in BESIDE}
+        if name in (None, each) and replace(config, **beside) == published:
+            ours = asdict(config)
+            return Departure(each, {k: ours[k] for k, v in beside.items() if ours[k] != v})
+    return Departure("custom", {})
+
+
+def preset_config(name: str) -> StreamConfig:
+    """Return the options of a preset.
+
+    Raises:
+        ConfigError: If there is none of that name.
+    """
+    known = {str(key): preset for key, preset in PRESETS.items()}
+    if name not in known:
+        raise ConfigError(
+            "preset",
+            seen=repr(name),
+            expected=f"custom, {', '.join(PRESETS)}",
+            remedy="choose another preset on Apply AdaState",
+        )
+    return known[name].config
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

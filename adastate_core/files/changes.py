@@ -1,0 +1,70 @@
+"""What happened to a record between two states of a stream, found without reading any tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from ..stream.event_log import EventLog
+from ..stream.events import ChunkEntry, Entry, RootEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Say how a record came from an older one.
+
+    Args:
+        kept: How many of the first entries it still has.
+        forgotten: Positions among them whose latents are gone, in order.
+    """
+
+    kept: int
+    forgotten: tuple[int, ...] = ()
+
+
+def changes(before: EventLog, after: EventLog) -> Changes:
+    """Compare two records; entries that neither operation touched are the same objects."""
+    kept = min(len(before), len(after))
+    forgotten = []
+    for position in before.differing(after):
+        old, new = before[position], after[position]
+        if _forgets(old, new):
+            forgotten.append(position)
+        elif not _equal(old, new):
+            kept = position
+            break
+    return Changes(kept, tuple(forgotten))
+
+
+def changed(
+    before: Sequence[Entry], kept: int, forgotten: Collection[int], added: Iterable[Entry]
+) -> Sequence[Entry]:
+    """Return the record that `changes` would tell apart from an older one in this way."""
+    if isinstance(before, EventLog) and kept == len(before) and not forgotten:
+        return before + added  # a log shares what it goes on from
+    first = (without_latents(e) if p in forgotten else e for p, e in enumerate(before[:kept]))
+    return (*first, *added)
+
+
+def without_latents(entry: Entry) -> Entry:
+    """Return an entry of which only the receipt is left."""
+    if isinstance(entry, ChunkEntry | RootEntry):
+        return replace(entry, state=None, content=None)
+    return entry
+
+
+def holds_latents(entry: Entry) -> bool:
+    """Say whether an entry has tensors."""
+    if isinstance(entry, ChunkEntry | RootEntry):
+        return entry.state is not None or entry.content is not None
+    return False
+
+
+def _forgets(old: Entry, new: Entry) -> bool:
+    """Say whether an entry is an older one without its latents."""
+    return holds_latents(old) and not holds_latents(new) and without_latents(old) == new
+
+
+def _equal(old: Entry, new: Entry) -> bool:
+    """Say whether two entries without latents are the same; those with latents are not compared."""
+    return not holds_latents(old) and not holds_latents(new) and old == new

@@ -1,0 +1,344 @@
+"""What the JSON of state files and named streams may hold, every value with its type and range.
+
+Nothing that is read is believed: models check the values one by one, `check_record` checks that
+they agree with each other and with the shapes of the tensors they name. Both happen before a tensor
+is read. A tensor stands in the JSON as a `NamedTensor` in state files, in named streams as a
+`Place`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from torch import Tensor
+
+from ..config import StreamConfig
+from ..errors import StateFileError
+from ..fingerprint import ModelFingerprint
+from ..stream.events import (
+    ChunkEntry,
+    Entry,
+    FlushEntry,
+    HoldEntry,
+    ResetEntry,
+    ResetScope,
+    RewindEntry,
+    RootEntry,
+    RootReason,
+)
+
+Dtype = Literal[
+    "F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "I64", "I32", "I16", "I8", "U8", "BOOL"
+]
+DTYPES: dict[Dtype, torch.dtype] = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
+    "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
+"""The dtypes that can be kept, by the names of safetensors."""
+
+LATENT_DTYPES = ("F64", "F32", "F16", "BF16")
+"""Those that latents may have."""
+
+Count = Annotated[int, Field(ge=0, le=2**40)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_Size = Annotated[int, Field(ge=1, le=2**20)]
+_Signed = Annotated[int, Field(ge=-(2**40), le=2**40)]
+_Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]
+_Text = Annotated[str, Field(max_length=1024)]
+
+
+class Checked(BaseModel):
+    """A JSON object of known fields, each of exactly its type."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class NamedTensor(Checked):
+    """A tensor of the same safetensors file."""
+
+    tensor: _Text
+
+
+class Place(Checked):
+    """A tensor in a segment of a named stream: where its bytes are, and what they hold."""
+
+    segment: _Text
+    at: Count
+    dtype: Dtype
+    shape: Annotated[tuple[Count, ...], Field(max_length=16)]
+    digest: Digest
+
+    @property
+    def end(self) -> int:
+        """Return where its bytes end."""
+        return self.at + math.prod(self.shape) * DTYPES[self.dtype].itemsize
+
+
+Reference = NamedTensor | Place
+Refuse = Callable[[str], StateFileError]
+"""Makes the error of a file, of what was seen in it."""
+
+Lookup = Callable[[Reference], Tensor]
+Shapes = Callable[[Reference], tuple[str, tuple[int, ...]]]
+
+
+def _config_model() -> type[Checked]:
+    """Make a model of the options with the types of `StreamConfig`; older files lack some."""
+    hints = get_type_hints(StreamConfig)
+    # A whole number stays one: a config and its text are part of cache keys.
+    kinds = {name: float | int if kind is float else kind for name, kind in hints.items()}
+    fields: dict[str, Any] = {
+        name: (kinds[name], field.default)
+        for name, field in StreamConfig.__dataclass_fields__.items()
+    }
+    model: type[Checked] = create_model("ConfigModel", __base__=Checked, **fields)
+    return model
+
+
+if TYPE_CHECKING:
+
+    class ConfigModel(Checked):
+        """The JSON of a `StreamConfig`; of its fields, those that are looked at here."""
+
+        chunk_frames: int
+else:
+    ConfigModel = _config_model()
+
+
+class ChunkModel(Checked):
+    """The JSON of a `ChunkEntry`."""
+
+    kind: Literal["chunk"]
+    index: Count
+    seed: _Seed
+    positive: _Text
+    negative: _Text | None
+    weights: _Text
+    config: ConfigModel
+    held: bool = False
+    approximate: bool = False
+    latents: _Text = ""
+    frame: Count = 0
+    state: Reference | None = None
+    content: Reference | None = None
+
+
+class RootModel(Checked):
+    """The JSON of a `RootEntry`."""
+
+    kind: Literal["root"]
+    reason: RootReason
+    raw: bool = False
+    latents: Annotated[str, Field(min_length=1, max_length=1024)]
+    frame: _Signed = 0
+    state: Reference | None = None
+    content: Reference | None = None
+
+
+class ResetModel(Checked):
+    """The JSON of a `ResetEntry`."""
+
+    kind: Literal["reset"]
+    scope: ResetScope
+
+
+class HoldModel(Checked):
+    """The JSON of a `HoldEntry`."""
+
+    kind: Literal["hold"]
+    chunks: Annotated[int, Field(ge=-1, le=2**40)]
+
+
+class FlushModel(Checked):
+    """The JSON of a `FlushEntry`."""
+
+    kind: Literal["flush"]
+    frames: Count
+
+
+class RewindModel(Checked):
+    """The JSON of a `RewindEntry`."""
+
+    kind: Literal["rewind"]
+    chunk: Count
+
+
+AnyModel = ChunkModel | RootModel | ResetModel | HoldModel | FlushModel | RewindModel
+EntryModel = Annotated[AnyModel, Field(discriminator="kind")]
+_ENTRIES: dict[str, type[Any]] = {
+    "chunk": ChunkEntry,
+    "root": RootEntry,
+    "reset": ResetEntry,
+    "hold": HoldEntry,
+    "flush": FlushEntry,
+    "rewind": RewindEntry,
+}
+_KINDS = {cls: kind for kind, cls in _ENTRIES.items()}
+
+
+class FingerprintModel(Checked):
+    """The JSON of a `ModelFingerprint`."""
+
+    family: _Text
+    latent_channels: _Size
+    digest: _Text
+
+
+class StateFields(Checked):
+    """The values of a `StreamState` beside its record and conditionings."""
+
+    latent_shape: tuple[_Size, _Size, _Size, _Size]
+    fingerprint: FingerprintModel | None
+    latent_format: _Text
+    chunk_index: Count
+    hold: Annotated[int, Field(ge=-1, le=2**40)]
+    history_chunks: Count
+
+    def values(self) -> dict[str, Any]:
+        """Return them as arguments of `StreamState`."""
+        values = {name: getattr(self, name) for name in StateFields.model_fields}
+        if self.fingerprint is not None:
+            values["fingerprint"] = ModelFingerprint(**dict(self.fingerprint))
+        return values
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def validated(model: type[_Model], text: str | bytes, refuse: Refuse) -> _Model:
+    """Read JSON as a model.
+
+    Raises:
+        StateFileError: If it is no JSON, or any value is missing, unknown or out of range.
+    """
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))[:120]
+        seen = " ".join(f"{place}: {first['msg']}".split()).removeprefix(": ")[:300]
+        raise refuse(ascii(seen)[1:-1]) from error
+
+
+def foreign(what: str, seen: str) -> StateFileError:
+    """Make the error of a file whose values are not those of a stream."""
+    return StateFileError(
+        what,
+        seen=seen,
+        expected="the values of a stream of AdaState",
+        remedy="open another one, save the state again, or update AdaState if a newer one wrote it",
+    )
+
+
+def entry_to_json(entry: Entry, refer: Callable[[str, Tensor], object]) -> dict[str, Any]:
+    """Return an entry as JSON values.
+
+    Args:
+        entry: The entry.
+        refer: Called with the field's name and the tensor; returns what stands for it.
+    """
+    values: dict[str, Any] = {"kind": _KINDS[type(entry)]}
+    for name in entry.__dataclass_fields__:
+        value = getattr(entry, name)
+        if isinstance(value, Tensor):
+            values[name] = refer(name, value)
+        else:
+            values[name] = _config_json(value) if isinstance(value, StreamConfig) else value
+    return values
+
+
+@lru_cache(maxsize=64)
+def _config_json(config: StreamConfig) -> dict[str, Any]:
+    """Return a config as JSON values, one object for equal ones; not to be changed."""
+    return config.to_json()
+
+
+def entry_from_model(model: AnyModel, tensor: Lookup) -> Entry:
+    """Build an entry of a model that was checked.
+
+    Raises:
+        ConfigError: If an option is out of range.
+    """
+    fields = dict(model)
+    kind = fields.pop("kind")
+    if "config" in fields:
+        fields["config"] = _config(fields["config"])
+    for name in ("state", "content"):
+        if fields.get(name) is not None:
+            fields[name] = tensor(fields[name])
+    entry: Entry = _ENTRIES[kind](**fields)
+    return entry
+
+
+def check_record(
+    fields: StateFields,
+    entries: Sequence[AnyModel | Entry],
+    conditionings: Collection[str],
+    shapes: Shapes,
+    refuse: Refuse,
+) -> None:
+    """Refuse a record whose values contradict each other or the tensors they name.
+
+    Args:
+        fields: The values beside the record.
+        entries: The record, or a part at its end. Entries that are built already have been checked.
+        conditionings: Digests of those that are there.
+        shapes: Returns dtype and shape of a tensor without reading it.
+        refuse: Makes the error.
+
+    Raises:
+        StateFileError: If anything disagrees.
+    """
+    last: int | None = None
+    remembers = False
+    for entry in entries:
+        if isinstance(entry, RootModel):
+            _check_latents(fields, entry, shapes, refuse)
+        if not isinstance(entry, ChunkModel | ChunkEntry):
+            continue
+        if last is not None and entry.index != last + 1:
+            raise refuse(f"chunk {entry.index} after chunk {last}")
+        if entry.content is None and (remembers or entry.state is not None):
+            raise refuse(f"chunk {entry.index} with a part of its latents, or older ones alone")
+        last, remembers = entry.index, entry.content is not None
+        if isinstance(entry, ChunkEntry) or not remembers:
+            continue
+        _check_latents(fields, entry, shapes, refuse)
+        for digest in (entry.positive, entry.negative):
+            if digest is not None and digest not in conditionings:
+                raise refuse(f"chunk {entry.index} without its conditioning")
+    if last is not None and fields.chunk_index != last + 1:
+        raise refuse(f"next chunk {fields.chunk_index} after chunk {last}")
+    if last is not None and fields.fingerprint is None:
+        raise refuse("chunks without the model that made them")
+
+
+def _check_latents(
+    fields: StateFields, entry: ChunkModel | RootModel, shapes: Shapes, refuse: Refuse
+) -> None:
+    """Check the latents of one entry against the size of the stream."""
+    batch, channels, height, width = fields.latent_shape
+    frames = entry.config.chunk_frames if isinstance(entry, ChunkModel) else None
+    for name, reference in (("state", entry.state), ("content", entry.content)):
+        if reference is None:
+            continue
+        dtype, shape = shapes(reference)
+        length = shape[2] if len(shape) == 5 else 0
+        right = dtype in LATENT_DTYPES and length > 0
+        right = right and shape == (batch, channels, length, height, width)
+        if not right or (name == "content" and frames not in (None, length)):
+            size = (batch, channels, frames or "frames", height, width)
+            raise refuse(f"{name} of {dtype} {shape} in place of {size}")
+
+
+@lru_cache(maxsize=64)
+def _config(model: ConfigModel) -> StreamConfig:
+    """Build a config; equal ones are one object."""
+    return StreamConfig(**dict(model))

@@ -1,0 +1,248 @@
+"""Bring the attention cache of a stream up to date: the normal path and replay are one.
+
+A commit pass is lazy: the newest chunk's keys and values are written only when the next chunk
+needs them. So every chunk first runs the commits that the pool lacks, normally one, after a
+restart all of them. The positive and the negative conditioning are looked up apart: when guidance
+is turned on in the middle of a stream, only the negative one is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..anchors import policy_for_block
+from ..attention.chunk_attention import BlockPass, BlockShape, BlockView
+from ..attention.kv_cache import KVPool, KVSet
+from ..layout import Occupancy
+from ..stream.events import Conditions
+from .replay_plan import CommitStep, DropStep, History, HistoryStep
+
+
+class CommitSession(Protocol):
+    """An open sampling session of the host, as far as commits need it."""
+
+    def commit(self, block: Tensor, view: BlockView) -> None:
+        """Forward a clean block at noise 0, plainly, once under each of its conditionings."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MissingStep:
+    """A step that the pool lacks.
+
+    Args:
+        step: What to do.
+        keys: Keys of the sets it makes, by conditioning index; only the missing ones.
+    """
+
+    step: HistoryStep
+    keys: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Missing steps in a row that run in one session.
+
+    Args:
+        conditions: Conditionings of the session.
+        steps: The steps, oldest first.
+    """
+
+    conditions: Conditions
+    steps: tuple[MissingStep, ...]
+
+
+class Replay:
+    """The steps from the newest sets that are still there to the end of a history.
+
+    Args:
+        history: The steps that make the cache of the next chunk.
+        pool: Sets of this model.
+        shape: How the model numbers and rotates frames.
+        weights: Digest of the weight patches in effect.
+        conditionings: Indices of the conditionings that are needed.
+        before: The replay of the chunk before, whose sets are still there even if the pool has
+            lost them. A host may free memory between two chunks, and what is rebuilt then would be
+            rebuilt in a session of the wrong prompt.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        pool: KVPool,
+        shape: BlockShape,
+        weights: str,
+        conditionings: Sequence[int],
+        before: Replay | None = None,
+    ) -> None:
+        self._pool, self._shape, self._weights = pool, shape, weights
+        self._held: dict[str, KVSet] = {} if before is None else before._held
+        # What the first chunk of a run began from survives a failure of a later one.
+        self._kept: frozenset[str] | None = None
+        if before is not None:
+            self._kept = frozenset(before._held) if before._kept is None else before._kept
+        self._current: dict[int, tuple[str | None, KVSet]] = {}
+        self.missing = self._searched(history, conditionings)
+        self._held = {key: kv for key, kv in self._current.values() if key is not None}
+
+    @property
+    def sets(self) -> dict[int, KVSet]:
+        """Return the sets so far by conditioning index; once all has run, those of the chunk."""
+        return {conditioning: kv for conditioning, (_, kv) in self._current.items()}
+
+    @property
+    def commits(self) -> int:
+        """Count the blocks that have to be forwarded."""
+        return sum(isinstance(missing.step, CommitStep) for missing in self.missing)
+
+    def stretches(self, current: Conditions) -> list[Stretch]:
+        """Cut the missing steps by the session they need.
+
+        Returns:
+            Stretches, oldest first. The last one runs under `current`, and may be empty.
+        """
+        cut: list[tuple[Conditions, list[MissingStep]]] = []
+        waiting: list[MissingStep] = []  # frames can be dropped in any session
+        for missing in self.missing:
+            waiting.append(missing)
+            conditions = missing.step.conditions if isinstance(missing.step, CommitStep) else None
+            if conditions is None:
+                continue
+            if not cut or not _same(cut[-1][0], conditions):
+                cut.append((conditions, []))
+            cut[-1][1].extend(waiting)
+            waiting = []
+        if not cut or not _same(cut[-1][0], current):
+            cut.append((current, []))
+        cut[-1][1].extend(waiting)
+        return [Stretch(conditions, tuple(steps)) for conditions, steps in cut]
+
+    def run(self, steps: Sequence[MissingStep], session: CommitSession) -> None:
+        """Run missing steps, the oldest that are left."""
+        for missing in steps:
+            for conditioning in missing.keys:
+                self._pool.make_room(self._current[conditioning][0], self._needed())
+            past = {index: self._current[index][1] for index in missing.keys}
+            step = missing.step
+            if isinstance(step, DropStep):
+                made = {index: _without(kv, step) for index, kv in past.items()}
+            else:
+                made = self._committed(step, past, session)
+            for index, kv in made.items():
+                key = missing.keys[index]
+                parent = self._current[index][0]
+                self._current[index] = (key, kv)
+                self._pool.store(key, kv, parent, self._needed())
+        self._held = {key: kv for key, kv in self._current.values() if key is not None}
+
+    def _searched(self, history: History, conditionings: Sequence[int]) -> tuple[MissingStep, ...]:
+        """Walk back to the newest set of each conditioning; list what comes after it."""
+        missing: list[MissingStep] = []
+        wanted = list(conditionings)
+        for step in reversed(history):
+            for index in wanted:
+                found = self._find(step.keys[index])
+                if found is not None:
+                    self._current[index] = (step.keys[index], found)
+            wanted = [index for index in wanted if index not in self._current]
+            if not wanted:
+                break
+            if isinstance(step, CommitStep) and not step.possible:
+                return self._after_forgotten(step, [m.step for m in missing], conditionings)
+            missing.append(MissingStep(step, {index: step.keys[index] for index in wanted}))
+        for index in wanted:
+            self._current[index] = (None, self._empty())
+        return tuple(reversed(missing))
+
+    def _after_forgotten(
+        self, forgotten: CommitStep, later: list[HistoryStep], conditionings: Sequence[int]
+    ) -> tuple[MissingStep, ...]:
+        """Plan what can be rebuilt without older latents, under keys of its own.
+
+        An exact set of one conditioning is of no use beside it, since it holds other frames.
+
+        Args:
+            forgotten: The step whose latents are beyond the bounded history.
+            later: The steps after it, newest first.
+            conditionings: Indices of the conditionings that are needed.
+        """
+        missing: list[MissingStep] = []
+        wanted = list(conditionings)
+        self._current.clear()
+        for step in later:
+            keys = {i: _rebuilt(step.keys[i], forgotten.keys[i]) for i in wanted}
+            for index, key in keys.items():
+                found = self._find(key)
+                if found is not None:
+                    self._current[index] = (key, found)
+            wanted = [index for index in wanted if index not in self._current]
+            if not wanted:
+                break
+            missing.append(MissingStep(step, {index: keys[index] for index in wanted}))
+        for index in wanted:
+            empty = self._empty()
+            empty.approximate = True
+            self._current[index] = (None, empty)
+        return tuple(reversed(missing))
+
+    def _committed(
+        self, step: CommitStep, past: Mapping[int, KVSet], session: CommitSession
+    ) -> dict[int, KVSet]:
+        """Write a clean block's keys and values: the commit pass."""
+        assert step.content is not None  # no plan begins before a forgotten chunk
+        config = replace(step.config, chunk_frames=step.content.shape[2])
+        policy = policy_for_block(config, step.state is not None)
+        view = BlockPass(
+            config, policy, past, self._shape, first_frame=step.frame, commit=True, hold=step.hold
+        )
+        parts = [step.content] if step.state is None else [step.state, step.content]
+        # One memory layout, whatever the parts were cut from: the last bits depend on it.
+        block = torch.cat(parts, dim=2).clone(memory_format=torch.contiguous_format)
+        session.commit(block, view)
+        made = view.committed()
+        otherwise = config.cache_precision != self._pool.packing.precision
+        other_weights = step.weights not in (None, self._weights)
+        for index, kv in made.items():
+            kv.approximate = past[index].approximate or other_weights or otherwise
+        return made
+
+    def _find(self, key: str) -> KVSet | None:
+        return self._pool.find(key) or self._held.get(key)
+
+    def _needed(self) -> set[str]:
+        """Return the keys of what the step began from and of what it goes on with."""
+        return {*(self._kept or ()), *(key for key, _ in self._current.values() if key is not None)}
+
+    def _empty(self) -> KVSet:
+        return KVSet.empty(self._shape.tokens_per_frame, self._pool.packing)
+
+
+def _without(kv: KVSet, step: DropStep) -> KVSet:
+    """Return a set without the frames that a step drops."""
+    held = kv.occupancy
+    anchor = () if step.anchor else held.anchor
+    window = held.window[max(len(held.window) - step.window_kept, 0) :]
+    made = KVSet(Occupancy(anchor, window, held.seen), kv.tokens_per_frame, kv.packing)
+    made.approximate = kv.approximate
+    kv.copy_frames(made)
+    return made
+
+
+def _rebuilt(key: str, forgotten: str) -> str:
+    """Return the key of a set that was rebuilt without what came before a forgotten step."""
+    return hashlib.sha256(f"{key}\nrebuilt after {forgotten}".encode()).hexdigest()[:32]
+
+
+def _same(a: Conditions, b: Conditions) -> bool:
+    return _identity(a) == _identity(b)
+
+
+def _identity(conditions: Conditions) -> tuple[str, str]:
+    negative = conditions.negative if conditions.guided else None
+    return conditions.positive.digest, negative.digest if negative else ""

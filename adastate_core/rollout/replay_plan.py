@@ -1,0 +1,225 @@
+"""Turn a stream's record into the steps that rebuild its attention cache.
+
+Every step has a key for each conditioning: a digest of everything that the keys and values depend
+on up to and including it. Equal keys mean equal caches, so the pool can say how much of a stream it
+still has, and branches that share a past share their keys and values. Steps are made from the
+newest one backwards, because a stream that goes on needs the newest one only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import overload
+
+from torch import Tensor
+
+from ..config import StreamConfig
+from ..stream.context import given_blocks
+from ..stream.events import (
+    ChunkEntry,
+    Conditions,
+    FlushEntry,
+    ResetEntry,
+    ResetScope,
+    RootEntry,
+    begins_anew,
+)
+from ..stream.state import StreamState
+
+POSITIVE, NEGATIVE = 0, 1
+"""Index of a conditioning, as hosts number them."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class CommitStep:
+    """A clean block to forward, whose keys and values are kept.
+
+    Args:
+        keys: History keys after this step, by conditioning.
+        config: Options to forward it under.
+        state: Clean state latents, or None for a block of content only.
+        content: Clean content latents; None if they are beyond the bounded history.
+        conditions: Conditionings to forward it under; None with `content`.
+        frame: Content frame of the stream at which it begins.
+        weights: Digest of the weight patches it was recorded with; None for given latents.
+        hold: Whether slot 0 stays as it is.
+    """
+
+    keys: tuple[str, ...]
+    config: StreamConfig
+    state: Tensor | None = None
+    content: Tensor | None = None
+    conditions: Conditions | None = None
+    frame: int = 0
+    weights: str | None = None
+    hold: bool = False
+
+    @property
+    def key(self) -> str:
+        """Return the key under the positive conditioning."""
+        return self.keys[POSITIVE]
+
+    @property
+    def possible(self) -> bool:
+        """Say whether the latents are still there."""
+        return self.content is not None
+
+
+@dataclass(frozen=True, slots=True)
+class DropStep:
+    """Frames to drop from the cache: slot 0, and all but the newest window frames."""
+
+    keys: tuple[str, ...]
+    anchor: bool
+    window_kept: int
+
+    @property
+    def key(self) -> str:
+        """Return the key under the positive conditioning."""
+        return self.keys[POSITIVE]
+
+
+HistoryStep = CommitStep | DropStep
+
+_ALL_FRAMES = 1 << 30
+_RESETS: dict[ResetScope, tuple[bool, int]] = {
+    "anchor": (True, _ALL_FRAMES),
+    "window": (False, 0),
+    "all": (True, 0),
+}
+
+
+class History(Sequence[HistoryStep]):
+    """The steps that make the cache which the next chunk of a stream attends to.
+
+    The first step always finds an empty cache. Only what is asked for is made; `reversed` begins
+    with the newest step.
+
+    Args:
+        state: The stream.
+        conditions: Conditionings of the next chunk; given latents (start frames, the seed of a
+            reset) are committed under those of the chunk that follows them.
+        config: Options of the next chunk.
+        model: Digest of the model, with all that is on it.
+    """
+
+    def __init__(
+        self, state: StreamState, conditions: Conditions, config: StreamConfig, model: str
+    ) -> None:
+        self._state, self._upcoming = state, conditions
+        self._config, self._model = config, model
+
+    def __reversed__(self) -> Iterator[HistoryStep]:
+        entries, later = self._state.entries, None
+        for position in range(len(entries) - 1, -1, -1):
+            entry = entries[position]
+            if isinstance(entry, ChunkEntry):
+                yield self._chunk(position, entry)
+                later = entry
+            elif isinstance(entry, RootEntry):
+                yield from reversed(self._given(position, entry, later))
+            elif isinstance(entry, ResetEntry):
+                yield DropStep(self._keys(position, later), *_RESETS[entry.scope])
+            elif isinstance(entry, FlushEntry):
+                yield DropStep(self._keys(position, later), False, entry.frames)
+            if begins_anew(entry):
+                return
+
+    def __iter__(self) -> Iterator[HistoryStep]:
+        return iter(list(reversed(self))[::-1])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in reversed(self))
+
+    @overload
+    def __getitem__(self, position: int) -> HistoryStep: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[HistoryStep]: ...
+    def __getitem__(self, position: int | slice) -> HistoryStep | list[HistoryStep]:
+        return list(self)[position]
+
+    @property
+    def newest(self) -> HistoryStep | None:
+        """Return the newest step, or None if nothing is remembered."""
+        return next(reversed(self), None)
+
+    def _chunk(self, position: int, entry: ChunkEntry) -> CommitStep:
+        return CommitStep(
+            keys=self._keys(position, None),
+            config=entry.config,
+            state=entry.state,
+            content=entry.content,
+            conditions=self._recorded(entry) if entry.content is not None else None,
+            frame=entry.frame,
+            weights=entry.weights,
+            hold=entry.held,
+        )
+
+    def _given(
+        self, position: int, entry: RootEntry, later: ChunkEntry | None
+    ) -> list[HistoryStep]:
+        """Commit given latents under what the chunk that follows them was made with."""
+        keys = self._keys(position, later)
+        config = later.config if later else self._config
+        if entry.forgotten:
+            return [CommitStep(keys, config)]
+        recorded = later is not None and later.content is not None
+        conditions = self._recorded(later) if later and recorded else self._upcoming
+        steps: list[HistoryStep] = []
+        for block in given_blocks(entry, config):
+            # Of the blocks only the last has the key of the whole, whatever their number.
+            of_block = tuple(_digest(key, str(len(steps))) for key in keys)
+            commit = CommitStep(
+                of_block, config, block.state, block.content, conditions, block.frame,
+                hold=block.hold,
+            )  # fmt: skip
+            steps.append(commit)
+            if block.lone:
+                steps.append(DropStep(of_block, False, 0))
+        if steps:
+            steps[-1] = replace(steps[-1], keys=keys)
+        return steps
+
+    def _keys(self, position: int, later: ChunkEntry | None) -> tuple[str, ...]:
+        """Return the keys after an entry.
+
+        Args:
+            position: Position of the entry.
+            later: The chunk after it, if it is known; else the next one is meant.
+        """
+        mark, upcoming = self._state.entries.mark_at(position), self._upcoming
+        positive = negative = config = ""
+        if mark.pending:
+            config = (later.config if later else self._config).text
+            positive = later.positive if later else upcoming.positive.digest
+            negative = (later.negative if later else None) or self._filled
+        keys = [_digest(self._model, "positive", mark.past, mark.positive, positive, config)]
+        if upcoming.guided:
+            filled = self._filled if mark.fills else ""
+            given = (mark.negative, filled, negative, config)
+            keys.append(_digest(self._model, "negative", mark.past, *given))
+        return tuple(keys)
+
+    @property
+    def _filled(self) -> str:
+        """Return the negative of chunks that were made without one."""
+        return self._upcoming.negative.digest if self._upcoming.negative else ""
+
+    def _recorded(self, entry: ChunkEntry) -> Conditions:
+        """Return what a chunk was made with; a missing negative is filled from the next step."""
+        recorded = self._state.conditionings
+        negative = recorded[entry.negative] if entry.negative else self._upcoming.negative
+        return Conditions(recorded[entry.positive], negative, guided=self._upcoming.guided)
+
+
+def plan_history(
+    state: StreamState, conditions: Conditions, config: StreamConfig, model: str
+) -> History:
+    """Return the steps that make the cache of the next chunk: see `History`."""
+    return History(state, conditions, config, model)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,190 @@
+"""The recurrence: commit what the cache lacks, denoise a chunk, record it, again.
+
+Follow a chunk from top to bottom: `stream_chunks` brings the cache up to date (`replay`),
+denoises the block [state; content] with the cache in view (`attention`), and appends the clean
+latents to the state. Nothing here knows a host or a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..anchors import policy_for
+from ..attention.chunk_attention import BlockPass, BlockShape, BlockView
+from ..attention.kv_cache import KVPool, KVSet
+from ..config import StreamConfig
+from ..digest import tensor_digest
+from ..errors import NonFiniteError
+from ..fingerprint import ModelFingerprint
+from ..stream.events import ChunkEntry, Conditions
+from ..stream.state import StreamState
+from .noise import BlockNoise
+from .replay import CommitSession, Replay
+from .replay_plan import NEGATIVE, POSITIVE, History
+
+
+class Session(CommitSession, Protocol):
+    """An open sampling session of the host, under fixed conditionings."""
+
+    def denoise(self, noise: BlockNoise, view: BlockView) -> Tensor:
+        """Sample one block from noise with the cache in view; return it clean, in model space."""
+        ...
+
+
+class Host(Protocol):
+    """What the core needs from whoever owns the model."""
+
+    def run(self, conditions: Conditions, body: Callable[[Session], object]) -> None:
+        """Open a session under these conditionings and call `body` with it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRequest:
+    """Say what a step should make.
+
+    Args:
+        chunks: Chunks to generate.
+        seed: Seed; every draw derives from it and the absolute chunk index.
+        conditions: Conditionings.
+        config: Options.
+        weights: Digest of the weight patches in effect.
+        fingerprint: The model.
+        shape: How the model numbers and rotates frames.
+        setup: Digest of whatever else the keys and values depend on, such as options and patches
+            of the host. It need not outlive the process.
+    """
+
+    chunks: int
+    seed: int
+    conditions: Conditions
+    config: StreamConfig
+    weights: str
+    fingerprint: ModelFingerprint
+    shape: BlockShape
+    setup: str = ""
+
+    @property
+    def conditionings(self) -> tuple[int, ...]:
+        """Return the indices of the conditionings that take part."""
+        return (POSITIVE, NEGATIVE) if self.conditions.guided else (POSITIVE,)
+
+    @property
+    def model(self) -> str:
+        """Return what identifies the model with all that is on it, for the keys of the cache."""
+        return "\n".join((self.fingerprint.digest, self.weights, self.setup))
+
+
+def stream_chunks(
+    state: StreamState,
+    request: StreamRequest,
+    host: Host,
+    pool: KVPool,
+    on_chunk: Callable[[StreamState], None] = lambda state: None,
+    on_replay: Callable[[int], None] = lambda commits: None,
+) -> StreamState:
+    """Generate chunks and return the stream after them.
+
+    The state that came in is not changed, and the cache it continues from survives a failure.
+
+    Args:
+        state: The stream so far.
+        request: What to make.
+        host: Owner of the model.
+        pool: K/V sets of this model with these base weights.
+        on_chunk: Called with the new state after every chunk.
+        on_replay: Called before work starts with the number of blocks to forward first; 1 where
+            a stream goes on.
+
+    Raises:
+        StateMismatchError: If the stream belongs to another model.
+        NonFiniteError: If a chunk comes out with NaN or infinite values.
+    """
+    state.check_model(request.fingerprint)
+    state = replace(_switch_prompt(state, request), fingerprint=request.fingerprint)
+    replay = _replay(state, request, pool)
+    on_replay(replay.commits)
+    *others, last = replay.stretches(request.conditions)
+    for stretch in others:
+        host.run(stretch.conditions, partial(replay.run, stretch.steps))
+
+    def body(session: Session) -> None:
+        nonlocal state, replay
+        replay.run(last.steps, session)
+        for made in range(request.chunks):
+            if made:
+                replay = _replay(state, request, pool, replay)
+                replay.run(replay.missing, session)
+            state = _make_chunk(state, request, session, replay.sets)
+            on_chunk(state)
+
+    host.run(request.conditions, body)
+    return state
+
+
+def _make_chunk(
+    state: StreamState, request: StreamRequest, session: Session, past: dict[int, KVSet]
+) -> StreamState:
+    """Denoise one block with the cache in view and record it."""
+    config = request.config
+    policy = policy_for(config)
+    states = policy.state_frames(config)
+    batch, channels, height, width = state.latent_shape
+    shape = (batch, channels, states + config.chunk_frames, height, width)
+    noise = BlockNoise(request.seed, state.chunk_index, shape, states)
+    view = BlockPass(config, policy, past, request.shape, first_frame=state.next_frame)
+    block = session.denoise(noise, view).detach().cpu()
+    _require_finite(block, state.chunk_index)
+    negative = request.conditions.negative
+    entry = ChunkEntry(
+        index=state.chunk_index,
+        seed=request.seed,
+        positive=request.conditions.positive.digest,
+        negative=negative.digest if negative else None,
+        weights=request.weights,
+        config=config,
+        held=state.hold != 0,
+        approximate=any(kv.approximate for kv in past.values()),
+        latents=tensor_digest(block),
+        frame=state.next_frame,
+        # Clones: slices would keep the whole block alive for either part.
+        state=block[:, :, :states].clone() if states else None,
+        content=block[:, :, states:].clone(),
+    )
+    return state.append(entry, request.conditions)
+
+
+def _replay(
+    state: StreamState, request: StreamRequest, pool: KVPool, before: Replay | None = None
+) -> Replay:
+    history = History(state, request.conditions, request.config, request.model)
+    return Replay(history, pool, request.shape, request.weights, request.conditionings, before)
+
+
+def _switch_prompt(state: StreamState, request: StreamRequest) -> StreamState:
+    """Do to the cache what the config asks for when the prompt has changed."""
+    last = state.last_chunk
+    if last is None or last.positive == request.conditions.positive.digest:
+        return state
+    if request.config.prompt_switch == "recache":
+        return state.recached()
+    if request.config.prompt_switch == "flush":
+        return state.flushed(request.config.flush_frames)
+    return state
+
+
+def _require_finite(block: Tensor, chunk: int) -> None:
+    bad = int((~torch.isfinite(block)).sum())
+    if bad:
+        raise NonFiniteError(
+            f"chunk {chunk}",
+            seen=f"{bad} NaN or infinite values",
+            expected="finite latents",
+            remedy="try another weight_dtype, a lower cfg, or other sigmas",
+        )

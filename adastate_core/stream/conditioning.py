@@ -1,0 +1,131 @@
+"""Conditionings as values: nested lists and dicts of tensors that can be recorded and compared.
+
+A chunk is replayed under the conditioning it was made with, so a stream carries every
+conditioning it used. Only plain data can be recorded; anything else is refused by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from ..digest import tensor_digest
+from ..errors import ConfigError
+
+_TENSOR, _TUPLE = "$tensor", "$tuple"
+
+
+@dataclass(frozen=True, repr=False)
+class Conditioning:
+    """Hold one conditioning as JSON text plus named tensors.
+
+    Args:
+        structure: JSON with a placeholder for every tensor.
+        tensors: The tensors by placeholder name, on the CPU.
+    """
+
+    structure: str
+    tensors: Mapping[str, Tensor]
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        digest = hashlib.sha256(self.structure.encode())
+        for name in sorted(self.tensors):
+            digest.update(name.encode())
+            digest.update(tensor_digest(self.tensors[name]).encode())
+        object.__setattr__(self, "digest", digest.hexdigest()[:32])
+
+    def __repr__(self) -> str:
+        return f"Conditioning({self.digest[:8]}, {len(self.tensors)} tensors)"
+
+    @classmethod
+    def pack(cls, value: object) -> Conditioning:
+        """Record a nested structure of lists, tuples, dicts, numbers, text and tensors.
+
+        Raises:
+            ConfigError: If an entry is of another type; names its path.
+        """
+        tensors: dict[str, Tensor] = {}
+        structure = json.dumps(_flatten(value, "conditioning", tensors), sort_keys=True)
+        return cls(structure, tensors)
+
+    @classmethod
+    def restored(cls, structure: str, tensors: Mapping[str, Tensor]) -> Conditioning:
+        """Build a conditioning of what was read from a file.
+
+        Args:
+            structure: JSON that `pack` made.
+            tensors: The tensors by placeholder name.
+
+        Raises:
+            ConfigError: If `unpack` could not rebuild it from exactly these tensors.
+        """
+        try:
+            named = _placeholders(json.loads(structure))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise _unusable(f"no structure ({error})") from error
+        if named != tensors.keys():
+            raise _unusable("other tensors than it names")
+        return cls(structure, tensors)
+
+    def unpack(self) -> object:
+        """Rebuild the structure that was packed, with tensors of its own."""
+        return _rebuild(json.loads(self.structure), self.tensors)
+
+
+def _flatten(value: object, path: str, tensors: dict[str, Tensor]) -> object:
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        tensors[name] = value.detach().cpu().clone()
+        return {_TENSOR: name}
+    if isinstance(value, dict):
+        return {str(k): _flatten(v, f"{path}.{k}", tensors) for k, v in value.items()}
+    if isinstance(value, tuple):
+        return {_TUPLE: [_flatten(v, f"{path}[{i}]", tensors) for i, v in enumerate(value)]}
+    if isinstance(value, list):
+        return [_flatten(v, f"{path}[{i}]", tensors) for i, v in enumerate(value)]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ConfigError(
+        f"{path} cannot be recorded in a stream",
+        seen=type(value).__name__,
+        expected="text, numbers, tensors, lists or dicts",
+        remedy="leave this conditioning node out (controls and hooks are not streamed)",
+    )
+
+
+def _placeholders(value: object) -> set[str]:
+    """Return the names of all placeholders, in the way `_rebuild` finds them."""
+    if isinstance(value, list):
+        return set().union(*map(_placeholders, value))
+    if not isinstance(value, dict):
+        return set()
+    if set(value) == {_TENSOR}:
+        if not isinstance(value[_TENSOR], str):
+            raise TypeError("a placeholder without a name")
+        return {value[_TENSOR]}
+    if set(value) == {_TUPLE} and not isinstance(value[_TUPLE], list):
+        raise TypeError("a tuple without items")
+    return set().union(*map(_placeholders, value.values()))
+
+
+def _unusable(seen: str) -> ConfigError:
+    return ConfigError(
+        "conditioning", seen=seen, expected="one that was recorded", remedy="save the state again"
+    )
+
+
+def _rebuild(value: object, tensors: Mapping[str, Tensor]) -> object:
+    if isinstance(value, list):
+        return [_rebuild(item, tensors) for item in value]
+    if isinstance(value, dict):
+        if set(value) == {_TENSOR}:
+            return tensors[value[_TENSOR]].clone()
+        if set(value) == {_TUPLE}:
+            return tuple(_rebuild(item, tensors) for item in value[_TUPLE])
+        return {key: _rebuild(item, tensors) for key, item in value.items()}
+    return value

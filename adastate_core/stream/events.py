@@ -1,0 +1,145 @@
+"""What can happen to a stream: one immutable entry for each, and what identifies a step.
+
+The entries are the whole memory of a stream. `memory` says which latents they leave in slot 0
+and the window, `history` how to rebuild the attention cache from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+from ..config import StreamConfig
+from ..digest import tensor_digest
+from .conditioning import Conditioning
+
+HOLD_FOREVER = -1
+
+ResetScope = Literal["anchor", "window", "all"]
+RootReason = Literal["start", "restart", "reset", "recache", "blend"]
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Pair the conditionings of a step; `guided` says whether the negative one is computed."""
+
+    positive: Conditioning
+    negative: Conditioning | None = None
+    guided: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkEntry:
+    """Record one generated chunk; also its receipt.
+
+    Args:
+        index: Absolute chunk index.
+        seed: Seed of the step that made it.
+        positive: Digest of the positive conditioning.
+        negative: Digest of the negative conditioning, or None.
+        weights: Digest of the weight patches (LoRA) in effect.
+        config: Options in effect.
+        held: Whether its commit leaves slot 0 alone.
+        approximate: Whether the cache it attended to was rebuilt from less than the full record,
+            or with other weights than those recorded.
+        latents: Digest of its latents, which outlives them in a bounded history.
+        frame: Content frame of the stream, given ones included, at which it begins. A stream
+            begun anew counts from 0.
+        state: Clean state latents, (B, C, F_s, H, W) in model space; None if there are none or
+            they are beyond the bounded history.
+        content: Clean content latents, (B, C, F, H, W) in model space; None beyond the history.
+    """
+
+    index: int
+    seed: int
+    positive: str
+    negative: str | None
+    weights: str
+    config: StreamConfig
+    held: bool = False
+    approximate: bool = False
+    latents: str = ""
+    frame: int = 0
+    state: Tensor | None = field(default=None, repr=False)
+    content: Tensor | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RootEntry:
+    """Restart the cache from given latents, committed with nothing before them.
+
+    Args:
+        reason: What made it. `start` leaves slot 0 to the anchor policy, `restart` lets it begin
+            with the last of the given frames, the others say what it holds.
+        raw: Whether the latents still are in VAE space: they were given before any model.
+        latents: Digest of the latents as they were given, which outlives them in a bounded
+            history; made if it is not given.
+        frame: Content frame of the stream at which `content` begins.
+        state: Latents of slot 0, (B, C, T, H, W), or None.
+        content: Latents of the window, (B, C, T, H, W), or None.
+    """
+
+    reason: RootReason
+    raw: bool = False
+    latents: str = ""
+    frame: int = 0
+    state: Tensor | None = field(default=None, repr=False)
+    content: Tensor | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.latents:
+            # Which part a tensor is, and in which space, belongs to what was given.
+            named = {"state": self.state, "content": self.content}
+            parts = [f"{n}={tensor_digest(x)}" for n, x in named.items() if x is not None]
+            space = "raw" if self.raw else "model"
+            object.__setattr__(self, "latents", ":".join([self.reason, space, *parts]))
+
+    @property
+    def forgotten(self) -> bool:
+        """Say whether the latents are beyond the bounded history."""
+        return self.state is None and self.content is None
+
+
+@dataclass(frozen=True, slots=True)
+class ResetEntry:
+    """Empty slot 0, the window, or both."""
+
+    scope: ResetScope
+
+
+@dataclass(frozen=True, slots=True)
+class HoldEntry:
+    """Leave slot 0 alone for a number of chunks; -1 means until released, 0 releases it."""
+
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlushEntry:
+    """Keep slot 0 and the newest window frames only."""
+
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class RewindEntry:
+    """Note that everything after a chunk was taken back; it changes nothing by itself."""
+
+    chunk: int
+
+
+Entry = ChunkEntry | RootEntry | ResetEntry | HoldEntry | FlushEntry | RewindEntry
+
+
+def begins_anew(entry: Entry) -> bool:
+    """Say whether nothing before this entry can matter to slot 0 or the window."""
+    return isinstance(entry, RootEntry) or entry == ResetEntry("all")
+
+
+def newest_beginning(entries: Sequence[Entry]) -> int:
+    """Return the position of the newest entry that begins anew, or 0."""
+    positions = range(len(entries) - 1, -1, -1)
+    return next((i for i in positions if begins_anew(entries[i])), 0)

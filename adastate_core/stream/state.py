@@ -1,0 +1,381 @@
+"""The stream as a value: everything a stream is, except what can be computed from it.
+
+A `StreamState` is immutable and holds no keys and values. It records the clean latents of
+every chunk, the conditionings used, and an entry for every thing that happened, from which
+`history` and `replay` rebuild the attention cache. Every operation returns a new state and
+shares the tensors. One more chunk costs the same however many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from ..anchors import policy_for
+from ..errors import ConfigError, LayoutError, StateMismatchError
+from ..fingerprint import ModelFingerprint
+from .conditioning import Conditioning
+from .context import Memory, remember
+from .event_log import EventLog
+from .events import (
+    HOLD_FOREVER,
+    ChunkEntry,
+    Conditions,
+    Entry,
+    FlushEntry,
+    HoldEntry,
+    ResetEntry,
+    ResetScope,
+    RewindEntry,
+    RootEntry,
+    RootReason,
+    begins_anew,
+)
+from .origin import StreamOrigin
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class StreamState:
+    """Carry a stream from one chunk to the next.
+
+    Args:
+        latent_shape: (B, C, H, W) of one latent frame.
+        fingerprint: The model that made it; None before the first chunk.
+        latent_format: The host's name for the scaling between VAE space and model space; empty
+            before the first chunk.
+        chunk_index: Absolute index of the next chunk.
+        hold: Chunks for which slot 0 is still held; -1 until released.
+        history_chunks: Chunks whose latents are kept; 0 keeps all.
+        entries: Everything that happened, oldest first; any sequence becomes an `EventLog`.
+        conditionings: Every conditioning in use, by digest.
+        origin: The named stream it was opened from, or None; kept by every operation.
+    """
+
+    latent_shape: tuple[int, int, int, int]
+    fingerprint: ModelFingerprint | None = None
+    latent_format: str = ""
+    chunk_index: int = 0
+    hold: int = 0
+    history_chunks: int = 0
+    entries: EventLog = field(default_factory=EventLog)
+    conditionings: Mapping[str, Conditioning] = field(default_factory=dict)
+    origin: StreamOrigin | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "entries", EventLog.of(self.entries))
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.latent_shape))
+        return f"StreamState(next chunk {self.chunk_index}, latent {size})"
+
+    @property
+    def chunks(self) -> tuple[ChunkEntry, ...]:
+        """Return the generated chunks, oldest first."""
+        return tuple(entry for entry in self.entries if isinstance(entry, ChunkEntry))
+
+    @property
+    def last_chunk(self) -> ChunkEntry | None:
+        """Return the newest chunk, or None before the first one."""
+        return next((e for e in reversed(self.entries) if isinstance(e, ChunkEntry)), None)
+
+    @property
+    def next_frame(self) -> int:
+        """Count the content frames, given ones included, since the stream last began anew."""
+        for entry in reversed(self.entries):
+            if isinstance(entry, ChunkEntry):
+                return entry.frame + entry.config.chunk_frames
+            if isinstance(entry, RootEntry) and entry.content is not None:
+                return entry.frame + entry.content.shape[2]
+            if begins_anew(entry):
+                return entry.frame if isinstance(entry, RootEntry) else 0
+        return 0
+
+    def newest_content(self) -> Tensor:
+        """Return the content latents of the newest chunk, (B, C, F, H, W).
+
+        Raises:
+            LayoutError: Before the first chunk.
+        """
+        last = self.last_chunk
+        if last is None or last.content is None:
+            raise LayoutError(
+                "stream", seen="no chunk yet", expected="at least one", remedy="stream a chunk"
+            )
+        return last.content
+
+    def content(self, first_chunk: int = 0) -> Tensor | None:
+        """Join the recorded content latents from a chunk on, (B, C, T, H, W), or None."""
+        chunks = [entry for entry in self.remembered_chunks() if entry.index >= first_chunk]
+        parts = [entry.content for entry in chunks if entry.content is not None]
+        return torch.cat(parts, dim=2) if parts else None
+
+    def remembered_chunks(self) -> tuple[ChunkEntry, ...]:
+        """Return the chunks whose latents are there, oldest first: the newest ones."""
+        return tuple(entry for _, entry in _remembered(self.entries))[::-1]
+
+    @property
+    def memory(self) -> Memory:
+        """Return the latents that slot 0 and the window stand for."""
+        return remember(self.entries)
+
+    def hidden_states(self) -> Tensor | None:
+        """Return the newest state frame of every recorded chunk, one a batch entry.
+
+        Returns:
+            (chunks x B, C, 1, H, W), so that each decodes alone as one picture, or None.
+        """
+        states = [entry.state[:, :, -1:] for entry in self.chunks if entry.state is not None]
+        return torch.cat(states, dim=0) if states else None
+
+    def append(self, entry: ChunkEntry, conditions: Conditions) -> StreamState:
+        """Return the state after one more chunk."""
+        used = {conditions.positive.digest: conditions.positive}
+        if conditions.negative is not None:
+            used[conditions.negative.digest] = conditions.negative
+        entries = self.entries.append(entry)
+        trimmed = _trim(entries, self.history_chunks)
+        conditionings = self.conditionings
+        if not used.keys() <= conditionings.keys():
+            conditionings = {**conditionings, **used}
+        if trimmed is not entries:
+            conditionings = _prune(conditionings, trimmed)
+        return replace(
+            self,
+            chunk_index=self.chunk_index + 1,
+            hold=_hold_left(self.hold),
+            entries=trimmed,
+            conditionings=conditionings,
+        )
+
+    def started_with(self, content: Tensor) -> StreamState:
+        """Return a stream that continues the given latents, (B, C, T, H, W).
+
+        Latents given before the first chunk are in VAE space: the host converts them once it
+        knows the model.
+        """
+        return self._rooted("start", content=self._fitting(content))
+
+    def reset(self, scope: ResetScope, latent: Tensor | None = None) -> StreamState:
+        """Return the state with slot 0, the window, or both emptied or seeded.
+
+        Args:
+            scope: What to reset.
+            latent: Latents to seed it with, (B, C, T, H, W), in model space, or in VAE space
+                before the first chunk. Slot 0 and the window take as many of its last frames
+                as they hold.
+        """
+        if latent is None:
+            return self._with(ResetEntry(scope))
+        latent = self._fitting(latent)
+        if scope == "all":
+            return self._rooted("restart", content=latent)
+        if scope == "anchor":
+            return self._rooted("reset", state=latent, content=self.memory.window)
+        return self._rooted("reset", state=self.memory.pictures, content=latent)
+
+    def blended(self, other: StreamState, share: float) -> StreamState:
+        """Return the state with a mix of two memories; record and chunk numbers stay its own.
+
+        Args:
+            other: A stream of the same model and size. What only one of the two remembers is
+                taken from that one; of windows of different lengths the newest frames count.
+            share: Share of the other one, 0 to 1.
+
+        Raises:
+            StateMismatchError: If the other stream is of another model or has another size.
+        """
+        theirs = (other.latent_format, other.latent_shape)
+        alike = theirs == (self.latent_format, self.latent_shape)
+        if not alike or not _same_model(self.fingerprint, other.fingerprint):
+            raise StateMismatchError(
+                "the other stream",
+                seen=other.described(),
+                expected=self.described(),
+                remedy="blend two streams of one model and size, both begun or both not begun",
+            )
+        ours, others = self.memory, other.memory
+        anchor = _mixed(ours.pictures, others.pictures, share)
+        window = _mixed(ours.window, others.window, share)
+        if anchor is None and window is None:
+            return self
+        return self._rooted("blend", state=anchor, content=window)
+
+    def rewound(self, chunk: int) -> StreamState:
+        """Return the state as it was after a recorded chunk.
+
+        Args:
+            chunk: The last chunk that stays; negative numbers count from the newest one, -1.
+
+        Raises:
+            ConfigError: If that chunk was not made, or its latents are forgotten.
+        """
+        chunk = chunk + self.chunk_index if chunk < 0 else chunk
+        remembered = {entry.index: position for position, entry in _remembered(self.entries)}
+        if chunk not in remembered:
+            numbers = f"{min(remembered)} to {max(remembered)}" if remembered else "none yet"
+            raise ConfigError(
+                "chunk",
+                seen=chunk,
+                expected=f"a chunk that is remembered ({numbers})",
+                remedy="change chunk on Rewind, or history_chunks on New Stream",
+            )
+        entries = self.entries.first(remembered[chunk] + 1).append(RewindEntry(chunk))
+        return replace(
+            self,
+            chunk_index=chunk + 1,
+            hold=_hold_after(entries),
+            entries=entries,
+            conditionings=_prune(self.conditionings, entries),
+        )
+
+    def held(self, chunks: int) -> StreamState:
+        """Return the state with slot 0 held for `chunks` chunks (-1: until released)."""
+        if chunks < HOLD_FOREVER:
+            raise ConfigError(
+                "chunks", seen=chunks, expected="-1 or more", remedy="change chunks on Hold Anchor"
+            )
+        return replace(self._with(HoldEntry(chunks)), hold=chunks)
+
+    def flushed(self, frames: int) -> StreamState:
+        """Return the state with only slot 0 and the newest window frames kept."""
+        return self._with(FlushEntry(frames))
+
+    def recached(self) -> StreamState:
+        """Return the state whose anchor and window are committed again under the next prompt."""
+        memory = self.memory
+        if memory.pictures is None and memory.window is None:
+            return self
+        return self._rooted("recache", state=memory.pictures, content=memory.window)
+
+    def check_model(self, fingerprint: ModelFingerprint) -> None:
+        """Refuse a model that did not make this stream.
+
+        Raises:
+            StateMismatchError: If the family, the channels or the base weights differ.
+        """
+        if self.latent_shape[1] != fingerprint.latent_channels:
+            raise StateMismatchError(
+                "latent channels of the stream",
+                seen=self.latent_shape[1],
+                expected=f"{fingerprint.latent_channels} for this model",
+                remedy="make the latent of New Stream with the empty latent node of this model",
+            )
+        if self.fingerprint is not None and not fingerprint.matches(self.fingerprint):
+            raise StateMismatchError(
+                "model of the stream",
+                seen=fingerprint,
+                expected=self.fingerprint,
+                remedy="load the model that made this state, with its weight_dtype, or start anew",
+            )
+
+    def described(self) -> str:
+        """Name the model and the size, for messages."""
+        size = "x".join(map(str, self.latent_shape))
+        if self.fingerprint is None:
+            return f"a stream that has not begun, latents {size}"
+        return f"{self.fingerprint}, latents {size}"
+
+    def _with(self, entry: Entry) -> StreamState:
+        return replace(self, entries=self.entries.append(entry))
+
+    def _rooted(
+        self, reason: RootReason, *, state: Tensor | None = None, content: Tensor | None = None
+    ) -> StreamState:
+        frame = 0
+        if reason not in ("start", "restart"):
+            given = 0 if content is None else content.shape[2]
+            frame = max(self.next_frame, self._room_for(state, content)) - given
+        raw = not self.latent_format
+        return self._with(RootEntry(reason, raw, frame=frame, state=state, content=content))
+
+    def _room_for(self, state: Tensor | None, content: Tensor | None) -> int:
+        """Count the frames that given latents fill in slot 0 and the window.
+
+        The stream goes on behind them, also where it has had fewer.
+        """
+        window = 0 if content is None else content.shape[2]
+        last = self.last_chunk
+        if last is None:
+            return window
+        sink = 0 if state is None else state.shape[2]
+        config = last.config
+        return min(sink, policy_for(config).sink_frames(config)) + min(window, config.window_frames)
+
+    def _fitting(self, latent: Tensor) -> Tensor:
+        batch, channels, height, width = self.latent_shape
+        seen = tuple(latent.shape)
+        if len(seen) != 5 or (*seen[:2], *seen[3:]) != (batch, channels, height, width):
+            raise LayoutError(
+                "latent shape",
+                seen=seen,
+                expected=f"({batch}, {channels}, frames, {height}, {width})",
+                remedy="encode the picture or clip at the size of the stream",
+            )
+        return latent.detach().cpu().clone()  # what gave it may write to it later
+
+
+def _same_model(ours: ModelFingerprint | None, theirs: ModelFingerprint | None) -> bool:
+    return ours is theirs if ours is None or theirs is None else ours.matches(theirs)
+
+
+def _hold_left(hold: int) -> int:
+    """Return the chunks for which slot 0 is held after one more chunk."""
+    return hold if hold == HOLD_FOREVER else max(hold - 1, 0)
+
+
+def _hold_after(entries: EventLog) -> int:
+    hold = 0
+    for entry in entries:
+        if isinstance(entry, HoldEntry):
+            hold = entry.chunks
+        elif isinstance(entry, ChunkEntry):
+            hold = _hold_left(hold)
+    return hold
+
+
+def _mixed(ours: Tensor | None, theirs: Tensor | None, share: float) -> Tensor | None:
+    """Mix the newest frames of both, or return what is there."""
+    if ours is None or theirs is None:
+        return theirs if ours is None else ours
+    frames = min(ours.shape[2], theirs.shape[2])
+    return torch.lerp(ours[:, :, -frames:].float(), theirs[:, :, -frames:].float(), share).to(ours)
+
+
+def _remembered(entries: Sequence[Entry]) -> Iterator[tuple[int, ChunkEntry]]:
+    """Yield the chunks whose latents are there and their positions, newest first."""
+    for position in range(len(entries) - 1, -1, -1):
+        entry = entries[position]
+        if isinstance(entry, ChunkEntry):
+            if entry.content is None:
+                return  # what is older was forgotten before
+            yield position, entry
+
+
+def _trim(entries: EventLog, history_chunks: int) -> EventLog:
+    """Forget the latents of chunks beyond the bounded history; their receipts stay.
+
+    Given latents are forgotten with the chunks that were made from them, not before: a rewind may
+    go back to where they count.
+    """
+    if history_chunks == 0:
+        return entries
+    old = [position for position, _ in islice(_remembered(entries), history_chunks, None)]
+    if not old:
+        return entries
+    for position in range(old[0], -1, -1):
+        entry = entries[position]
+        forgotten = isinstance(entry, ChunkEntry) and entry.content is None
+        if forgotten:
+            break
+        if isinstance(entry, ChunkEntry | RootEntry):
+            entries = entries.replaced(position, replace(entry, state=None, content=None))
+    return entries
+
+
+def _prune(conditionings: Mapping[str, Conditioning], entries: EventLog) -> dict[str, Conditioning]:
+    used = {digest for _, e in _remembered(entries) for digest in (e.positive, e.negative)}
+    return {digest: value for digest, value in conditionings.items() if digest in used}

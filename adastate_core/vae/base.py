@@ -1,0 +1,80 @@
+"""What a decoder and an encoder of a growing video offer."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..errors import LayoutError
+
+
+class StreamDecoder(Protocol):
+    """Decode the frames of one video, part after part."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode the next frames.
+
+        Args:
+            latents: (B, C, T, H, W), in the VAE's dtype and on its device.
+
+        Returns:
+            (B, 3, frames, height, width): for the first latent frame of the video one frame, for
+            each other one as many as the decoder's time stride.
+        """
+        ...
+
+
+class StreamEncoder:
+    """Encode the frames of one clip, as they come.
+
+    Args:
+        first: Frames that are encoded first.
+        stride: Frames of every latent frame after the first; so many are encoded at a time.
+    """
+
+    def __init__(self, first: int, stride: int) -> None:
+        self.stride = stride
+        self._next = first
+        self._waiting: Tensor | None = None
+
+    def add(self, frames: Tensor) -> None:
+        """Take the next frames.
+
+        Args:
+            frames: (B, C, T, H, W), any number, in the VAE's dtype and on its device.
+        """
+        waiting = frames if self._waiting is None else torch.cat((self._waiting, frames), dim=2)
+        # The newest group waits: the last one of a clip is encoded in another way.
+        while waiting.shape[2] > self._next:
+            group, waiting = waiting[:, :, : self._next], waiting[:, :, self._next :]
+            self._encode(group, last=False)
+            self._next = self.stride
+        self._waiting = waiting
+
+    def finish(self) -> Tensor:
+        """Return the latents of all frames, (B, C, T, H, W).
+
+        Raises:
+            LayoutError: If there is no frame, or they do not come out even.
+        """
+        seen = 0 if self._waiting is None else self._waiting.shape[2]
+        if self._waiting is None or not self._fills(seen):
+            raise LayoutError(
+                "clip",
+                seen=f"{seen} frames at its end",
+                expected=f"1 frame and then whole groups of {self.stride}",
+                remedy="drop frames at the beginning",
+            )
+        self._encode(self._waiting, last=True)
+        return self._latents()
+
+    def _fills(self, frames: int) -> bool:
+        return frames == self._next
+
+    def _encode(self, frames: Tensor, *, last: bool) -> None:
+        raise NotImplementedError
+
+    def _latents(self) -> Tensor:
+        raise NotImplementedError

@@ -1,0 +1,44 @@
+"""Video VAEs whose modules can run part by part, by the names of their classes."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Literal, NoReturn
+
+from ..errors import UnsupportedFamilyError
+
+VaeKind = Literal["wan_2_1", "wan_2_2", "taehv"]
+
+_CLASSES: tuple[tuple[str, str, VaeKind], ...] = (
+    ("WanVAE", ".wan.vae", "wan_2_1"),
+    ("WanVAE", ".wan.vae2_2", "wan_2_2"),
+    ("TAEHV", ".taehv", "taehv"),
+)
+
+
+def vae_kind(vae: object) -> VaeKind | None:
+    """Say which VAE a module of the host is, or None if it is none of them."""
+    kind = type(vae)
+    for name, module, found in _CLASSES:
+        if kind.__name__ == name and kind.__module__.endswith(module):
+            return found
+    return None
+
+
+def takes(module: object, *parameters: str) -> bool:
+    """Say whether the forward of a module takes these parameters."""
+    forward = getattr(module, "forward", None)
+    return callable(forward) and set(parameters) <= set(inspect.signature(forward).parameters)
+
+
+def refuse_vae(vae: object, remedy: str) -> NoReturn:
+    """Refuse a module that is none of these VAEs, or not as it was.
+
+    Raises:
+        UnsupportedFamilyError: Always.
+    """
+    kind = type(vae)
+    changed = f"{kind.__name__} of another make" if vae_kind(vae) else kind.__name__
+    raise UnsupportedFamilyError(
+        "vae", seen=changed, expected="the VAE of Wan 2.1 or Wan 2.2, or a TAEHV", remedy=remedy
+    )

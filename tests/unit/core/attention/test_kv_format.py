@@ -1,0 +1,106 @@
+"""Packed keys and values: how much room they take, and what rounding them does to a stream."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from adastate_core.attention.kv_format import PLAIN, PackedFp8, Packing
+from adastate_core.config import StreamConfig
+from adastate_core.errors import ConfigError
+from tests.support.reference_host import Studio
+
+FP8 = StreamConfig(cache_precision="fp8")
+CPU = torch.device("cpu")
+
+
+def keys(dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    source = torch.Generator().manual_seed(0)
+    x = torch.randn((2, 3 * 6, 4, 32), generator=source)
+    # Heads and frames of very different size, as trained models have them.
+    x = x * torch.tensor([1e-3, 1.0, 30.0, 4000.0])[:, None]
+    return (x * torch.arange(1, 4).repeat_interleave(6)[:, None, None]).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_fp8_is_near_in_every_head_and_frame(dtype: torch.dtype) -> None:
+    x = keys(dtype)
+    packed = PackedFp8(x, 6)
+    back = packed.unpacked()
+    assert back.dtype == dtype
+    error = (back.float() - x.float()).unflatten(1, (3, 6)).square().mean(dim=(2, 4)).sqrt()
+    size = x.float().unflatten(1, (3, 6)).square().mean(dim=(2, 4)).sqrt()
+    # Three bits of mantissa: at most half of 2^-3 wrong, a quarter of that on average.
+    assert (error / size).max() < 2**-5
+    taken = sum(p.numel() * p.element_size() for p in packed.parameters())
+    assert taken < 1.1 * x.numel()
+
+
+def test_packing_again_changes_nothing() -> None:
+    once = PackedFp8(keys(), 6).unpacked()
+    assert torch.equal(PackedFp8(once, 6).unpacked(), once)
+    # Nor do other frames beside it, which a window brings.
+    joined = torch.cat((once[:, 6:], 100 * keys()[:, :6]), dim=1)
+    assert torch.equal(PackedFp8(joined, 6).unpacked()[:, :12], once[:, 6:])
+
+
+def test_nothing_packs_to_nothing() -> None:
+    empty = keys()[:, :0]
+    assert PackedFp8(empty, 6).unpacked().shape == empty.shape
+
+
+def test_a_cache_kept_elsewhere_changes_nothing() -> None:
+    plain = Studio()
+    apart = Studio(packing=Packing(device=CPU))
+    expected = plain.step(plain.fresh, 6).content()
+    assert torch.equal(apart.step(apart.fresh, 6).content(), expected)
+    assert apart.pool.packing.read_anew
+    assert not PLAIN.read_anew
+
+
+def test_fp8_keeps_the_stream_near_and_takes_a_quarter_of_float32() -> None:
+    plain = Studio()
+    packed = Studio(FP8, packing=Packing("fp8"))
+    expected = plain.step(plain.fresh, 6).content()
+    found = packed.step(packed.fresh, 6).content()
+    assert expected is not None
+    assert found is not None
+    error = (found - expected).square().mean().sqrt() / expected.square().mean().sqrt()
+    assert 0 < error < 0.05
+    assert packed.pool.nbytes < 0.3 * plain.pool.nbytes
+
+
+def test_a_replay_of_an_fp8_stream_is_the_same_to_the_last_bit() -> None:
+    studio = Studio(FP8, packing=Packing("fp8"))
+    begun = studio.step(studio.fresh, 5)
+    warm = studio.step(begun)
+    studio.pool.clear()
+    assert torch.equal(studio.step(begun).newest_content(), warm.newest_content())
+
+
+def test_going_on_in_another_precision_is_noted() -> None:
+    packed = Studio(FP8, packing=Packing("fp8"))
+    begun = packed.step(packed.fresh, 3)
+    assert not begun.chunks[-1].approximate
+    plain = Studio()
+    assert plain.step(begun).chunks[-1].approximate
+
+
+def test_averages_are_not_kept_in_fp8() -> None:
+    for anchor in ("ema", "dual_ema"):
+        with pytest.raises(ConfigError, match="cache_precision"):
+            replace(FP8, anchor=anchor)  # type: ignore[arg-type]
+
+
+def test_no_more_sets_than_planned_exist_at_once() -> None:
+    """While a commit writes, the pool has the set it reads and the one the run began from."""
+    studio, held = Studio(), []
+    begun = studio.step(studio.fresh, 4)
+    studio.host.on_commit = lambda: held.append(len(studio.pool.sets))
+    after = studio.step(begun, 4)
+    assert max(held) == 2
+    held.clear()
+    studio.step(after)
+    assert held == [1]

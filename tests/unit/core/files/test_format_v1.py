@@ -1,0 +1,56 @@
+"""State files and named streams of format version 1 open as what they were, and go on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adastate_core.files.named_stream import commit_stream, open_stream
+from adastate_core.files.state_file import load_state, save_state
+from tests.support.described import described
+from tests.support.reference_host import Studio
+
+DATA = Path(__file__).parents[3] / "data" / "v1"
+EXPECTED: dict[str, Any] = json.loads((DATA / "expected.json").read_text())
+FILES = sorted(path.name for path in DATA.glob("*.safetensors"))
+STREAMS = sorted(path.name for path in (DATA / "streams").iterdir())
+
+
+def test_every_file_is_looked_at() -> None:
+    assert {*FILES, *(f"streams/{name}" for name in STREAMS)} == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_state_files_open_and_go_on(tmp_path: Path, name: str) -> None:
+    state = load_state(DATA / name)
+    assert same(described(state), EXPECTED[name])
+    if state.fingerprint is None or state.fingerprint.family == "reference":
+        state = Studio().step(state, 2)
+    save_state(state, tmp_path / name)
+    assert described(load_state(tmp_path / name)) == described(state)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_named_streams_open_and_go_on(tmp_path: Path, name: str) -> None:
+    root = Path(shutil.copytree(DATA / "streams", tmp_path / "streams"))
+    studio = Studio()
+    state = open_stream(root, name, studio.fresh)
+    assert state.origin is not None
+    revision = state.origin.revision
+    assert same({**described(state), "revision": revision}, EXPECTED[f"streams/{name}"])
+    for more in range(1, 4):
+        state = commit_stream(root, studio.step(state, 1))
+        opened = open_stream(root, name, studio.fresh)
+        assert described(opened) == described(state)
+        assert opened.origin == state.origin
+        assert opened.origin is not None
+        assert opened.origin.revision == revision + more
+
+
+def same(values: dict[str, Any], expected: dict[str, Any]) -> bool:
+    """Compare as JSON: a digest, a number or a name that differs is another state."""
+    return bool(json.loads(json.dumps(values)) == expected)

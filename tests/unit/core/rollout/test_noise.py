@@ -1,0 +1,45 @@
+"""Draws depend on seed, purpose and chunk alone."""
+
+from __future__ import annotations
+
+import torch
+
+from adastate_core.rollout.noise import BlockNoise
+
+
+def noise(seed: int = 1, chunk: int = 2, states: int = 1) -> BlockNoise:
+    return BlockNoise(seed, chunk, (1, 4, states + 3, 2, 2), states)
+
+
+def test_content_draws_do_not_depend_on_the_state() -> None:
+    with_state, without = noise(), noise(states=0)
+    assert torch.equal(with_state.initial()[:, :, 1:], without.initial())
+    like = torch.zeros(1)
+    for _ in range(3):
+        assert torch.equal(with_state.renoise(like)[:, :, 1:], without.renoise(like))
+
+
+def test_every_purpose_seed_and_chunk_draws_differently() -> None:
+    like = torch.zeros(1)
+    draws = [
+        noise().initial()[:, :, 1:],
+        noise().renoise(like)[:, :, 1:],
+        noise(seed=2).initial()[:, :, 1:],
+        noise(chunk=3).initial()[:, :, 1:],
+        noise().initial()[:, :, :1].expand(-1, -1, 3, -1, -1),
+    ]
+    for i, a in enumerate(draws):
+        assert all(not torch.allclose(a, b) for b in draws[i + 1 :])
+
+
+def test_initial_noise_is_repeatable_and_global_rng_untouched() -> None:
+    before = torch.random.get_rng_state()
+    source = noise()
+    assert torch.equal(source.initial(), source.initial())
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_noise_is_standard_normal() -> None:
+    x = BlockNoise(0, 0, (1, 16, 4, 32, 32), 1).initial()
+    assert abs(float(x.mean())) < 0.01
+    assert abs(float(x.std()) - 1) < 0.01

@@ -1,0 +1,260 @@
+"""What has to be committed before a chunk, and under which keys sets are kept."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from adastate_core.attention.kv_cache import KVPool, KVSet
+from adastate_core.config import StreamConfig
+from adastate_core.errors import LayoutError
+from adastate_core.layout import Occupancy
+from adastate_core.rollout.replay_plan import History
+from adastate_core.stream.event_log import EventLog
+from adastate_core.stream.events import ChunkEntry, RootEntry
+from adastate_core.stream.state import StreamState
+from tests.support.reference_host import Studio
+
+
+def clip(seed: int, frames: int) -> Tensor:
+    return torch.randn((1, 4, frames, 2, 3), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("streams", [2, 5])
+def test_streams_in_turn_on_one_model_all_stay_warm(streams: int) -> None:
+    studio = Studio()
+    states = [studio.fresh] * streams
+    for turn in range(4):
+        for seed in range(streams):
+            before = studio.host.commits
+            states[seed] = studio.step(states[seed], seed=seed)
+            assert studio.host.commits - before == min(turn, 1)
+    alone = Studio()
+    for seed, state in enumerate(states):
+        assert torch.equal(alone.step(alone.fresh, 4, seed=seed).content(), state.content())
+
+
+def test_branches_of_one_past_both_stay_warm() -> None:
+    studio = Studio()
+    trunk = studio.step(studio.fresh, 2)
+    left, right = trunk, trunk
+    for turn in range(4):
+        before = studio.host.commits
+        left, right = studio.step(left, prompt=1), studio.step(right, prompt=2)
+        assert studio.host.commits - before == (1 if turn == 0 else 2)
+
+
+def test_the_pool_keeps_what_there_are_bytes_for() -> None:
+    sizes = Studio()
+    sizes.step(sizes.step(sizes.fresh, 3))
+    one = max(kv.nbytes for kv in sizes.pool.sets.values())
+    studio = Studio(max_bytes=4 * one)
+    states = [studio.fresh] * 6
+    for _ in range(3):
+        for seed in range(6):
+            states[seed] = studio.step(states[seed], seed=seed)
+            assert studio.pool.nbytes <= 4 * one
+    newest = studio.host.commits
+    studio.step(states[5], seed=5)
+    assert studio.host.commits == newest + 1  # the one used last is still there
+
+
+def test_a_line_of_sets_takes_two() -> None:
+    def made(key: str) -> KVSet:
+        kv = KVSet(Occupancy(), 1)
+        kv.put(0, torch.zeros(1, 1, 1, 4), torch.zeros(1, 1, 1, 4))
+        return kv
+
+    pool = KVPool()
+    for name, parent in (("a", None), ("b", "a"), ("c", "b"), ("d", "c")):
+        pool.make_room(parent)
+        pool.store(name, made(name), parent)
+    assert list(pool.sets) == ["c", "d"]
+    pool.store("x", made("x"), "c")  # another branch
+    pool.store("y", made("y"), "x")
+    assert set(pool.sets) == {"c", "d", "x", "y"}
+    pool.store("e", made("e"), "d", keep={"c"})
+    assert set(pool.sets) == {"c", "e", "x", "y"}
+
+
+def test_a_layer_is_stored_once() -> None:
+    kv, x = KVSet(Occupancy(), 1), torch.zeros(1, 1, 1, 4)
+    kv.put(3, x, x)
+    with pytest.raises(LayoutError, match="layer 3 computed twice"):
+        kv.put(3, x, x)
+
+
+def test_guidance_in_the_middle_of_a_stream_commits_the_negative_only() -> None:
+    studio = Studio()
+    state = studio.step(studio.fresh, 5)
+    studio.host.committed.clear()
+    guided = studio.step(state, negative=7)
+    # The newest chunk under both; the four before it under the negative.
+    assert sorted(studio.host.committed) == [(0, 1)] + [(1,)] * 4
+    assert studio.replays[-1] == 5
+    studio.host.committed.clear()
+    plain = studio.step(guided)
+    assert studio.host.committed == [(0,)]
+    cold = Studio()
+    assert torch.equal(cold.step(state, negative=7).content(), guided.content())
+    assert torch.equal(Studio().step(guided).content(), plain.content())
+
+
+def test_what_a_replay_costs_is_said_before_it_begins() -> None:
+    studio, said = Studio(), []
+    state = studio.step(studio.fresh, 4)
+    studio.host.on_commit = lambda: said.append(studio.replays[-1])
+    studio.step(state, weights="lora")
+    assert said == [4] * 4
+
+
+def test_setups_and_models_do_not_share_sets() -> None:
+    studio = Studio()
+    state = studio.step(studio.fresh, 3)
+    plain = studio.step(state)
+    commits = []
+    for setup in ("rope 2", "", "rope 2"):
+        before = studio.host.commits
+        assert torch.equal(studio.step(state, setup=setup).content(), plain.content())
+        commits.append(studio.host.commits - before)
+    assert commits == [3, 0, 0]
+
+
+def test_a_rebuilt_set_never_stands_for_an_exact_one() -> None:
+    """Two states of one stream, of which one has forgotten its beginning."""
+    studio = Studio()
+    full = studio.step(studio.fresh, 5)
+    bounded = StreamState(
+        full.latent_shape, full.fingerprint, chunk_index=5, history_chunks=2,
+        entries=tuple(
+            type(e)(**{**{f: getattr(e, f) for f in e.__dataclass_fields__},
+                       **({"state": None, "content": None} if e.index < 3 else {})})
+            for e in full.chunks
+        ),
+        conditionings=full.conditionings,
+    )  # fmt: skip
+    expected = Studio().step(full)
+    studio.pool.clear()
+    rebuilt = studio.step(bounded)
+    assert rebuilt.last_chunk.approximate
+    exact = studio.step(full)
+    assert not exact.last_chunk.approximate
+    assert torch.equal(exact.content(), expected.content())
+    # An exact set serves the bounded state; a rebuilt one is found again by its own key.
+    assert not studio.step(bounded).last_chunk.approximate
+    studio.pool.clear()
+    studio.step(bounded)
+    before = studio.host.commits
+    assert studio.step(bounded, seed=9).last_chunk.approximate
+    assert studio.host.commits == before
+
+
+def test_guidance_on_a_stream_that_has_forgotten_rebuilds_both() -> None:
+    studio = Studio()
+    state = studio.step(StreamState(studio.fresh.latent_shape, history_chunks=2), 6)
+    assert not studio.step(state).last_chunk.approximate
+    guided = studio.step(state, negative=3)
+    assert guided.last_chunk.approximate
+    assert torch.equal(guided.content(), Studio().step(state, negative=3).content())
+
+
+def test_given_latents_of_either_kind_do_not_share_a_key() -> None:
+    studio = Studio()
+    picture = clip(1, 1)
+    request = studio.request()
+    keys = [
+        History(state, request.conditions, request.config, request.model).newest.key
+        for state in (
+            StreamState(studio.fresh.latent_shape, entries=(RootEntry("reset", **given),))
+            for given in (
+                {"state": picture},
+                {"content": picture},
+                {"content": picture, "raw": True},
+            )
+        )
+    ]
+    assert len(set(keys)) == 3
+
+
+def test_a_rewind_behind_a_reset_goes_back_to_the_start_clip() -> None:
+    studio = Studio()
+    state = StreamState(studio.fresh.latent_shape, history_chunks=13).started_with(clip(0, 6))
+    state = studio.step(state, 2)
+    after = studio.step(state.reset("all"), 1)
+    back = after.rewound(1)
+    assert not studio.step(back).last_chunk.approximate
+    cold = Studio().step(back)
+    assert not cold.last_chunk.approximate
+    assert torch.equal(cold.content(), Studio().step(state).content())
+
+
+def test_a_given_clip_is_forgotten_with_the_chunks_made_from_it() -> None:
+    studio = Studio()
+    state = StreamState(studio.fresh.latent_shape, history_chunks=2).started_with(clip(0, 6))
+    kept = []
+    for _ in range(4):
+        state = studio.step(state)
+        kept.append(state.entries[0].content is not None)
+    assert kept == [True, True, False, False]
+
+
+class CountingLog(EventLog):
+    """A log that counts how many entries are looked at."""
+
+    looked = 0
+
+    def _item(self, position: int):  # type: ignore[no-untyped-def]
+        CountingLog.looked += 1
+        return super()._item(position)
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        for position in range(len(self)):
+            yield self[position]
+
+
+@pytest.mark.parametrize("history_chunks", [0, 13])
+def test_a_chunk_looks_at_as_many_entries_however_long_the_stream(history_chunks: int) -> None:
+    looked = []
+    for length in (100, 20_000):
+        studio = Studio()
+        first = studio.step(studio.fresh)
+        (chunk,) = first.chunks
+        values = {name: getattr(chunk, name) for name in chunk.__dataclass_fields__}
+        forgotten = {"state": None, "content": None}
+        entries = CountingLog(
+            ChunkEntry(
+                **{**values, "index": i, "frame": 3 * i, "latents": f"{i}",
+                   **(forgotten if history_chunks and i < length - history_chunks else {})}
+            )
+            for i in range(length)
+        )  # fmt: skip
+        state = StreamState(
+            first.latent_shape, first.fingerprint, chunk_index=length, entries=entries,
+            conditionings=first.conditionings, history_chunks=history_chunks,
+        )  # fmt: skip
+        request = studio.request()
+        history = History(state, request.conditions, request.config, request.model)
+        (kv,) = warm_set(studio).values()
+        studio.pool.store(history.newest.key, kv)
+        CountingLog.looked = 0
+        after = studio.step(state, 3)
+        assert after.chunk_index == length + 3
+        looked.append(CountingLog.looked)
+    assert looked[0] == looked[1] < 200
+
+
+def warm_set(studio: Studio) -> dict[str, KVSet]:
+    """Return the one set of a stream of two chunks, out of the pool."""
+    studio.step(studio.fresh, 2)
+    found = dict(studio.pool.sets.items())
+    studio.pool.clear()
+    return found  # type: ignore[return-value]
+
+
+def test_averages_and_absolute_positions_are_exact_when_rebuilt() -> None:
+    for config in (StreamConfig(anchor="ema"), StreamConfig(anchor="frozen", positions="absolute")):
+        warm, cold = Studio(config), Studio(config)
+        state = warm.step(warm.fresh, 3, negative=2)
+        expected = warm.step(state, 2, negative=2)
+        assert torch.equal(cold.step(state, 2, negative=2).content(), expected.content())

@@ -1,0 +1,158 @@
+"""Blend and rewind: what they leave in memory, and that the streams they came from stay."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from adastate_core.digest import tensor_digest
+from adastate_core.errors import ConfigError, StateMismatchError
+from adastate_core.files.state_file import load_state, save_state
+from adastate_core.stream.events import ChunkEntry, RewindEntry, RootEntry
+from adastate_core.stream.state import StreamState
+from adastate_core.stream.summary import describe_stream
+from tests.support.reference_host import Studio
+
+
+def clip(seed: int, frames: int) -> Tensor:
+    return torch.randn((1, 4, frames, 2, 3), generator=torch.Generator().manual_seed(seed))
+
+
+def fingerprint(state: StreamState) -> list[str]:
+    """Digest every tensor of a stream."""
+    held = [e for e in state.entries if isinstance(e, ChunkEntry | RootEntry)]
+    return [tensor_digest(x) for e in held for x in (e.state, e.content) if x is not None]
+
+
+def test_a_blend_remembers_the_mix_and_keeps_its_record() -> None:
+    studio = Studio()
+    a, b = studio.step(studio.fresh, 2, prompt=0), studio.step(studio.fresh, 3, prompt=1)
+    before = fingerprint(a), fingerprint(b)
+    mixed = a.blended(b, 0.25)
+    for part in ("anchor", "window"):
+        ours, theirs = getattr(a.memory, part), getattr(b.memory, part)
+        torch.testing.assert_close(getattr(mixed.memory, part), 0.75 * ours + 0.25 * theirs)
+    assert mixed.chunk_index == 2
+    assert torch.equal(mixed.content(), a.content())
+    after = studio.step(mixed, 2)
+    assert after.chunk_index == 4
+    assert (fingerprint(a), fingerprint(b)) == before
+    assert torch.equal(Studio().step(mixed, 2).content(), after.content())
+    assert describe_stream(after)["events"][2] == {"event": "blend"}
+
+
+def test_a_blend_at_either_end_is_one_memory() -> None:
+    studio = Studio()
+    a, b = studio.step(studio.fresh, 2, prompt=0), studio.step(studio.fresh, 2, prompt=1)
+    for share, alone in ((0.0, a), (1.0, b)):
+        mixed = a.blended(b, share).memory
+        assert torch.equal(mixed.anchor, alone.memory.anchor)
+        assert torch.equal(mixed.window, alone.memory.window)
+
+
+def test_a_blend_takes_what_only_one_remembers() -> None:
+    studio = Studio()
+    a, b = studio.step(studio.fresh, 2), studio.step(studio.fresh, 2, prompt=1)
+    mixed = a.reset("anchor").blended(b.flushed(1), 0.5).memory
+    assert torch.equal(mixed.anchor, b.memory.anchor)
+    newest = a.memory.window[:, :, -1:], b.memory.window[:, :, -1:]
+    torch.testing.assert_close(mixed.window, 0.5 * newest[0] + 0.5 * newest[1])
+    assert studio.fresh.blended(studio.fresh, 0.5) == studio.fresh
+
+
+def test_streams_that_do_not_fit_are_not_blended() -> None:
+    studio = Studio()
+    begun = studio.step(studio.fresh, 1)
+    for other in (studio.fresh, StreamState((1, 4, 9, 9))):
+        with pytest.raises(StateMismatchError, match="the other stream: got a stream that has not"):
+            begun.blended(other, 0.5)
+
+
+def test_rewinding_and_going_on_is_as_if_nothing_had_come_after() -> None:
+    studio = Studio()
+    third = studio.step(studio.fresh, 3)
+    fifth = studio.step(third.held(2).reset("window"), 2, prompt=1)
+    before = fingerprint(fifth)
+    back = fifth.rewound(2)
+    assert back.chunk_index == 3
+    assert back.hold == third.hold == 0
+    assert set(back.conditionings) == set(third.conditionings)
+    assert torch.equal(studio.step(back, 2).content(), studio.step(third, 2).content())
+    assert fingerprint(fifth) == before
+    assert back.entries[-1] == RewindEntry(2)
+    assert fifth.rewound(-2).chunk_index == 4
+    assert fifth.rewound(-2).hold == 1  # held for two chunks, one of which has been made
+    held = studio.step(studio.fresh.held(-1), 2)
+    assert held.rewound(0).hold == -1
+
+
+def test_rewinding_to_the_newest_chunk_replays_nothing() -> None:
+    studio = Studio()
+    state = studio.step(studio.fresh, 3)
+    studio.step(state)
+    commits = studio.host.commits
+    studio.step(state.rewound(-1))
+    assert studio.host.commits == commits
+
+
+@pytest.mark.parametrize(("chunk", "limits"), [(5, "0 to 2"), (-4, "0 to 2"), (3, "0 to 2")])
+def test_a_chunk_that_is_not_there_is_named(chunk: int, limits: str) -> None:
+    state = Studio().step(Studio().fresh, 3)
+    with pytest.raises(ConfigError, match=f"expected a chunk that is remembered .{limits}"):
+        state.rewound(chunk)
+
+
+def test_a_forgotten_chunk_is_not_returned_to() -> None:
+    studio = Studio()
+    bounded = StreamState(studio.fresh.latent_shape, history_chunks=2)
+    state = studio.step(bounded, 4)
+    assert state.rewound(2).chunk_index == 3
+    with pytest.raises(ConfigError, match=r"got 0, expected a chunk that is remembered \(2 to 3\)"):
+        state.rewound(0)
+    with pytest.raises(ConfigError, match="none yet"):
+        studio.fresh.rewound(-1)
+
+
+EDITS = (
+    "save", "step", "other prompt", "anchor", "window", "all", "hold", "flush", "recache",
+    "rewind", "blend",
+)  # fmt: skip
+
+
+@given(edits=st.lists(st.sampled_from(EDITS), max_size=7))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_order_of_edits_replays_to_the_same_bits(
+    tmp_path_factory: pytest.TempPathFactory, edits: list[str]
+) -> None:
+    studio = Studio()
+    other = studio.step(studio.fresh, 2, prompt=2)
+    state = studio.step(studio.fresh)
+    for edit in edits:
+        before = state, fingerprint(state)
+        match edit:
+            case "save":
+                save_state(state, tmp_path_factory.getbasetemp() / "edited")
+                state = load_state(tmp_path_factory.getbasetemp() / "edited")
+            case "step":
+                state = studio.step(state)
+            case "other prompt":
+                state = studio.step(state, prompt=1)
+            case "hold":
+                state = state.held(1)
+            case "flush":
+                state = state.flushed(1)
+            case "recache":
+                state = state.recached()
+            case "rewind":
+                state = state.rewound(0)
+            case "blend":
+                state = state.blended(other, 0.4)
+            case "anchor" | "window" | "all":
+                state = state.reset(edit)
+        assert fingerprint(before[0]) == before[1]
+    warm, cold = studio.step(state), Studio().step(state)
+    assert torch.equal(warm.content(), cold.content())
+    assert not cold.last_chunk.approximate

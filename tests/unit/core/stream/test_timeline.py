@@ -1,0 +1,203 @@
+"""The text of a timeline: what it says for every chunk, and what is wrong with it, by line."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adastate_core.errors import ConfigError
+from adastate_core.stream.timeline import ChunkPrompt, Pace, parse_timeline, plan_prompts
+
+PACE = Pace(chunk_frames=3, time_stride=4, fps=16.0)
+
+
+def plan(text: str, first: int = 0, chunks: int = 6, pace: Pace = PACE) -> list[ChunkPrompt]:
+    return plan_prompts(parse_timeline(text), pace, first, chunks)
+
+
+def test_each_prompt_lasts_until_the_next() -> None:
+    made = plan("0: a\n\n# not this one\n  chunk 2 : b: with a colon  \n4 swap: c")
+    assert [p.text for p in made] == ["a", "a", "b: with a colon", "b: with a colon", "c", "c"]
+    assert {p.transition for p in made} == {"swap"}
+    assert [p.chunk for p in plan("0: a\n7: b", first=5, chunks=3)] == [5, 6, 7]
+    assert [p.text for p in plan("0: a\n7: b", first=5, chunks=3)] == ["a", "a", "b"]
+
+
+def test_a_moment_belongs_to_the_chunk_that_shows_it() -> None:
+    # Chunk 0 shows frames 0 to 8, chunk 1 frames 9 to 20, at 16 frames a second.
+    expected = {0.0: 0, 8 / 16: 0, 9 / 16: 1, 20 / 16: 1, 21 / 16: 2, 10.0: 13}
+    assert {s: PACE.chunk_at(s) for s in expected} == expected
+    framewise = Pace(chunk_frames=1, time_stride=8, fps=25.0)
+    assert [framewise.chunk_at(f / 25) for f in (0, 1, 8, 9)] == [0, 1, 1, 2]
+    assert [p.text for p in plan("0s: a\n0.5625 s: b")][:2] == ["a", "b"]
+
+
+def test_every_frame_of_a_stream_is_in_the_chunk_that_makes_it() -> None:
+    frame = 0
+    for chunk in range(8):
+        for _ in range(9 if chunk == 0 else 12):
+            assert PACE.chunk_at(frame / 16.0) == chunk
+            frame += 1
+
+
+def test_a_blend_mixes_over_its_chunks() -> None:
+    made = plan("0: a\n2 blend 3: b")
+    mixes = [(p.text, p.before, p.share) for p in made]
+    assert mixes[1] == ("a", None, 1.0)
+    assert mixes[2] == ("b", "a", pytest.approx(1 / 3))
+    assert mixes[3] == ("b", "a", pytest.approx(2 / 3))
+    assert mixes[4] == mixes[5] == ("b", None, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("when", "seconds"),
+    [
+        ("0:00", 0.0), ("00:00", 0.0), ("0:00.5", 0.5), ("1:10", 70.0), ("01:10", 70.0),
+        ("1:10.5", 70.5), ("1:10 s", 70.0), ("1:10s", 70.0), ("0:00:05", 5.0), ("1:02:03", 3723.0),
+        ("1:02:03.25", 3723.25), ("100:00", 6000.0), ("12:00:00", 43200.0), ("90s", 90.0),
+        ("6.5S", 6.5), ("0.5 s", 0.5),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("how", "transition", "count"),
+    [
+        ("", "swap", 0), (" swap", "swap", 0), (" blend 3", "blend", 3), (" recache", "recache", 0),
+        (" flush 2", "flush", 2), (" Recache ", "recache", 0),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("text", ["a", " 10 people: at 9:30", " 30: a", ":", " chunk 4: b"])
+def test_times_are_read_in_every_way_that_clocks_are_written(
+    when: str, seconds: float, how: str, transition: str, count: int, text: str
+) -> None:
+    (cue,) = parse_timeline(f"{when}{how}:{text}")
+    assert (cue.start, cue.in_seconds) == (seconds, True)
+    assert (cue.transition, cue.count, cue.text) == (transition, count, text.strip())
+
+
+def test_a_clock_time_is_the_chunk_of_that_moment() -> None:
+    made = plan("0:00: a\n0:01.5: b\n2.5s: c\n0:00:03.9: d")
+    assert [p.text for p in made] == ["a", "a", "b", "c", "c", "d"]
+    assert [PACE.chunk_at(s) for s in (1.5, 2.5, 3.9)] == [2, 3, 5]
+    assert plan("1:10: a", first=94, chunks=1)[0].text == "a"
+    with pytest.raises(ConfigError, match="line 1: begins with chunk 93, but"):
+        plan("1:10: a")
+
+
+@pytest.mark.parametrize(
+    ("line", "chunk", "text"),
+    [
+        ("0: a: b", 0, "a: b"),
+        ("1: 10: prompt", 1, "10: prompt"),
+        ("1: 10 people", 1, "10 people"),
+        ("1: 10:30 in the morning", 1, "10:30 in the morning"),
+        ("0:3 birds", 0, "3 birds"),
+        ("0:100 birds", 0, "100 birds"),
+        ("0:16mm film", 0, "16mm film"),
+        ("0:4k", 0, "4k"),
+        ("0: 16:9", 0, "16:9"),
+        ("4 recache:10 people", 4, "10 people"),
+        ("chunk 1:10 people", 1, "10 people"),
+        ("chunk 1: 10: people", 1, "10: people"),
+        ("7:a 1:10: b", 7, "a 1:10: b"),
+        ("007 : a", 7, "a"),
+    ],
+)
+def test_prompts_may_have_numbers_and_colons(line: str, chunk: int, text: str) -> None:
+    (cue,) = parse_timeline(line)
+    assert (cue.start, cue.in_seconds, cue.text) == (chunk, False, text)
+
+
+DOUBTFUL = "expected a time such as 1:05 or 1:02:03.5 and a colon after it, or a space"
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("1:10 people", DOUBTFUL),
+        ("1:10", DOUBTFUL),
+        ("1:10.5", DOUBTFUL),
+        ("1:10 blend 3", DOUBTFUL),
+        ("1:5: a", DOUBTFUL),
+        ("1:5 recache: a", DOUBTFUL),
+        ("1:05:5: a", DOUBTFUL),
+        ("1:100: a", DOUBTFUL),
+        ("1:10,5: a", DOUBTFUL),
+        ("1:10:30 people", DOUBTFUL),
+        ("1:02:03:04: a", DOUBTFUL),
+        ("1:10min: a", DOUBTFUL),
+        ("4 :10: a", DOUBTFUL),
+        ("1:60: a", "got 1:60, expected minutes and seconds below 60"),
+        ("1:59.5:", "no prompt after the colon"),
+        ("1:60:00: a", "got 1:60:00, expected minutes"),
+        ("1:10 people: a", "got 'people', expected swap, blend"),
+        ("1:10 blend: a", "blend needs a number of chunks"),
+        ("chunk 1:10: a", "expected a chunk or a time, not both"),
+        ("chunk 1:10 recache: a", "expected a chunk or a time, not both"),
+        ("chunk 6.5s: a", "expected a chunk or a time, not both"),
+        ("-1:10: a", "got '-1'"),
+        ("1.5:10: a", "got chunk 1.5, expected a whole number"),
+        ("9" * 400 + ": a", "expected a chunk such as 4, or a time"),
+        ("1e3: a", "got '1e3'"),
+        ("1m30s: a", "got '1m30s', expected a chunk such as 4, or a time such as 6.5s or 1:10"),
+    ],
+)
+def test_what_could_be_misread_is_refused(line: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape("line 2: ") + ".*" + re.escape(problem)):
+        parse_timeline(f"0: a\n{line}")
+
+
+@given(st.text("0123456789:.,s chunkblendrecacheflushswap\n#-", max_size=40))
+@settings(max_examples=500)
+def test_a_line_that_begins_with_a_time_is_never_read_as_a_chunk(text: str) -> None:
+    try:
+        cues = parse_timeline(text)
+        plan_prompts(cues, PACE, 10**6, 1)
+    except ConfigError:
+        return
+    lines = text.splitlines()
+    for cue in cues:
+        line = lines[cue.line - 1]
+        assert line.endswith(cue.text) or line.rstrip().endswith(cue.text)
+        assert cue.in_seconds or not re.match(r"\s*\d+:\d\d(?!\w)", line)
+
+
+def test_recache_and_flush_come_before_their_chunk_only() -> None:
+    made = plan("0: a\n1 recache: b\n3 flush 2: c")
+    assert [(p.transition, p.count) for p in made] == [
+        ("swap", 0), ("recache", 0), ("swap", 0), ("flush", 2), ("swap", 0), ("swap", 0),
+    ]  # fmt: skip
+    # Also where the stream was continued from another timeline.
+    assert plan("4 recache: a", first=4, chunks=1)[0].transition == "recache"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "no line with a prompt"),
+        ("# nothing", "no line with a prompt"),
+        ("0 a", "line 1: no colon"),
+        ("0:  ", "line 1: no prompt after the colon"),
+        ("0: a\nsoon: b", "line 2: got 'soon', expected a chunk"),
+        ("0: a\n1.5: b", "line 2: got chunk 1.5, expected a whole number"),
+        ("0: a\n-1: b", "line 2: got '-1'"),
+        ("0: a\n1 fade 2: b", "line 2: got 'fade', expected swap, blend"),
+        ("0: a\n1 blend: b", "line 2: blend needs a number of chunks"),
+        ("0: a\n1 flush: b", "line 2: flush needs a number of frames"),
+        ("0: a\n1 blend 0: b", "line 2: got blend 0, expected 1 to 64 chunks"),
+        ("0: a\n1 recache 2: b", "line 2: recache takes no number, got 2"),
+        ("0: a\n2: b\n2: c", "line 3: begins with chunk 2, and line 2 with chunk 2"),
+        ("0: a\n4: b\n0.1s: c", "line 3: begins with chunk 0, and line 2 with chunk 4"),
+        ("3: a", "line 1: begins with chunk 3, but the first chunk to be made is 0"),
+    ],
+)
+def test_problems_are_named_by_line(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        plan(text)
+
+
+def test_all_problems_are_named_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"line 1: .*; line 3: "):
+        parse_timeline("a\n0: b\n1 fade: c")

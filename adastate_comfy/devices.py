@@ -49,8 +49,9 @@ def same_device(one: torch.device, other: torch.device) -> bool:
 
 
 def _index(device: torch.device) -> int:
-    if device.index is not None:
-        return device.index
+    index: int | None = device.index  # torch declares it without None
+    if index is not None:
+        return index
     module = getattr(torch, device.type, None)
     if module is None or not hasattr(module, "is_available") or not module.is_available():
         return 0

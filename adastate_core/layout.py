@@ -15,19 +15,19 @@ FrameSource = Literal["anchor", "window", "state", "content"]
 
 
 @dataclass(frozen=True, slots=True)
-class Occupancy:
+class CachedFrames:
     """Name the frames that a K/V set holds.
 
     Args:
         anchor: Native temporal index of every frame in slot 0: the index its keys were
             written with. Whole for all but the first frame of some models.
         window: The same for every window frame, oldest first.
-        seen: Content frames of the stream so far, whether or not they were committed here.
+        committed: Content frames of the stream so far, whether or not they were committed here.
     """
 
     anchor: tuple[float, ...] = ()
     window: tuple[float, ...] = ()
-    seen: int = 0
+    committed: int = 0
 
     @property
     def frames(self) -> int:
@@ -116,15 +116,15 @@ def place(
     window_slots: int,
     content: int,
     grow: bool,
-    seen: int | None = None,
+    committed: int | None = None,
 ) -> SlotLayout:
     """Lay a chunk out: `reserved` indices in front, then the window, then the content.
 
     A window that is not full is right-aligned, so its newest frame always stands just before
-    the content. With `grow`, missing window slots take no index. With `seen`, the number of
+    the content. With `grow`, missing window slots take no index. With `committed`, the number of
     frames so far, indices are absolute: the window ends where the stream has come to.
     """
-    window_end = reserved + (window if grow else window_slots) if seen is None else seen
+    window_end = reserved + (window if grow else window_slots) if committed is None else committed
     return SlotLayout(
         anchor=tuple(range(anchor)),
         window=tuple(range(window_end - window, window_end)),

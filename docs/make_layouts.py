@@ -10,7 +10,7 @@ from pathlib import Path
 from adastate_core.anchors import policy_for
 from adastate_core.anchors.presets import PRESETS, Preset
 from adastate_core.config import StreamConfig
-from adastate_core.layout import FrameMix, Occupancy, SlotLayout
+from adastate_core.layout import CachedFrames, FrameMix, SlotLayout
 
 PAGE = Path(__file__).parent / "presets.md"
 SHOWN = (0, 1, 2, 3, 7)
@@ -56,7 +56,7 @@ def _drawing(config: StreamConfig, shown: tuple[int, ...]) -> list[str]:
 
 def _chunks(config: StreamConfig, count: int) -> list[dict[int, str]]:
     """Run the layout and the commit plans over a few chunks, with names in place of frames."""
-    policy, held = policy_for(config), Occupancy()
+    policy, held = policy_for(config), CachedFrames()
     anchor: list[str] = []
     window: list[str] = []
     chunks = []
@@ -77,7 +77,7 @@ def _chunks(config: StreamConfig, count: int) -> list[dict[int, str]]:
             ]
             for part in (plan.anchor, plan.window)
         )
-        held = Occupancy((0,) * len(anchor), (0,) * len(window), held.seen + config.chunk_frames)
+        held = CachedFrames((0,) * len(anchor), (0,) * len(window), held.seen + config.chunk_frames)
     return chunks
 
 

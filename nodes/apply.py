@@ -7,7 +7,7 @@ from dataclasses import replace
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..adastate_comfy.model.bridge import bind
+from ..adastate_comfy.model.binding import bind
 from ..adastate_comfy.model.kv_pool_patcher import CachePlace
 from ..adastate_comfy.progress import write_under
 from ..adastate_core.anchors.presets import PRESETS, departure, preset_config
@@ -20,7 +20,6 @@ class AdaStateApply(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Declare inputs and outputs."""
         return io.Schema(
             node_id="AdaStateApply",
             display_name="Apply AdaState",
@@ -39,7 +38,7 @@ class AdaStateApply(io.ComfyNode):
                         "frozen: the first frames, for ever; steady, but scenes stop moving.\n"
                         "ema: the first frames, into which older ones are slowly blended.\n"
                         "dual_ema: the first frames, a slow and a quick average of the scene.\n"
-                        "rolling: the first frames, walked to and fro; lasts long, repeats.\n"
+                        "rolling: the first frames, forwards and backwards; lasts long, repeats.\n"
                         "none: only the last few frames; lively, but it drifts."
                     ),
                 ),

@@ -14,7 +14,7 @@ from ..adastate_comfy.progress import write_under
 from ..adastate_comfy.sockets.latents import from_model_space, video_samples
 from ..adastate_comfy.video.decoders import LOOK_BACK, open_decoder
 from ..adastate_core.errors import ConfigError
-from ..adastate_core.stream.events import RootEntry
+from ..adastate_core.stream.events import GivenLatentsEvent
 from ..adastate_core.stream.state import StreamState
 from .inputs import CATEGORY, AdaStateSocket
 
@@ -29,7 +29,6 @@ class AdaStateDecode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Declare inputs and outputs."""
         return io.Schema(
             node_id="AdaStateDecode",
             display_name="Decode Stream",
@@ -96,18 +95,18 @@ class AdaStateDecode(io.ComfyNode):
         latent: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
         """Decode from the start, and keep what was asked for."""
-        if (state is None) == (latent is None):
+        if state is not None and latent is None:
+            parts, wanted = _chunks_of(state, first_chunk, chunks, include_start)
+        elif latent is not None and state is None:
+            parts = _parts_of(latent, first_chunk, chunks)
+            wanted = list(range(len(parts)))
+        else:
             raise ConfigError(
                 "Decode Stream",
                 seen="both a state and a latent" if latent else "neither a state nor a latent",
                 expected="one of them",
                 remedy="connect state for a stream, or latent for frames of any other source",
             )
-        if state is not None:
-            parts, wanted = _chunks_of(state, first_chunk, chunks, include_start)
-        else:
-            parts = _parts_of(latent, first_chunk, chunks)
-            wanted = range(len(parts))
         images, notes = _decoded(vae, state, parts, set(wanted))
         if notes:
             write_under(cls.hidden.unique_id, "; ".join(notes))
@@ -151,10 +150,10 @@ def _parts(state: StreamState, include_start: bool) -> list[tuple[int, Tensor]]:
     A start clip or a chunk that is long comes in several parts of one number.
     """
     parts = [
-        (START, entry.content)
-        for entry in state.entries
-        if isinstance(entry, RootEntry) and entry.reason == "start" and include_start
-        if entry.content is not None
+        (START, event.content)
+        for event in state.events
+        if isinstance(event, GivenLatentsEvent) and event.reason == "start" and include_start
+        if event.content is not None
     ]
     parts += [(e.index, e.content) for e in state.chunks if e.content is not None]
     return [(index, part) for index, all_of in parts for part in all_of.split(PART_FRAMES, dim=2)]

@@ -14,7 +14,6 @@ class AdaStateTransition(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Declare inputs and outputs."""
         return io.Schema(
             node_id="AdaStateTransition",
             display_name="Prepare Transition",
@@ -47,7 +46,7 @@ class AdaStateTransition(io.ComfyNode):
     @classmethod
     def execute(cls, state: StreamState, transition: str, frames: int) -> io.NodeOutput:
         """Edit the value."""
-        return io.NodeOutput(state.recached() if transition == "recache" else state.flushed(frames))
+        return io.NodeOutput(state.recache() if transition == "recache" else state.flush(frames))
 
 
 class AdaStateBlend(io.ComfyNode):
@@ -55,7 +54,6 @@ class AdaStateBlend(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Declare inputs and outputs."""
         return io.Schema(
             node_id="AdaStateBlend",
             display_name="Blend States",
@@ -81,7 +79,7 @@ class AdaStateBlend(io.ComfyNode):
     @classmethod
     def execute(cls, a: StreamState, b: StreamState, factor: float) -> io.NodeOutput:
         """Edit the value; the mix is committed when the next chunk is made."""
-        return io.NodeOutput(a.blended(b, factor))
+        return io.NodeOutput(a.blend(b, factor))
 
 
 class AdaStateRewind(io.ComfyNode):
@@ -89,7 +87,6 @@ class AdaStateRewind(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Declare inputs and outputs."""
         return io.Schema(
             node_id="AdaStateRewind",
             display_name="Rewind",
@@ -114,4 +111,4 @@ class AdaStateRewind(io.ComfyNode):
     @classmethod
     def execute(cls, state: StreamState, chunk: int) -> io.NodeOutput:
         """Edit the value."""
-        return io.NodeOutput(state.rewound(chunk))
+        return io.NodeOutput(state.rewind(chunk))

@@ -22,7 +22,6 @@ class AdaStateEncode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Declare inputs and outputs."""
         return io.Schema(
             node_id="AdaStateEncode",
             display_name="Encode Clip for Stream",

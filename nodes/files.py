@@ -20,7 +20,6 @@ class AdaStateSave(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Declare inputs and outputs."""
         return io.Schema(
             node_id="AdaStateSave",
             display_name="Save State",
@@ -59,7 +58,6 @@ class AdaStateLoad(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Declare inputs and outputs."""
         return io.Schema(
             node_id="AdaStateLoad",
             display_name="Load State",

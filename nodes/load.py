@@ -43,7 +43,6 @@ class AdaStateLoadModel(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Declare inputs and outputs."""
         return io.Schema(
             node_id="AdaStateLoadModel",
             display_name="Load Streaming Model",
@@ -91,7 +90,6 @@ class AdaStateLoadDemo(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Declare inputs and outputs."""
         return io.Schema(
             node_id="AdaStateLoadDemo",
             display_name="Load Demo Models",

@@ -19,7 +19,6 @@ class AdaStateOpenStream(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Declare inputs and outputs."""
         return io.Schema(
             node_id="AdaStateOpenStream",
             display_name="Open Stream",
@@ -84,7 +83,6 @@ class AdaStateCommitStream(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Declare inputs and outputs."""
         return io.Schema(
             node_id="AdaStateCommitStream",
             display_name="Commit Stream",

@@ -8,14 +8,17 @@ from typing import Any
 
 from comfy.cli_args import args
 from comfy.model_patcher import ModelPatcher
+from comfy.samplers import Sampler
+from comfy.sd import VAE
 from comfy_api.latest import InputImpl, io, ui
+from torch import Tensor
 
-from ..adastate_comfy.model.bridge import binding_of
+from ..adastate_comfy.model.binding import bound_model
 from ..adastate_comfy.output_names import place
-from ..adastate_comfy.sampling.stream_run import Step
-from ..adastate_comfy.video.decoders import PartDecoder, open_decoder
+from ..adastate_comfy.sampling.stream_run import StreamInputs, StreamRun
+from ..adastate_comfy.video.decoders import ChunkDecoder, open_decoder
 from ..adastate_comfy.video.render_history import HISTORY, for_render, joins_exactly
-from ..adastate_comfy.video.render_job import Recording
+from ..adastate_comfy.video.render_job import RenderJob
 from ..adastate_comfy.video.video_file import ENCODERS, VideoFile, disk_error
 from ..adastate_core.errors import LayoutError
 from ..adastate_core.files.receipts import SUFFIX, ReceiptFile
@@ -23,8 +26,16 @@ from ..adastate_core.files.state_file import SUFFIX as STATE_SUFFIX
 from ..adastate_core.files.strict_json import strict_json
 from ..adastate_core.stream.state import StreamState
 from ..adastate_core.stream.summary import receipt
-from .inputs import CATEGORY, state_output
-from .stream import AdaStateStream
+from .inputs import (
+    CATEGORY,
+    model_input,
+    negative_input,
+    pair_inputs,
+    positive_input,
+    sampling_inputs,
+    state_input,
+    state_output,
+)
 
 _VAE = "adastate_vae"
 _ENDINGS = (".mp4", SUFFIX, STATE_SUFFIX)
@@ -36,8 +47,6 @@ class AdaStateRender(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Declare inputs and outputs: those of Stream Chunks, and those of a video file."""
-        shared = {item.id: item for item in AdaStateStream.define_schema().inputs}
         return io.Schema(
             node_id="AdaStateRender",
             display_name="Render Stream to Video",
@@ -46,12 +55,12 @@ class AdaStateRender(io.ComfyNode):
             search_aliases=["save video", "long video", "render to disk", "endless"],
             is_output_node=True,
             inputs=[
-                shared["model"],
-                shared["state"],
-                shared["positive"],
+                model_input(),
+                state_input(),
+                positive_input(),
                 io.Vae.Input("vae", tooltip="The VAE of the model."),
-                shared["negative"],
-                *(shared[name] for name in ("cfg", "sampler", "sigmas", "seed")),
+                negative_input(),
+                *sampling_inputs(),
                 io.Int.Input(
                     "chunks",
                     default=40,
@@ -123,8 +132,7 @@ class AdaStateRender(io.ComfyNode):
                         "on NVIDIA cards."
                     ),
                 ),
-                shared["model_low_noise"],
-                shared["switch_sigma"],
+                *pair_inputs(),
             ],
             outputs=[
                 state_output("The stream after these chunks."),
@@ -138,31 +146,38 @@ class AdaStateRender(io.ComfyNode):
         cls,
         model: ModelPatcher,
         state: StreamState,
-        vae: Any,
+        positive: list[Any],
+        vae: VAE,
+        cfg: float,
+        sampler: Sampler,
+        sigmas: Tensor,
+        seed: int,
         chunks: int,
         fps: float,
         filename_prefix: str,
+        negative: list[Any] | None = None,
         crf: float = 20.0,
         codec: str = "h264",
         include_start: bool = True,
         history_chunks: int = HISTORY,
         decode_apart: bool = False,
         model_low_noise: ModelPatcher | None = None,
-        **inputs: Any,
+        switch_sigma: float = 0.875,
     ) -> io.NodeOutput:
         """Check everything first; then make, decode and write chunk by chunk."""
         _require_one(state)
-        part = binding_of(model).config.chunk_frames
+        part = bound_model(model).config.chunk_frames
         decoder = open_decoder(vae, (*state.latent_shape[:2], part, *state.latent_shape[2:]))
         if decode_apart:
             # Loaded in one go with the model, so that no session takes its place from it.
             model, model_low_noise = (_beside(m, decoder) for m in (model, model_low_noise))
-        step = Step.checked(
-            model, state, chunks=chunks, model_low_noise=model_low_noise, **inputs,
-            node_id=cls.hidden.unique_id, at_once=1,
+        inputs = StreamInputs(
+            model, state, positive, cfg, sampler, sigmas, seed, chunks,
+            negative, model_low_noise, switch_sigma,
         )  # fmt: skip
-        exact = joins_exactly(step.start)
-        state = for_render(step.start, history_chunks, part)
+        run = StreamRun.prepare(inputs, node_id=cls.hidden.unique_id, together=1)
+        exact = joins_exactly(run.start)
+        state = for_render(run.start, history_chunks, part)
         size = _pixels(state, vae)
         hidden = cls.hidden
         endings = [f"_00001_{ending}" for ending in _ENDINGS]
@@ -177,25 +192,25 @@ class AdaStateRender(io.ComfyNode):
                 path.with_suffix(SUFFIX),
                 {
                     "video": path.name, "fps": fps, "size": size, "codec": codec, "crf": crf,
-                    "model": step.request.fingerprint.family, "first_chunk": state.chunk_index,
-                    "before": [receipt(entry) for entry in state.entries],
+                    "model": run.request.fingerprint.family, "first_chunk": state.chunk_index,
+                    "before": [receipt(event) for event in state.events],
                 },
             )  # fmt: skip
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        recording = Recording(video, receipts, decoder, step.progress.show, apart=decode_apart)
+        job = RenderJob(video, receipts, decoder, run.progress.show, apart=decode_apart)
         try:
-            recording.begin(state, part, include_start)
+            job.begin(state, part, include_start)
             for _ in range(chunks):
-                state = step.run(state, 1)
-                recording.add(state)
-            recording.finish()
+                state = run.run(state, 1)
+                job.add(state)
+            job.finish()
         except BaseException as error:
-            step.progress.say(recording.stop(f"{type(error).__name__}: {error}".rstrip(": ")))
+            run.progress.say(job.stop(f"{type(error).__name__}: {error}".rstrip(": ")))
             raise
         notes = _notes(decoder, video, decode_apart, exact, state)
-        step.progress.say("; ".join(notes))
+        run.progress.say("; ".join(notes))
         saved = ui.SavedResult(path.name, target.subfolder, io.FolderType.output)
         return io.NodeOutput(state, InputImpl.VideoFromFile(str(path)), ui=ui.PreviewVideo([saved]))
 
@@ -211,7 +226,7 @@ class AdaStateRender(io.ComfyNode):
 
 
 def _notes(
-    decoder: PartDecoder, video: VideoFile, decode_apart: bool, exact: bool, state: StreamState
+    decoder: ChunkDecoder, video: VideoFile, decode_apart: bool, exact: bool, state: StreamState
 ) -> Iterator[str]:
     """Say what an artist should know about a finished video."""
     yield f"{video.frames} frames"
@@ -243,7 +258,7 @@ def _pixels(state: StreamState, vae: Any) -> tuple[int, int]:
     return state.latent_shape[3] * scale, state.latent_shape[2] * scale
 
 
-def _beside(model: ModelPatcher | None, decoder: PartDecoder) -> ModelPatcher | None:
+def _beside(model: ModelPatcher | None, decoder: ChunkDecoder) -> ModelPatcher | None:
     if model is None:
         return None
     beside = model.clone()

@@ -18,7 +18,6 @@ class AdaStateReport(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Declare inputs and outputs."""
         return io.Schema(
             node_id="AdaStateReport",
             display_name="Stream Report",

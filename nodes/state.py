@@ -21,7 +21,6 @@ class AdaStateNewStream(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Declare inputs and outputs."""
         return io.Schema(
             node_id="AdaStateNewStream",
             display_name="New Stream",
@@ -66,7 +65,7 @@ class AdaStateNewStream(io.ComfyNode):
         batch, channels, _, height, width = video_samples(latent, "New Stream").shape
         state = StreamState((batch, channels, height, width), history_chunks=history_chunks)
         if start_latent is not None:
-            state = state.started_with(video_samples(start_latent, "start_latent"))
+            state = state.start_with(video_samples(start_latent, "start_latent"))
         return io.NodeOutput(state)
 
 
@@ -75,7 +74,6 @@ class AdaStateRead(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Declare inputs and outputs."""
         return io.Schema(
             node_id="AdaStateRead",
             display_name="Read State",
@@ -126,10 +124,10 @@ class AdaStateRead(io.ComfyNode):
     @classmethod
     def execute(cls, state: StreamState, first_chunk: int = 0) -> io.NodeOutput:
         """Return the parts of a state; what is not there yet blocks only the nodes wired to it."""
-        memory = state.memory
+        context = state.context
         return io.NodeOutput(
-            _latent_or_block(state, memory.anchor, "hidden state"),
-            _latent_or_block(state, memory.window, "window"),
+            _latent_or_block(state, context.anchor, "hidden state"),
+            _latent_or_block(state, context.window, "window"),
             _latent_or_block(state, state.content(first_chunk), "content"),
             state.chunk_index,
             json.dumps(describe_stream(state), indent=2),
@@ -142,7 +140,6 @@ class AdaStateReset(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Declare inputs and outputs."""
         return io.Schema(
             node_id="AdaStateReset",
             display_name="Reset State",
@@ -187,7 +184,6 @@ class AdaStateHold(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Declare inputs and outputs."""
         return io.Schema(
             node_id="AdaStateHold",
             display_name="Hold Anchor",
@@ -212,7 +208,7 @@ class AdaStateHold(io.ComfyNode):
     @classmethod
     def execute(cls, state: StreamState, chunks: int) -> io.NodeOutput:
         """Edit the value."""
-        return io.NodeOutput(state.held(chunks))
+        return io.NodeOutput(state.hold_anchor(chunks))
 
 
 def _latent_or_block(state: StreamState, latents: Tensor | None, what: str) -> object:

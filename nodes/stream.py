@@ -6,13 +6,23 @@ from typing import Any
 
 import torch
 from comfy.model_patcher import ModelPatcher
+from comfy.samplers import Sampler
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..adastate_comfy.sampling.stream_run import Step
+from ..adastate_comfy.sampling.stream_run import StreamInputs, StreamRun
 from ..adastate_comfy.sockets.latents import from_model_space
 from ..adastate_core.stream.state import StreamState
-from .inputs import CATEGORY, state_input, state_output
+from .inputs import (
+    CATEGORY,
+    model_input,
+    negative_input,
+    pair_inputs,
+    positive_input,
+    sampling_inputs,
+    state_input,
+    state_output,
+)
 
 
 class AdaStateStream(io.ComfyNode):
@@ -20,7 +30,6 @@ class AdaStateStream(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Declare inputs and outputs."""
         return io.Schema(
             node_id="AdaStateStream",
             display_name="Stream Chunks",
@@ -28,49 +37,11 @@ class AdaStateStream(io.ComfyNode):
             description="Generate the next chunks of a stream.",
             search_aliases=["autoregressive", "video sampler", "continue", "chunk", "streaming"],
             inputs=[
-                io.Model.Input("model", tooltip="A MODEL that went through Apply AdaState."),
+                model_input(),
                 state_input(),
-                io.Conditioning.Input(
-                    "positive",
-                    tooltip=(
-                        "What happens in these chunks. To change the prompt on the way, chain "
-                        "several Stream Chunks."
-                    ),
-                ),
-                io.Conditioning.Input(
-                    "negative",
-                    optional=True,
-                    tooltip="What to avoid. Needed, and used, with a cfg other than 1.",
-                ),
-                io.Float.Input(
-                    "cfg",
-                    default=1.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.01,
-                    tooltip=(
-                        "Guidance. Models that stream are mostly distilled to 1.0, which is "
-                        "also twice as fast."
-                    ),
-                ),
-                io.Sampler.Input(
-                    "sampler", tooltip="Any sampler. Distilled causal models want lcm."
-                ),
-                io.Sigmas.Input(
-                    "sigmas", tooltip="The noise levels of one chunk, ending at 0. Any scheduler."
-                ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip=(
-                        "Every chunk draws from this and its own number, so the same seed on "
-                        "one node of 7 chunks and on 7 nodes of one chunk gives the same video."
-                    ),
-                ),
+                positive_input(),
+                negative_input(),
+                *sampling_inputs(),
                 io.Int.Input(
                     "chunks",
                     default=7,
@@ -81,28 +52,7 @@ class AdaStateStream(io.ComfyNode):
                         "are all kept in system memory."
                     ),
                 ),
-                io.Model.Input(
-                    "model_low_noise",
-                    optional=True,
-                    tooltip=(
-                        "The second model of a pair, such as Wan 2.2 14B: it makes the steps at "
-                        "low noise. It goes through an Apply AdaState of its own, set alike."
-                    ),
-                ),
-                io.Float.Input(
-                    "switch_sigma",
-                    optional=True,
-                    default=0.875,
-                    min=0.0,
-                    max=1.0,
-                    step=0.005,
-                    round=0.0001,
-                    advanced=True,
-                    tooltip=(
-                        "Noise level below which the low-noise model takes over. Wan 2.2 wants "
-                        "0.875 for text-to-video and 0.9 for image-to-video."
-                    ),
-                ),
+                *pair_inputs(),
             ],
             outputs=[
                 state_output("The stream after these chunks. Wire it into the next Stream Chunks."),
@@ -117,12 +67,26 @@ class AdaStateStream(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: ModelPatcher, state: StreamState, chunks: int, **inputs: Any
+        cls,
+        model: ModelPatcher,
+        state: StreamState,
+        positive: list[Any],
+        cfg: float,
+        sampler: Sampler,
+        sigmas: Tensor,
+        seed: int,
+        chunks: int,
+        negative: list[Any] | None = None,
+        model_low_noise: ModelPatcher | None = None,
+        switch_sigma: float = 0.875,
     ) -> io.NodeOutput:
         """Check everything that can be checked, then let the core stream."""
-        node_id = cls.hidden.unique_id
-        step = Step.checked(model, state, chunks=chunks, **inputs, node_id=node_id)
+        inputs = StreamInputs(
+            model, state, positive, cfg, sampler, sigmas, seed, chunks,
+            negative, model_low_noise, switch_sigma,
+        )  # fmt: skip
+        run = StreamRun.prepare(inputs, node_id=cls.hidden.unique_id)
         # Collected as they come: a bounded history may have forgotten the first ones by the end.
         made: list[Tensor] = []
-        after = step.run(step.start, chunks, lambda new: made.append(new.newest_content()))
+        after = run.run(run.start, chunks, lambda new: made.append(new.newest_content()))
         return io.NodeOutput(after, from_model_space(after, torch.cat(made, dim=2)))

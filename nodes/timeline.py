@@ -14,15 +14,27 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
+from comfy.model_patcher import ModelPatcher
+from comfy.samplers import Sampler
+from comfy.sd import CLIP
 from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder
+from torch import Tensor
 
-from ..adastate_comfy.model.bridge import binding_of
+from ..adastate_comfy.model.binding import bound_model
 from ..adastate_core.errors import ConfigError
 from ..adastate_core.stream.state import StreamState
 from ..adastate_core.stream.timeline import ChunkPrompt, Pace, parse_timeline, plan_prompts
-from .inputs import CATEGORY, state_output
-from .stream import AdaStateStream
+from .inputs import (
+    CATEGORY,
+    SAMPLING_IDS,
+    model_input,
+    negative_input,
+    pair_inputs,
+    sampling_inputs,
+    state_input,
+    state_output,
+)
 
 DEFAULT = "0: a red circle moves left"
 FIRST_JOINED = 128
@@ -36,8 +48,6 @@ class AdaStateStreamTimeline(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """Declare inputs and outputs: those of Stream Chunks, with a timeline for the prompt."""
-        shared = {item.id: item for item in AdaStateStream.define_schema().inputs}
         return io.Schema(
             node_id="AdaStateStreamTimeline",
             display_name="Stream Timeline",
@@ -45,8 +55,8 @@ class AdaStateStreamTimeline(io.ComfyNode):
             description="Generate chunks under prompts that change on the way.",
             search_aliases=["prompt schedule", "prompt travel", "storyboard"],
             inputs=[
-                shared["model"],
-                shared["state"],
+                model_input(),
+                state_input(),
                 io.Clip.Input("clip", tooltip="The text encoder of the model."),
                 io.String.Input(
                     "timeline",
@@ -64,8 +74,8 @@ class AdaStateStreamTimeline(io.ComfyNode):
                         "keeps the anchor and the newest frame."
                     ),
                 ),
-                shared["negative"],
-                *(shared[name] for name in ("cfg", "sampler", "sigmas", "seed")),
+                negative_input(),
+                *sampling_inputs(),
                 io.Int.Input(
                     "chunks",
                     default=12,
@@ -81,8 +91,7 @@ class AdaStateStreamTimeline(io.ComfyNode):
                     step=0.01,
                     tooltip="Frames per second of the video, for lines that give a time.",
                 ),
-                shared["model_low_noise"],
-                shared["switch_sigma"],
+                *pair_inputs(),
             ],
             outputs=[
                 state_output("The stream after these chunks."),
@@ -107,11 +116,24 @@ class AdaStateStreamTimeline(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: Any, state: StreamState, timeline: str, chunks: int, fps: float, **_: Any
+        cls,
+        model: ModelPatcher,
+        state: StreamState,
+        clip: CLIP,
+        timeline: str,
+        cfg: float,
+        sampler: Sampler,
+        sigmas: Tensor,
+        seed: int,
+        chunks: int,
+        fps: float,
+        negative: list[Any] | None = None,
+        model_low_noise: ModelPatcher | None = None,
+        switch_sigma: float = 0.875,
     ) -> io.NodeOutput:
-        """Plan the chunks and expand into their nodes."""
-        binding = binding_of(model)
-        pace = Pace(binding.config.chunk_frames, binding.traits.time_stride, fps)
+        """Plan the chunks and expand into their nodes, which are wired to what this one is."""
+        bound = bound_model(model)
+        pace = Pace(bound.config.chunk_frames, bound.traits.time_stride, fps)
         plan = plan_prompts(parse_timeline(timeline), pace, state.chunk_index, chunks)
         wired = cls.hidden.dynprompt.get_node(cls.hidden.unique_id)["inputs"]
         graph = _Graph(wired)
@@ -146,8 +168,7 @@ class _Graph(GraphBuilder):
         super().__init__()
         self._clip = wired["clip"]
         self.state = wired["state"]
-        names = {item.id for item in AdaStateStream.define_schema().inputs}
-        self._step = {k: v for k, v in wired.items() if k in names and k not in ("chunks", "state")}
+        self._sampling = {name: wired[name] for name in SAMPLING_IDS if name in wired}
 
     def add(self, prompt: ChunkPrompt, chunks: int) -> None:
         """Add a step of chunks, with ids that stay the same when the timeline is edited."""
@@ -160,7 +181,7 @@ class _Graph(GraphBuilder):
             self.state = edit.out(0)
         step = self.node(
             "AdaStateStream", f"chunk{number}",
-            **{**self._step, "state": self.state, "positive": self._positive(prompt),
+            **{**self._sampling, "state": self.state, "positive": self._positive(prompt),
                "chunks": chunks},
         )  # fmt: skip
         self.state = step.out(0)
@@ -173,9 +194,11 @@ class _Graph(GraphBuilder):
             "ConditioningAverage", f"blend{prompt.chunk}", conditioning_to=text,
             conditioning_from=self._encoded(prompt.before), conditioning_to_strength=prompt.share,
         )  # fmt: skip
-        return mixed.out(0)
+        link: list[Any] = mixed.out(0)
+        return link
 
     def _encoded(self, text: str) -> list[Any]:
         # One node for each text, however many chunks it lasts.
         name = f"text{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-        return self.node("CLIPTextEncode", name, text=text, clip=self._clip).out(0)
+        link: list[Any] = self.node("CLIPTextEncode", name, text=text, clip=self._clip).out(0)
+        return link

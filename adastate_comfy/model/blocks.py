@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...adastate_core.attention.chunk_attention import BlockShape
+from ...adastate_core.attention.geometry import AttentionGeometry
 from ...adastate_core.attention.layers import BlockName, LayerCounter
 
 _REPLACED = "patches_replace"
@@ -25,7 +25,9 @@ def block_patches(options: dict[str, Any]) -> dict[tuple[str, int], Patch]:
     return dict((options.get(_REPLACED) or {}).get("dit") or {})
 
 
-def follow_blocks(options: dict[str, Any], layers: LayerCounter, shape: BlockShape) -> None:
+def follow_blocks(
+    options: dict[str, Any], layers: LayerCounter, geometry: AttentionGeometry
+) -> None:
     """Tell `layers` whenever a block is run by a function in its place.
 
     Where the host names no blocks, each gets such a function, so that a skipped one is not
@@ -34,14 +36,14 @@ def follow_blocks(options: dict[str, Any], layers: LayerCounter, shape: BlockSha
     Args:
         options: Transformer options of one forward; changed.
         layers: What finds the layer of an attention call.
-        shape: How the model numbers its layers.
+        geometry: How the model numbers its layers.
     """
     theirs = block_patches(options)
     if not theirs:
         return
     ours = {key: _followed(key, patch, layers) for key, patch in theirs.items()}
-    if shape.calls.per_block is not None:
-        names = [("double" + _SUFFIX, index) for index in range(shape.layers)]
+    if geometry.calls.per_block is not None:
+        names = [("double" + _SUFFIX, index) for index in range(geometry.layers)]
         ours |= {name: _named(name, theirs.get(name), layers) for name in names}
     options[_REPLACED] = {**options[_REPLACED], "dit": ours}
 

@@ -16,7 +16,7 @@ from ...adastate_core.fingerprint import (
     legacy_digest,
     weight_digest,
 )
-from .bridge import Binding
+from .binding import BoundModel
 
 _PREFIX = "diffusion_model."
 _SAMPLED = ("norm", "modulation")
@@ -25,25 +25,23 @@ _CHEAP = 2**25
 """Numbers that are read for such a digest before any stream needs it; some families have more."""
 
 
-def fingerprint_of(
-    model: ModelPatcher, binding: Binding, like: ModelFingerprint | None = None
-) -> ModelFingerprint:
+def fingerprint_of(bound: BoundModel, like: ModelFingerprint | None = None) -> ModelFingerprint:
     """Fingerprint the base weights of a MODEL, read unpatched, once for each binding of it.
 
     Args:
-        model: The MODEL.
-        binding: What Apply AdaState put on it.
+        bound: The MODEL.
         like: A fingerprint that it will be compared with.
     """
-    known = binding.fingerprints
+    known = bound.binding.fingerprint
     by_legacy = like is not None and not like.sampled
-    if not known or (by_legacy and not known[0].legacy):
-        known[:] = [_fingerprint(model, binding, by_legacy)]
-    return known[0]
+    if known is None or (by_legacy and not known.legacy):
+        known = bound.binding.fingerprint = _fingerprint(bound, by_legacy)
+    return known
 
 
-def _fingerprint(model: ModelPatcher, binding: Binding, by_legacy: bool) -> ModelFingerprint:
-    traits, class_name = binding.traits, type(model.get_model_object("diffusion_model")).__name__
+def _fingerprint(bound: BoundModel, by_legacy: bool) -> ModelFingerprint:
+    model, traits = bound.model, bound.traits
+    class_name = type(model.get_model_object("diffusion_model")).__name__
     weights = base_weights(model)
     sampled = (weight for name, weight in weights.items() if any(part in name for part in _SAMPLED))
     legacy = ""
@@ -147,11 +145,11 @@ def joint_digest(digests: list[str]) -> str:
     return hashlib.sha256("+".join(digests).encode()).hexdigest()[:32]
 
 
-def weights_digest(model: ModelPatcher, binding: Binding) -> str:
+def weights_digest(bound: BoundModel) -> str:
     """Digest the weight patches (LoRA) on a MODEL; empty without any."""
+    model, known = bound.model, bound.binding.weights
     if not model.patches:
         return ""
-    known = binding.weights
     if model.patches_uuid not in known:
         if len(known) >= 16:
             known.clear()

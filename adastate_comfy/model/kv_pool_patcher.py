@@ -1,4 +1,4 @@
-"""The K/V pool as a model that ComfyUI's memory management counts, moves and frees."""
+"""The pool of KV caches as a model that ComfyUI's memory management counts, moves and frees."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from comfy.controlnet import ControlBase
 from comfy.model_patcher import ModelPatcher
 
-from ...adastate_core.attention.kv_cache import KVPool, KVSet
-from ...adastate_core.attention.kv_format import Packing
+from ...adastate_core.attention.kv_cache import KVCache, KVCachePool
+from ...adastate_core.attention.kv_format import KVFormat
 from ...adastate_core.config import Precision
 from ..devices import same_device
 
@@ -26,12 +26,12 @@ _EVERYTHING = 1e30
 """From so many bytes on, the host asks to load a model whole."""
 
 
-class KVMemory(ModelPatcher):
+class KVPoolPatcher(ModelPatcher):
     """A pool in the list of loaded models.
 
-    Freed partly, it gives up the least recent sets first. They move to the offload device; where
-    that is the same device, which would free nothing, they are dropped and, when needed again,
-    rebuilt by one replay.
+    Freed partly, it offloads the least recently used caches first. Where the offload device is the
+    load device, which would free nothing, they are evicted and, when needed again, rebuilt by one
+    replay.
 
     It stands beside the model only while a run of ours loads it (`loading_beside`). Between runs
     the host may free it for any other model.
@@ -41,6 +41,11 @@ class KVMemory(ModelPatcher):
     """Bytes of the sets that the coming run goes on from; the most recent ones."""
     _joins = False
 
+    @property
+    def pool(self) -> KVCachePool:
+        """Return the pool, which the host calls its model."""
+        return cast(KVCachePool, self.model)
+
     def announce(self, expected: int, starts_with: int) -> None:
         """Say what the coming run will hold, so that it is kept free.
 
@@ -48,7 +53,7 @@ class KVMemory(ModelPatcher):
             expected: Bytes of all that it will hold at the same time.
             starts_with: Bytes of the sets that it goes on from, if they exist.
         """
-        self.model.expected_bytes = expected
+        self.pool.expected_bytes = expected
         self.starts_with = starts_with
 
     def is_dynamic(self) -> bool:
@@ -67,13 +72,14 @@ class KVMemory(ModelPatcher):
 
     def loaded_size(self) -> int:
         """Count the bytes on the load device."""
-        return sum(_size_on(kv, self.load_device) for kv in self.model.sets.values())
+        return sum(_size_on(kv, self.load_device) for kv in self.pool.sets.values())
 
     def pending_bytes(self, device: torch.device) -> int:
         """Count the bytes to come on a device, besides the sets that the run goes on from."""
         if not same_device(device, self.load_device):
             return 0
-        return max(0, self.model.expected_bytes - sum(kv.nbytes for kv in self._current()))
+        held = sum(kv.nbytes for kv in self._current())
+        return max(0, self.pool.expected_bytes - held)
 
     def partially_load(
         self, device_to: torch.device, extra_memory: float = 0, *args: Any, **kwargs: Any
@@ -92,20 +98,20 @@ class KVMemory(ModelPatcher):
         self, device_to: torch.device, memory_to_free: float = 0, *args: Any, **kwargs: Any
     ) -> int:
         """Give up the least recent sets until enough is free."""
-        return self._give_up(list(self.model.sets), memory_to_free)
+        return self._offload_or_evict(list(self.pool.sets), memory_to_free)
 
     def give_up_others(self, memory_to_free: float) -> int:
         """Do the same, but keep the sets that the coming run goes on from."""
         kept = len(self._current())
-        names = list(self.model.sets)
-        return self._give_up(names[: len(names) - kept], memory_to_free)
+        names = list(self.pool.sets)
+        return self._offload_or_evict(names[: len(names) - kept], memory_to_free)
 
-    def detach(self, unpatch_all: bool = True) -> KVPool:
+    def detach(self, unpatch_all: bool = True) -> KVCachePool:
         """Leave the load device; without `unpatch_all`, it stays for another load."""
         if unpatch_all:
-            self._give_up(list(self.model.sets), _EVERYTHING)
+            self._offload_or_evict(list(self.pool.sets), _EVERYTHING)
             self.model.device = self.offload_device
-        return self.model
+        return self.pool
 
     def loading_beside(self) -> Callable[..., Any]:
         """Return a wrapper of the host's preparation that loads this pool with the model.
@@ -140,31 +146,31 @@ class KVMemory(ModelPatcher):
             needed += model.memory_required(list(noise_shape))
             self.give_up_others(needed - model.get_free_memory(device))
 
-    def _current(self) -> list[KVSet]:
+    def _current(self) -> list[KVCache]:
         """List the most recent sets that make up what a run goes on from, at least one."""
-        found: list[KVSet] = []
-        for kv in reversed(list(self.model.sets.values())):
+        found: list[KVCache] = []
+        for kv in reversed(list(self.pool.caches())):
             if found and sum(each.nbytes for each in (*found, kv)) > self.starts_with:
                 break
             found.append(kv)
         return found
 
-    def _give_up(self, names: list[str], memory_to_free: float) -> int:
+    def _offload_or_evict(self, names: list[str], memory_to_free: float) -> int:
         before = self.loaded_size()
         for name in names:
             if before - self.loaded_size() >= memory_to_free:
                 break
             if self.offload_device == self.load_device:
-                self.model.drop(name)
+                self.pool.evict(name)
             else:
-                self.model.sets[name].to(self.offload_device)
+                self.pool.sets[name].to(self.offload_device)
         return before - self.loaded_size()
 
 
-class _Share(ControlBase):  # type: ignore[misc]  # the host has no types
+class _Share(ControlBase):
     """What the host adds to a run's memory for the pool; it controls nothing."""
 
-    def __init__(self, memory: KVMemory, device: torch.device) -> None:
+    def __init__(self, memory: KVPoolPatcher, device: torch.device) -> None:
         super().__init__()
         self._memory, self._device = memory, device
 
@@ -198,7 +204,7 @@ class _LeavesRoom(ModelPatcher):
         return super().partially_load(device_to, extra_memory, *args, **kwargs)
 
 
-def attach_memory(model: ModelPatcher, memory: KVMemory) -> None:
+def attach_memory(model: ModelPatcher, memory: KVPoolPatcher) -> None:
     """Give a clone that is ours its memory of the past.
 
     Args:
@@ -208,17 +214,17 @@ def attach_memory(model: ModelPatcher, memory: KVMemory) -> None:
     """
     model.set_attachments(_KEY, memory)
     if not (model.is_dynamic() or isinstance(model, _LeavesRoom)):
-        model.__class__ = _leaving_room(type(model))
+        model.__class__ = _leaving_room(type(model))  # type: ignore[arg-type]
 
 
-def memory_of(model: ModelPatcher) -> KVMemory:
+def memory_of(model: ModelPatcher) -> KVPoolPatcher:
     """Return the memory of a MODEL that went through Apply AdaState."""
-    return cast(KVMemory, model.get_attachment(_KEY))
+    return cast(KVPoolPatcher, model.get_attachment(_KEY))
 
 
 def pool_for(
     model: ModelPatcher, precision: Precision, place: CachePlace
-) -> tuple[KVPool, KVMemory]:
+) -> tuple[KVCachePool, KVPoolPatcher]:
     """Make an empty pool, and its stand-in for memory management.
 
     Args:
@@ -231,13 +237,13 @@ def pool_for(
     if apart:
         device = spare = torch.device("cpu")
     total = comfy.model_management.get_total_memory(device)
-    packing = Packing(precision, device if apart else None)
-    pool = KVPool(max_bytes=int(total * SHARE_OF_MEMORY), packing=packing)
-    return pool, KVMemory(pool, device, spare)
+    kv_format = KVFormat(precision, device if apart else None)
+    pool = KVCachePool(max_bytes=int(total * SHARE_OF_MEMORY), kv_format=kv_format)
+    return pool, KVPoolPatcher(pool, device, spare)
 
 
 @cache
-def _leaving_room(kind: type[ModelPatcher]) -> type[ModelPatcher]:
+def _leaving_room(kind: Any) -> type[ModelPatcher]:
     return type(kind.__name__, (_LeavesRoom, kind), {})
 
 

@@ -1,7 +1,7 @@
 """Compare a family's descriptor with what the loaded model does, once per MODEL.
 
 Equal frames get equal keys but for their place in time. So in one forward over equal frames, the
-keys of every frame must be those of the first, turned. This finds out when an update of the host
+keys of every frame must be those of the first, rotated. This finds out when an update of the host
 changed the order of tokens or the layout of rotary channels, before a stream comes out wrong.
 """
 
@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ...adastate_core.attention.chunk_attention import Attention, BlockShape
-from ...adastate_core.attention.joint_text import cut_text
+from ...adastate_core.attention.block_attention import SelfAttention
+from ...adastate_core.attention.geometry import AttentionGeometry, split_text
 from ...adastate_core.errors import UnsupportedFamilyError
 
 # Half precision rounds keys to about 0.01 of their size; a wrong layout is off by 1 or more.
@@ -21,47 +21,39 @@ _TOLERANCE = 0.05
 
 
 class LayoutProbe:
-    """Stand where a `BlockPass` stands, look at the first self-attention and stop the forward.
+    """A view that looks at the first self-attention in place of a chunk's and ends the forward.
 
     Args:
-        shape: The descriptor's view of the model.
+        geometry: The descriptor's view of the model.
         frames: Frames of the block, all equal.
-        spatial: Whether all places of the picture are equal too, and are to be compared.
+        spatial: Whether all places of the image are equal too, and are to be compared.
     """
 
     origin = first_frame = 0
-    conditionings = (0,)
+    conditionings: tuple[int, ...] = (0,)
 
-    def __init__(self, shape: BlockShape, frames: int, spatial: bool) -> None:
-        self.shape = shape
+    def __init__(self, geometry: AttentionGeometry, frames: int, spatial: bool) -> None:
+        self.geometry = geometry
         # No image is joined to a frame of the state, so all frames are equal in that too.
         self.frames = self.state_frames = frames
         self._spatial = spatial
 
-    def attend(
-        self,
-        layer: int,
-        conditionings: tuple[int, ...],
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        attention: Attention,
-    ) -> Tensor:
+    def attend(self, call: SelfAttention) -> Tensor:
         """Compare the keys of all frames with those of the first; never returns."""
-        tokens, space = self.shape.tokens_per_frame, self.shape.space
-        k, _ = cut_text(k, self.shape.text, self.frames * tokens)
-        native = self.shape.native(0, self.frames)
+        tokens, spatial_rope = self.geometry.tokens_per_frame, self.geometry.spatial_rope
+        k, _ = split_text(call.k, self.geometry.text, self.frames * tokens)
+        native = self.geometry.native(0, self.frames)
         first = k[:, :tokens]
-        if self._spatial and space is not None:
-            first = space.turn(k[:, :1].expand_as(first), self.shape.columns, 1)
+        if self._spatial and spatial_rope is not None:
+            first = spatial_rope.rotate(k[:, :1].expand_as(first), self.geometry.columns)
         first = first.repeat(1, self.frames, 1, 1)
-        expected = self.shape.rotation.turn(first, tuple(index - native[0] for index in native))
+        expected = self.geometry.rope.rotate(first, tuple(index - native[0] for index in native))
         distance = (k - expected).abs().max() / k.abs().max().clamp(min=1e-6)
-        raise _Seen(float(distance))
+        raise _Compared(float(distance))
 
 
-class _Seen(Exception):
-    """Carry the relative distance out of the forward."""
+class _Compared(Exception):
+    """The end of the forward, with the relative distance of the keys."""
 
     def __init__(self, distance: float) -> None:
         self.distance = distance
@@ -69,7 +61,7 @@ class _Seen(Exception):
 
 def check_layout(
     forward: Callable[[Tensor, LayoutProbe], object],
-    shape: BlockShape,
+    geometry: AttentionGeometry,
     block: tuple[int, int, int, int, int],
     family: str,
     spatial: bool,
@@ -78,10 +70,10 @@ def check_layout(
 
     Args:
         forward: Runs one forward of the model with a probe in place.
-        shape: The descriptor's view of the model.
+        geometry: The descriptor's view of the model.
         block: Shape of the blocks of this stream, (B, C, F_s + F, H, W).
         family: Name of the family.
-        spatial: Whether the rotation by places in the picture is used, and so compared too.
+        spatial: Whether the rotation by places in the image is used, and so compared too.
 
     Raises:
         UnsupportedFamilyError: If the model is not as described.
@@ -89,16 +81,16 @@ def check_layout(
     batch, channels, frames, height, width = block
     frames = max(frames, 2)
     source = torch.Generator().manual_seed(0)
-    picture = (1, 1) if spatial else (height, width)
-    frame = torch.randn((batch, channels, 1, *picture), generator=source)
+    size = (1, 1) if spatial else (height, width)
+    frame = torch.randn((batch, channels, 1, *size), generator=source)
     frame = frame.expand(-1, -1, -1, height, width)
     seen = "no self-attention"
     try:
-        forward(frame.repeat(1, 1, frames, 1, 1), LayoutProbe(shape, frames, spatial))
-    except _Seen as result:
+        forward(frame.repeat(1, 1, frames, 1, 1), LayoutProbe(geometry, frames, spatial))
+    except _Compared as result:
         if result.distance <= _TOLERANCE:
             return
-        places = "time and picture" if spatial else "time"
+        places = "time and image" if spatial else "time"
         seen = f"frames placed in {places} otherwise (keys differ by {result.distance:.2g})"
     raise UnsupportedFamilyError(
         "layout of the model",

@@ -16,7 +16,8 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...adastate_core.attention.chunk_attention import Attention, BlockShape
+from ...adastate_core.attention.block_attention import SelfAttention
+from ...adastate_core.attention.geometry import AttentionGeometry
 from ...adastate_core.errors import ConfigError, LayoutError
 from .blocks import block_patches
 from .option_key import GUIDANCE
@@ -50,30 +51,22 @@ class CommitProbe:
     """A view that counts the layers of one forward and lets it attend to itself.
 
     Args:
-        shape: How the model numbers its layers.
+        geometry: How the model numbers its layers.
         frames: Frames of the block.
     """
 
     origin = first_frame = 0
-    conditionings = (0,)
+    conditionings: tuple[int, ...] = (0,)
 
-    def __init__(self, shape: BlockShape, frames: int) -> None:
-        self.shape = shape
+    def __init__(self, geometry: AttentionGeometry, frames: int) -> None:
+        self.geometry = geometry
         self.frames = self.state_frames = frames
         self.layers: Counter[int] = Counter()
 
-    def attend(
-        self,
-        layer: int,
-        conditionings: tuple[int, ...],
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        attention: Attention,
-    ) -> Tensor:
+    def attend(self, call: SelfAttention) -> Tensor:
         """Count the layer."""
-        self.layers[layer] += 1
-        return attention(q, k, v, None)
+        self.layers[call.layer] += 1
+        return call.attention(call.q, call.k, call.v, None)
 
 
 def rehearse_guidance(

@@ -21,8 +21,9 @@ from torch import Tensor
 from torch.overrides import BaseTorchFunctionMode
 
 from ...adastate_core.errors import ConfigError, LayoutError
+from .keys import KEY
 
-OVERRIDE = "adastate_override"
+_OVERRIDE = "adastate_override"
 """Transformer option: the attention override that a forward of a compiled model is to use."""
 _COUNT = "adastate_count"
 _KEY, _KWARGS = "torch.compile", "torch_compile_kwargs"
@@ -69,7 +70,7 @@ def check_compiled(model: ModelPatcher) -> None:
 
 @dataclass(frozen=True, slots=True)
 class AttentionCall:
-    """Keep what an attention call is besides its tensors; the same in every forward of a model.
+    """An attention call without its tensors; the same in every forward of a model.
 
     Args:
         func: The attention function.
@@ -84,36 +85,56 @@ class AttentionCall:
     block: dict[str, Any]
 
 
-def run_forward(
-    forward: Callable[[dict[str, Any]], Any],
+def use_compiled_override(options: dict[str, Any]) -> bool:
+    """Put the override of a compiled forward to use; say whether this is one."""
+    if _OVERRIDE not in options:
+        return False
+    options["optimized_attention_override"] = options[_OVERRIDE]
+    return True
+
+
+def forward_compiled(
+    executor: Any,
+    inputs: tuple[Any, ...],
     options: dict[str, Any],
+    kwargs: dict[str, Any],
     override: Override,
-    calls: list[AttentionCall],
+    *,
+    wrapped: bool,
 ) -> Any:
     """Run one forward of a compiled model with an attention override.
 
     The first one runs uncompiled, to see the attention calls that the model makes.
 
     Args:
-        forward: Runs the model with these transformer options; wrappers of the model have to
-            put their `OVERRIDE` to use.
+        executor: The rest of the host's call of the model.
+        inputs: Its inputs in front of the transformer options.
         options: Transformer options.
+        kwargs: Its other inputs.
         override: The attention override of this forward.
-        calls: The attention calls of the model; written if it is empty.
+        wrapped: Whether the DiT calls wrappers of its own forward, where
+            `use_compiled_override` is called.
 
     Raises:
         LayoutError: If the model does not make the calls that it made the first time.
     """
+    calls: list[AttentionCall] = executor.class_obj.current_patcher.get_attachment(KEY).calls
+
+    def forward(extra: dict[str, Any]) -> Any:
+        merged = {**options, **extra}
+        if not wrapped:
+            use_compiled_override(merged)
+        return executor(*inputs, merged, **kwargs)
+
     if not calls:
         seen: list[AttentionCall] = []
         with torch.compiler.set_stance("force_eager"):
-            result = forward({**options, OVERRIDE: _recording(override, seen)})
+            result = forward({_OVERRIDE: _recording(override, seen)})
         calls.extend(seen)
         return result
     count = torch.zeros((), dtype=torch.int64)
-    running = _Running(calls, override, options)
-    with _entered(running), _Apart():
-        result = forward({**options, OVERRIDE: _opaque, _COUNT: count})
+    with _entered(_Running(calls, override, options)), _StreamGraphGuard():
+        result = forward({_OVERRIDE: _opaque, _COUNT: count})
     if int(count) != len(calls):
         raise _other_calls(int(count), len(calls))
     return result
@@ -134,7 +155,7 @@ def _recording(override: Override, seen: list[AttentionCall]) -> Override:
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """Know the forward that runs now."""
+    """The forward that runs now."""
 
     calls: list[AttentionCall]
     override: Override
@@ -163,8 +184,8 @@ def _entered(running: _Running) -> Iterator[None]:
         _RUNNING.reset(token)
 
 
-class _Apart(BaseTorchFunctionMode):
-    """Change nothing, but keep graphs of streams apart from those of other samplers.
+class _StreamGraphGuard(BaseTorchFunctionMode):
+    """A mode that changes nothing, but separates graphs of streams from those of other samplers.
 
     ComfyUI drops the guards that would tell a forward with our override from one without, and
     torch guards every graph by the modes it was traced under.

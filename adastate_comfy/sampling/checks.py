@@ -9,11 +9,10 @@ import comfy.samplers
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...adastate_core.anchors import policy_for
 from ...adastate_core.errors import ConfigError
 from ...adastate_core.stream.conditioning import Conditioning
 from ...adastate_core.stream.events import Conditions
-from ..model.bridge import Binding, binding_of
+from ..model.binding import BoundModel
 from ..model.rehearsal import guidance_functions
 from ..model.torch_compile import check_compiled
 from ..sockets.conditioning import has_image, record
@@ -27,7 +26,7 @@ _MORE_FRAMES = (
 
 
 def check_step(
-    models: list[ModelPatcher],
+    models: list[BoundModel],
     positive: list[Any],
     negative: list[Any] | None,
     cfg: float,
@@ -36,20 +35,28 @@ def check_step(
 ) -> Conditions:
     """Check everything that a step was given, and return its recorded conditionings.
 
+    Args:
+        models: The model, or the pair.
+        positive: Positive CONDITIONING.
+        negative: Negative CONDITIONING, or None.
+        cfg: Guidance scale.
+        sampler: The artist's SAMPLER.
+        sigmas: The artist's SIGMAS.
+
     Raises:
         ConfigError: For what a stream cannot use.
     """
-    binding = binding_of(models[0])
-    for model in models:
+    first, patchers = models[0], [each.model for each in models]
+    for model in patchers:
         check_model(model)
-    check_anchor(binding)
+    check_anchor(first)
     check_sampling(sampler, sigmas)
-    guided = any(is_guided(model, sampler, cfg) for model in models)
+    guided = any(is_guided(model, sampler, cfg) for model in patchers)
     # Guidance of other nodes may ask for the negative at any cfg.
-    guided = guided or (negative is not None and any(map(guidance_functions, models)))
+    guided = guided or (negative is not None and any(map(guidance_functions, patchers)))
     conditions = conditions_from(positive, negative, guided, cfg)
-    check_image(binding, positive, negative)
-    check_frame_rate(binding, positive, negative)
+    check_image(first, positive, negative)
+    check_frame_rate(first, positive, negative)
     return conditions
 
 
@@ -73,14 +80,14 @@ def check_model(model: ModelPatcher) -> None:
         raise ConfigError(
             "model",
             seen=f"layers replaced by {', '.join(model.injections)}",
-            expected="plain weights and patches, which the memory of a stream can be keyed by",
+            expected="plain weights and patches, by which the KV cache of a stream is keyed",
             remedy="use the ordinary Load LoRA node",
         )
     if model.get_additional_models_with_key("multigpu"):
         raise ConfigError(
             "model",
             seen="the work of one MODEL on several devices",
-            expected="one device, whose memory keeps the past of the stream",
+            expected="one device, which keeps the KV cache of the stream",
             remedy="remove the MultiGPU node; several streams can use several devices",
         )
     if model.model_options.get("context_handler") is not None:
@@ -97,7 +104,7 @@ def check_model(model: ModelPatcher) -> None:
             raise ConfigError(
                 "model",
                 seen=f"the step-skipping cache '{key}'",
-                expected="every forward computed, since commits write the memory",
+                expected="every forward computed, since commits write the KV cache",
                 remedy=f"remove the {key} node",
             )
 
@@ -133,13 +140,13 @@ def check_sampling(sampler: comfy.samplers.Sampler, sigmas: Tensor) -> None:
         )
 
 
-def check_frame_rate(binding: Binding, *conditionings: list[Any] | None) -> None:
+def check_frame_rate(bound: BoundModel, *conditionings: list[Any] | None) -> None:
     """Refuse a frame rate that moves frames in time otherwise than the family's rotation.
 
     Raises:
         ConfigError: For a family whose positions are in seconds, at another rate than it has.
     """
-    expected = binding.traits.frame_rate
+    expected = bound.traits.frame_rate
     rates = [entry[1].get("frame_rate") for given in conditionings for entry in given or []]
     for rate in rates:
         if expected is not None and rate is not None and float(rate) != expected:
@@ -151,20 +158,20 @@ def check_frame_rate(binding: Binding, *conditionings: list[Any] | None) -> None
             )
 
 
-def check_size(model: ModelPatcher, latent_shape: tuple[int, int, int, int]) -> None:
+def check_size(bound: BoundModel, latent_shape: tuple[int, int, int, int]) -> None:
     """Refuse latents that the host's model class cannot cut into patches.
 
     Args:
-        model: The MODEL.
+        bound: The MODEL.
         latent_shape: (B, C, H, W) of one latent frame.
 
     Raises:
         ConfigError: If height or width is no whole number of patches, for a family that needs it.
     """
-    traits, (height, width) = binding_of(model).traits, latent_shape[2:]
+    traits, (height, width) = bound.traits, latent_shape[2:]
     if traits.takes(height, width):
         return
-    pixels = getattr(model.model.latent_format, "spacial_downscale_ratio", 8)
+    pixels = getattr(bound.model.model.latent_format, "spacial_downscale_ratio", 8)
     rows, columns = (size * pixels for size in traits.patch)
     near = {
         name: " or ".join(str(size) for size in _multiples(size * pixels, step))
@@ -186,30 +193,29 @@ def _multiples(size: int, step: int) -> list[int]:
     return [size] if size == below else [n for n in (below, below + step) if n]
 
 
-def check_anchor(binding: Binding) -> None:
+def check_anchor(bound: BoundModel) -> None:
     """Refuse an anchor that needs more of a model's layout than is known.
 
     Raises:
-        ConfigError: For an average over the picture on a model of unknown spatial rotation.
+        ConfigError: For an average over the image on a model of unknown spatial rotation.
     """
-    averages = policy_for(binding.config).averages
-    if averages == "picture" and binding.traits.space is None:
+    if bound.policy.averages == "picture" and bound.traits.spatial_rope is None:
         raise ConfigError(
             "anchor",
-            seen=f"{binding.config.anchor} on a {binding.traits.family} model of this size",
-            expected="an anchor that does not average over the picture, whose places are unknown",
+            seen=f"{bound.config.anchor} on a {bound.traits.family} model of this size",
+            expected="an anchor that does not average over the image, whose places are unknown",
             remedy="choose another anchor or preset on Apply AdaState",
         )
 
 
-def check_image(binding: Binding, positive: list[Any], negative: list[Any] | None) -> None:
+def check_image(bound: BoundModel, positive: list[Any], negative: list[Any] | None) -> None:
     """Refuse image-to-video weights without an image.
 
     Raises:
         ConfigError: If a conditioning gives no image with every frame.
     """
     for name, given in (("positive", positive), ("negative", negative)):
-        if binding.traits.needs_image and given is not None and not has_image(given):
+        if bound.traits.needs_image and given is not None and not has_image(given):
             raise ConfigError(
                 name,
                 seen="no image, for an image-to-video model",

@@ -1,7 +1,7 @@
 """Two models for one stream, as Wan 2.2 14B has them: one for high noise and one for low.
 
 Both have seen every past frame, so a commit forwards the clean block through both. Their keys and
-values lie in one K/V set, the layers of the second after those of the first. The steps of a chunk
+values lie in one KV cache, the layers of the second after those of the first. The steps of a chunk
 go to one and then to the other, each in a sampling session of its own, so that the host may have
 only one of them in memory.
 """
@@ -9,53 +9,53 @@ only one of them in memory.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...adastate_core.attention.chunk_attention import BlockView
+from ...adastate_core.attention.block_attention import BlockAttention
 from ...adastate_core.errors import ConfigError
 from ...adastate_core.rollout.noise import BlockNoise
 from ...adastate_core.rollout.stream_chunks import Session
 from ...adastate_core.stream.events import Conditions
-from ..model.bridge import Binding, binding_of
+from ..model.binding import BoundModel, bound_model
 from ..model.fingerprint import fingerprint_of, weights_digest
 from ..model.kv_pool_patcher import attach_memory, memory_of
 from ..model.torch_compile import is_compiled
 from .session import ComfyHost, ComfySession
 
 
-def paired(high: ModelPatcher, low: ModelPatcher) -> ModelPatcher:
+def paired(high: BoundModel, low: ModelPatcher) -> BoundModel:
     """Return the low-noise model, made to load together with the memory of the other.
 
     Raises:
         ConfigError: If the two do not belong together.
     """
-    ours, theirs = binding_of(high), binding_of(low, "model_low_noise")
-    if is_compiled(high) != is_compiled(low):
+    theirs = bound_model(low, "model_low_noise")
+    if is_compiled(high.model) != is_compiled(low):
         raise _mismatch(
             "one compiled and one plain model", "both alike", "compile both models or neither"
         )
-    if theirs.traits != ours.traits:
+    if theirs.traits != high.traits:
         raise _mismatch(
-            _described(theirs), f"another {_described(ours)}, like model",
+            _described(theirs), f"another {_described(high)}, like model",
             "load the two files of one model",
         )  # fmt: skip
-    if theirs.config != ours.config:
+    if theirs.config != high.config:
         raise _mismatch(
             "other options of Apply AdaState than model", "the same options",
             "set both Apply AdaState nodes alike",
         )  # fmt: skip
-    if _identity(high, ours) == _identity(low, theirs):
+    if _identity(high) == _identity(theirs):
         raise _mismatch(
             "the same weights as model", "the low-noise model of the pair",
             "load the other file, or leave model_low_noise out",
         )  # fmt: skip
-    bound = low.clone()
-    attach_memory(bound, memory_of(high))
-    return bound
+    beside = low.clone()
+    attach_memory(beside, memory_of(high.model))
+    return replace(theirs, model=beside)
 
 
 def steps_above(sigmas: Tensor, switch_sigma: float) -> int:
@@ -64,8 +64,8 @@ def steps_above(sigmas: Tensor, switch_sigma: float) -> int:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ExpertsHost:
-    """Own two models for one step.
+class ExpertPairHost:
+    """Two models for one step.
 
     Args:
         high: Host of the model for high noise.
@@ -79,16 +79,16 @@ class ExpertsHost:
 
     def run(self, conditions: Conditions, body: Callable[[Session], object]) -> None:
         """Call `body` with a session that opens those of the models in turn."""
-        body(_ExpertsSession(self, conditions))
+        body(_ExpertPairSession(self, conditions))
 
 
-class _ExpertsSession:
-    """Serve the core's two requests with two models."""
+class _ExpertPairSession:
+    """A session that opens those of two models in turn."""
 
-    def __init__(self, hosts: ExpertsHost, conditions: Conditions) -> None:
+    def __init__(self, hosts: ExpertPairHost, conditions: Conditions) -> None:
         self._hosts, self._conditions = hosts, conditions
 
-    def denoise(self, noise: BlockNoise, view: BlockView) -> Tensor:
+    def denoise(self, noise: BlockNoise, view: BlockAttention) -> Tensor:
         """Sample one block, first with one model and then with the other."""
         cut, sigmas = self._hosts.high_steps, self._hosts.high.sigmas
         block: Tensor | None = None
@@ -97,26 +97,26 @@ class _ExpertsSession:
             nonlocal block
             block = session.sample(noise, view, stretch, block, first_step)
 
-        stretches = ((self._hosts.high, sigmas[: cut + 1], 0), (self._hosts.low, sigmas[cut:], cut))
-        for host, stretch, first_step in stretches:
+        sessions = ((self._hosts.high, sigmas[: cut + 1], 0), (self._hosts.low, sigmas[cut:], cut))
+        for host, stretch, first_step in sessions:
             if len(stretch) > 1:
                 host.run(self._conditions, partial(make, stretch, first_step))
         assert block is not None  # a schedule has at least one step
         return block
 
-    def commit(self, block: Tensor, view: BlockView) -> None:
+    def commit(self, block: Tensor, view: BlockAttention) -> None:
         """Forward a clean block once through either model."""
         # The low-noise model made the last steps, so it is the one that is still loaded.
         self._hosts.low.run(self._conditions, lambda session: session.forward_clean(block, view))
         self._hosts.high.run(self._conditions, lambda session: session.commit(block, view))
 
 
-def _identity(model: ModelPatcher, binding: Binding) -> tuple[str, str]:
-    return fingerprint_of(model, binding).digest, weights_digest(model, binding)
+def _identity(bound: BoundModel) -> tuple[str, str]:
+    return fingerprint_of(bound).digest, weights_digest(bound)
 
 
-def _described(binding: Binding) -> str:
-    traits = binding.traits
+def _described(bound: BoundModel) -> str:
+    traits = bound.traits
     sizes = f"{traits.layers} layers and width {traits.width}, {traits.latent_channels} channels"
     return f"{traits.family} of {sizes}"
 

@@ -9,12 +9,9 @@ import comfy.model_management
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ...adastate_core.anchors import policy_for
-from ...adastate_core.config import StreamConfig
 from ...adastate_core.errors import ConfigError
-from ...adastate_core.families import ModelTraits
 from ..devices import same_device
-from ..model.bridge import Binding
+from ..model.binding import BoundModel
 
 _REMEDY = (
     "lower window_frames, or set cache_precision to fp8 or cache_place to system memory, on Apply "
@@ -24,12 +21,12 @@ _REMEDY = (
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """Count bytes and frames of the chunks to come.
+    """Bytes and frames of the chunks to come.
 
     Args:
-        set_bytes: One K/V set.
-        sets: K/V sets that exist at the same time.
-        ready_bytes: Keys that a chunk keeps turned for its steps.
+        set_bytes: One KV cache.
+        sets: KV caches that exist at the same time.
+        ready_bytes: Keys that a chunk keeps rotated for its steps.
         activation_bytes: What the host expects a forward of one conditioning to take besides the
             weights. It forwards two at once only where memory allows.
         frames: Video frames that the chunks make.
@@ -43,7 +40,7 @@ class MemoryPlan:
 
     @property
     def cache_bytes(self) -> int:
-        """Count the bytes that the K/V sets take together."""
+        """Count the bytes that the KV caches take together."""
         return self.sets * self.set_bytes
 
     def __str__(self) -> str:
@@ -55,24 +52,22 @@ class MemoryPlan:
 
 
 def plan_memory(
-    models: list[ModelPatcher],
-    binding: Binding,
+    models: list[BoundModel],
     block_shape: tuple[int, int, int, int, int],
     *,
     guided: bool,
     chunks: int,
-    at_once: int,
+    together: int,
     first: bool,
 ) -> MemoryPlan:
     """Plan the memory of the chunks to come.
 
     Args:
         models: The model, or the pair.
-        binding: What Apply AdaState put on the first one.
         block_shape: Shape of a block, (B, C, F_s + F, H, W).
         guided: Whether the negative conditioning takes part.
         chunks: Chunks to come.
-        at_once: Chunks of one run.
+        together: Chunks of one run.
         first: Whether the first of them begins the video.
 
     Raises:
@@ -80,12 +75,13 @@ def plan_memory(
             in, even if nothing else were there.
     """
     batch, _, frames, height, width = block_shape
-    config, traits, model = binding.config, binding.traits, models[0]
-    kept = policy_for(config).kept_frames(config)
-    size = _FrameBytes.of(config, traits, model, (height, width))
+    bound = models[0]
+    config, traits, model = bound.config, bound.traits, bound.model
+    kept = bound.policy.kept_frames(config)
+    size = _FrameBytes.of(bound, (height, width))
     copies = batch * (1 + guided) * len(models)
-    packing = binding.pool.packing
-    place = packing.device or model.load_device
+    kv_format = bound.pool.kv_format
+    place = kv_format.device or model.load_device
     total = comfy.model_management.get_total_memory(place)
     planned = size.kept * (frames + kept) * copies
     if planned > total:
@@ -101,27 +97,27 @@ def plan_memory(
         set_bytes=set_bytes,
         # The one that a run began from, which a failure falls back to, the one that a commit
         # reads and the one that it writes; for a single chunk the first two are one.
-        sets=min(at_once, 2) + 1,
-        ready_bytes=0 if packing.read_anew else size.ready * kept * copies,
+        sets=min(together, 2) + 1,
+        ready_bytes=0 if kv_format.reads_per_layer else size.ready * kept * copies,
         activation_bytes=int(model.model.memory_required(list(block_shape))),
         frames=made - (traits.time_stride - 1) * first,
     )
 
 
-def announce(plan: MemoryPlan, model: ModelPatcher, binding: Binding) -> str:
+def announce(plan: MemoryPlan, bound: BoundModel) -> str:
     """Log a plan and return it as a text, with a warning if it cannot fit the device.
 
     The host moves weights away for the rest, so these do not count.
     """
-    device = model.load_device
+    device = bound.model.load_device
     needed = plan.activation_bytes + plan.ready_bytes
-    if same_device(binding.pool.packing.device or device, device):
+    if same_device(bound.pool.kv_format.device or device, device):
         needed += plan.cache_bytes
     total = comfy.model_management.get_total_memory(device)
     logging.info("AdaState: %s", plan)
     if needed <= total:
         return str(plan)
-    warning = f"{device} has {_gib(total)} and will hardly do; {_REMEDY}"
+    warning = f"{device} has {_gib(total)}, which is probably too little; {_REMEDY}"
     logging.warning("AdaState: %s.", warning)
     return f"{plan}. {warning}"
 
@@ -147,20 +143,14 @@ class _FrameBytes:
     ready: int
 
     @classmethod
-    def of(
-        cls,
-        config: StreamConfig,
-        traits: ModelTraits,
-        model: ModelPatcher,
-        size: tuple[int, int],
-    ) -> _FrameBytes:
-        computed = computing_dtype(model)
-        held = torch.float32 if policy_for(config).averages != "none" else computed
+    def of(cls, bound: BoundModel, size: tuple[int, int]) -> _FrameBytes:
+        traits, computed = bound.traits, computing_dtype(bound.model)
+        held = torch.float32 if bound.policy.averages != "none" else computed
         values = traits.cache_values(*size, 1)
         kept = values * held.itemsize
-        if config.cache_precision == "fp8":
+        if bound.config.cache_precision == "fp8":
             kept = values + traits.cache_scales(1) * held.itemsize
-        # Values are used as they are kept; keys are turned, and both are cast where types differ.
+        # Values are used as they are kept; keys are rotated, and both are cast where types differ.
         ready = values * computed.itemsize
         return cls(kept, ready // 2 if held == computed else ready)
 

@@ -14,18 +14,18 @@ from typing import Any
 import comfy.model_patcher
 import comfy.samplers
 import torch
-from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
 
-from ...adastate_core.anchors import policy_for
-from ...adastate_core.attention.chunk_attention import BlockView
+from ...adastate_core.attention.block_attention import BlockAttention
 from ...adastate_core.errors import LayoutError
 from ...adastate_core.rollout.noise import BlockNoise
 from ...adastate_core.stream.events import Conditions
-from ..devices import private_rng as _private_rng
+from ..devices import private_rng
+from ..model.attention_override import conditionings_of
+from ..model.binding import BoundModel
 from ..model.blocks import block_patches
-from ..model.bridge import FIRST_LAYER, KEY, ROLES, VIEW, Binding, conditionings_of
+from ..model.keys import FIRST_LAYER, KEY, ROLES, VIEW
 from ..model.kv_pool_patcher import memory_of
 from ..model.layout_check import LayoutProbe, check_layout
 from ..model.option_key import options_key
@@ -45,21 +45,19 @@ from .sampler_copy import own_sampler
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ComfyHost:
-    """Own one model for one step.
+    """One model for one step.
 
     Args:
-        model: A MODEL that went through Apply AdaState.
-        binding: What Apply AdaState put on it.
+        bound: A MODEL that went through Apply AdaState.
         sampler: The artist's SAMPLER.
         sigmas: The artist's SIGMAS, ending at 0.
         cfg: Guidance scale.
         block_shape: Shape of the blocks, (B, C, F_s + F, H, W); the host plans memory by it.
         progress: Where steps are reported.
-        first_layer: Number of its first layer, where several models share a K/V set.
+        first_layer: Number of its first layer, where several models share a KV cache.
     """
 
-    model: ModelPatcher
-    binding: Binding
+    bound: BoundModel
     sampler: comfy.samplers.Sampler
     sigmas: Tensor
     cfg: float
@@ -71,7 +69,7 @@ class ComfyHost:
         """Open a sampling session under these conditionings and call `body` in it."""
         blank, frames = torch.zeros(self.block_shape), self.block_shape[2]
         negative = conditions.negative
-        guider = comfy.samplers.CFGGuider(self.model)
+        guider = comfy.samplers.CFGGuider(self.bound.model)
         guider.set_conds(
             restore(conditions.positive, frames), restore(negative, frames) if negative else []
         )
@@ -88,15 +86,16 @@ class ComfyHost:
 
     def _options(self) -> dict[str, Any]:
         """Return the model's options for one session, in which the pool is loaded too."""
-        options = comfy.model_patcher.create_model_options_clone(self.model.model_options)
-        prepare = memory_of(self.model).loading_beside()
+        options: dict[str, Any]
+        options = comfy.model_patcher.create_model_options_clone(self.bound.model.model_options)
+        prepare = memory_of(self.bound.model).loading_beside()
         kind = WrappersMP.PREPARE_SAMPLING
         add_wrapper_with_key(kind, KEY, prepare, options, is_model_options=True)
         return options
 
 
 class _SessionSampler(comfy.samplers.Sampler):
-    """Stand where a SAMPLER stands, and hand the open session to the core."""
+    """A SAMPLER that hands the open session to the core."""
 
     def __init__(self, host: ComfyHost, body: Callable[[ComfySession], object]) -> None:
         self._host, self._body = host, body
@@ -122,7 +121,7 @@ class _SessionSampler(comfy.samplers.Sampler):
 
 
 class ComfySession:
-    """Serve the core's two requests with the host's model and the artist's sampler."""
+    """An open sampling session: the host's model and the artist's sampler."""
 
     def __init__(
         self,
@@ -141,14 +140,14 @@ class ComfySession:
             for entry in conditioning
         }
 
-    def denoise(self, noise: BlockNoise, view: BlockView) -> Tensor:
+    def denoise(self, noise: BlockNoise, view: BlockAttention) -> Tensor:
         """Sample one block with the artist's SAMPLER."""
         return self.sample(noise, view, self._sigmas)
 
     def sample(
         self,
         noise: BlockNoise,
-        view: BlockView,
+        view: BlockAttention,
         sigmas: Tensor,
         block: Tensor | None = None,
         first_step: int = 0,
@@ -171,7 +170,7 @@ class ComfySession:
             self._host.progress.step(first_step + step, denoised)
 
         # Samplers that draw on their own use the global generators: seed a fork of them.
-        with _private_rng(self._device, seed):
+        with private_rng(self._device, seed):
             return sampler.sample(  # type: ignore[no-any-return]
                 self._guider,
                 sigmas.clone(),
@@ -183,12 +182,12 @@ class ComfySession:
                 True,
             )
 
-    def commit(self, block: Tensor, view: BlockView) -> None:
+    def commit(self, block: Tensor, view: BlockAttention) -> None:
         """Forward a clean block at sigma 0, once under each of its conditionings."""
         self.forward_clean(block, view)
         self._host.progress.commit()
 
-    def forward_clean(self, block: Tensor, view: BlockView) -> None:
+    def forward_clean(self, block: Tensor, view: BlockAttention) -> None:
         """Do as `commit` does, unreported.
 
         Guidance takes no part: memory is what the model itself makes of a chunk. Conditionings
@@ -207,16 +206,16 @@ class ComfySession:
 
     def rehearse(self) -> None:
         """Refuse what hangs on the MODEL and cannot be streamed, once for all that hangs there."""
-        host, binding = self._host, self._host.binding
-        guides = guidance_functions(host.model)
-        functions = [] if is_compiled(host.model) else block_functions(host.model)
+        model, binding = self._host.bound.model, self._host.bound.binding
+        guides = guidance_functions(model)
+        functions = [] if is_compiled(model) else block_functions(model)
         if not guides and not functions:
             return
         hung = [str(binding.numbers.number(f)) for f in (*guides, *functions)]
-        key = " ".join([options_key(host.model, KEY, binding.numbers), *hung, str(self._sigmas)])
+        key = " ".join([options_key(model, KEY, binding.numbers), *hung, str(self._sigmas)])
         if key in binding.rehearsed:
             return
-        with _private_rng(self._device):  # guidance may draw
+        with private_rng(self._device):  # guidance may draw
             self._rehearse(guides, functions)
         binding.rehearsed.add(key)
 
@@ -224,9 +223,9 @@ class ComfySession:
         self, guides: list[Callable[..., Any]], functions: list[Callable[..., Any]]
     ) -> None:
         host = self._host
-        shape, frames = host.binding.traits.block_shape(*host.block_shape[3:]), host.block_shape[2]
+        geometry = host.bound.traits.geometry(*host.block_shape[3:])
         if guides:
-            options = self._arguments(CommitProbe(shape, frames), 0)
+            options = self._arguments(CommitProbe(geometry, host.block_shape[2]), 0)
             wrappers = {"apply_model": {KEY: [zeros_forward(self._check_forward)]}}
             options["model_options"]["transformer_options"]["wrappers"] = wrappers
 
@@ -238,15 +237,15 @@ class ComfySession:
         if functions:
             rehearse_blocks(
                 lambda probe: self.forward_clean(torch.zeros(host.block_shape), probe),
-                CommitProbe(shape, frames),
-                range(host.first_layer, host.first_layer + shape.layers),
+                CommitProbe(geometry, host.block_shape[2]),
+                range(host.first_layer, host.first_layer + geometry.layers),
                 functions,
             )
 
     def _check_forward(self, options: dict[str, Any]) -> None:
         """Refuse a forward that guidance asks for and that no view can serve."""
         conditionings_of(options)
-        if is_compiled(self._host.model) and block_patches(options):
+        if is_compiled(self._host.bound.model) and block_patches(options):
             raise LayoutError(
                 "forward of the compiled model",
                 seen="other blocks than it was compiled with",
@@ -256,12 +255,12 @@ class ComfySession:
 
     def check_layout(self) -> None:
         """Compare the model with its descriptor, once for every MODEL."""
-        binding, block = self._host.binding, self._host.block_shape
-        if not binding.layout_checked.is_set():
-            shape = binding.traits.block_shape(*block[3:])
-            spatial = policy_for(binding.config).averages == "picture"
-            check_layout(self._probe, shape, block, binding.traits.family, spatial)
-            binding.layout_checked.set()
+        bound, block = self._host.bound, self._host.block_shape
+        if not bound.binding.layout_checked:
+            geometry = bound.traits.geometry(*block[3:])
+            spatial = bound.policy.averages == "picture"
+            check_layout(self._probe, geometry, block, bound.traits.family, spatial)
+            bound.binding.layout_checked = True
 
     def _probe(self, x: Tensor, probe: LayoutProbe) -> None:
         arguments = self._arguments(probe, 0)
@@ -272,7 +271,7 @@ class ComfySession:
         }
         self._guider(x.to(self._device), self._sigmas[:1].expand(x.shape[0]), **arguments)
 
-    def _arguments(self, view: BlockView, seed: int) -> dict[str, Any]:
+    def _arguments(self, view: BlockAttention, seed: int) -> dict[str, Any]:
         options = comfy.model_patcher.create_model_options_clone(self._model_options)
         options["transformer_options"][VIEW] = view
         options["transformer_options"][FIRST_LAYER] = self._host.first_layer

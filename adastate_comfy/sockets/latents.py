@@ -11,7 +11,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...adastate_core.errors import LayoutError
-from ...adastate_core.stream.events import RootEntry
+from ...adastate_core.stream.events import GivenLatentsEvent
 from ...adastate_core.stream.state import StreamState
 
 
@@ -21,7 +21,7 @@ def video_samples(latent: dict[str, Any], source: str) -> Tensor:
     Raises:
         LayoutError: If it is no video latent, or carries a noise mask.
     """
-    samples = latent["samples"]
+    samples: Tensor = latent["samples"]
     if getattr(samples, "is_nested", False) or samples.ndim != 5:
         raise LayoutError(
             f"latent of {source}",
@@ -52,11 +52,11 @@ def into_model_space(state: StreamState, model: ModelPatcher) -> StreamState:
     if state.latent_format:
         return state
     form = model.get_model_object("latent_format")
-    entries = state.entries
-    for position, entry in enumerate(entries):
-        if isinstance(entry, RootEntry) and entry.raw:
-            entries = entries.replaced(position, _converted(entry, form))
-    return replace(state, latent_format=type(form).__name__, entries=entries)
+    events = state.events
+    for position, event in enumerate(events):
+        if isinstance(event, GivenLatentsEvent) and event.raw:
+            events = events.replaced(position, _converted(event, form))
+    return replace(state, latent_format=type(form).__name__, events=events)
 
 
 def latent_format(name: str) -> Any:
@@ -76,10 +76,10 @@ def latent_format(name: str) -> Any:
     return form()
 
 
-def _converted(entry: RootEntry, form: Any) -> RootEntry:
+def _converted(event: GivenLatentsEvent, form: Any) -> GivenLatentsEvent:
     return replace(
-        entry,
+        event,
         raw=False,
-        state=form.process_in(entry.state) if entry.state is not None else None,
-        content=form.process_in(entry.content) if entry.content is not None else None,
+        state=form.process_in(event.state) if event.state is not None else None,
+        content=form.process_in(event.content) if event.content is not None else None,
     )

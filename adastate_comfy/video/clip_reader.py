@@ -19,7 +19,7 @@ from torch import Tensor
 _FULL_RANGE = {"yuvj420p", "yuvj422p", "yuvj444p", "rgb24", "rgba", "pal8"}
 
 
-class PictureClip:
+class ImageClip:
     """A batch of pictures.
 
     Args:
@@ -84,14 +84,14 @@ class FileClip:
 
 
 class _Conversion:
-    """Turn frames into pixels from 0 to 1, with the values that ComfyUI's own reading gives."""
+    """Frames as pixels from 0 to 1, with the values that ComfyUI's own reading gives."""
 
     def __init__(self) -> None:
         self._pad: tuple[av.filter.Graph, Any, Any] | None = None
 
     def __call__(self, frame: VideoFrame) -> NDArray[np.float32]:
         if frame.format.name in _FULL_RANGE:
-            return frame.to_ndarray(format="rgb24").astype(np.float32) / np.float32(255)
+            return np.divide(frame.to_ndarray(format="rgb24"), 255, dtype=np.float32)
         if frame.width % 32:
             # What lies beyond the last column would be mixed into it: let that be its copies.
             self._pad = self._pad or _padding(frame)
@@ -123,16 +123,16 @@ def _padding(frame: VideoFrame) -> tuple[av.filter.Graph, Any, Any]:
     return graph, into, out
 
 
-Clip = PictureClip | FileClip
+Clip = ImageClip | FileClip
 
 
 def open_clip(clip: Any) -> Clip:
     """Return what an IMAGE or VIDEO socket gave as a clip."""
     if isinstance(clip, Tensor):
-        return PictureClip(clip)
+        return ImageClip(clip)
     if isinstance(clip, InputImpl.VideoFromFile):
         return FileClip(clip.get_stream_source(), clip.get_active_trim_window())
-    return PictureClip(clip.get_components().images)
+    return ImageClip(clip.get_components().images)
 
 
 def _decoded(packet: Any) -> list[VideoFrame]:

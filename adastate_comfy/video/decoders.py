@@ -22,7 +22,7 @@ Those of Wan look back furthest: at 38 frames, by their layers and as measured w
 """
 
 
-class PartDecoder:
+class ChunkDecoder:
     """Decode one video, part after part; the parts in order make the video.
 
     Args:
@@ -74,7 +74,7 @@ class PartDecoder:
         raise NotImplementedError
 
 
-class _Remembering(PartDecoder):
+class _CausalDecoder(ChunkDecoder):
     """A VAE whose decoder keeps what it has seen."""
 
     exact = True
@@ -101,7 +101,7 @@ class _Remembering(PartDecoder):
         return pictures
 
 
-class _Overlapping(PartDecoder):
+class _OverlapDecoder(ChunkDecoder):
     """A VAE that begins anew with every call."""
 
     def __init__(self, vae: Any, latent_shape: tuple[int, ...]) -> None:
@@ -126,7 +126,7 @@ class _Overlapping(PartDecoder):
         return pictures
 
 
-def open_decoder(vae: Any, latent_shape: tuple[int, ...]) -> PartDecoder:
+def open_decoder(vae: Any, latent_shape: tuple[int, ...]) -> ChunkDecoder:
     """Return a decoder for a video of its own.
 
     Args:
@@ -145,7 +145,7 @@ def open_decoder(vae: Any, latent_shape: tuple[int, ...]) -> PartDecoder:
             remedy="connect the VAE that belongs to the model",
         )
     remembers = vae_kind(vae.first_stage_model) is not None
-    return (_Remembering if remembers else _Overlapping)(vae, latent_shape)
+    return (_CausalDecoder if remembers else _OverlapDecoder)(vae, latent_shape)
 
 
 def _time_stride(vae: Any) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeGuard
 
-from ...adastate_core.stream.events import ChunkEntry, Entry, RootEntry
+from ...adastate_core.stream.events import ChunkEvent, Event, GivenLatentsEvent
 from ...adastate_core.stream.state import StreamState
 from .decoders import LOOK_BACK
 
@@ -32,7 +32,7 @@ def for_render(state: StreamState, wanted: int, chunk_frames: int) -> StreamStat
         return replace(state, history_chunks=max(state.history_chunks, enough))
     if state.origin is not None:
         return state
-    held = sum(entry.content is not None for entry in state.chunks)
+    held = sum(event.content is not None for event in state.chunks)
     return replace(state, history_chunks=enough if held <= enough else held + enough)
 
 
@@ -42,19 +42,19 @@ def joins_exactly(state: StreamState) -> bool:
     It does if that is as much as it looks back at, or all there ever was.
     """
     frames = 0
-    for entry in reversed(state.entries):
-        if not (isinstance(entry, ChunkEntry) or _is_start(entry)):
+    for event in reversed(state.events):
+        if not (isinstance(event, ChunkEvent) or _is_start(event)):
             continue
-        if entry.content is None:
+        if event.content is None:
             return False
-        frames += entry.content.shape[2]
+        frames += event.content.shape[2]
         if frames >= LOOK_BACK:
             return True
     return True
 
 
-def _is_start(entry: Entry) -> TypeGuard[RootEntry]:
-    return isinstance(entry, RootEntry) and entry.reason == "start"
+def _is_start(event: Event) -> TypeGuard[GivenLatentsEvent]:
+    return isinstance(event, GivenLatentsEvent) and event.reason == "start"
 
 
 def _enough(state: StreamState, wanted: int, chunk_frames: int) -> int:
@@ -62,9 +62,9 @@ def _enough(state: StreamState, wanted: int, chunk_frames: int) -> int:
     if wanted < HISTORY:
         return wanted
     frames = chunks = 0
-    for entry in reversed(list(state.chunks)):
-        if entry.content is None or frames >= LOOK_BACK:
+    for event in reversed(list(state.chunks)):
+        if event.content is None or frames >= LOOK_BACK:
             break
-        frames += entry.content.shape[2]
+        frames += event.content.shape[2]
         chunks += 1
     return max(wanted, -(-LOOK_BACK // chunk_frames), chunks)

@@ -13,18 +13,18 @@ from ...adastate_core.errors import AdaStateError, VideoFileError
 from ...adastate_core.files.disk_reserve import DiskReserve
 from ...adastate_core.files.receipts import ReceiptFile
 from ...adastate_core.files.state_file import SUFFIX, save_state
-from ...adastate_core.stream.events import ChunkEntry, RootEntry
+from ...adastate_core.stream.events import ChunkEvent, GivenLatentsEvent
 from ...adastate_core.stream.state import StreamState
 from ...adastate_core.stream.summary import receipt
 from ..sockets.latents import from_model_space
-from .decoders import LOOK_BACK, PartDecoder
+from .decoders import LOOK_BACK, ChunkDecoder
 from .video_file import VideoFile, disk_error
 
 _HEADER_BYTES = 1024
 """What the header of a state file says of a chunk, at most."""
 
 
-class Recording:
+class RenderJob:
     """Decode chunks and write their pictures, with a receipt for each.
 
     Args:
@@ -39,7 +39,7 @@ class Recording:
         self,
         video: VideoFile,
         receipts: ReceiptFile,
-        decoder: PartDecoder,
+        decoder: ChunkDecoder,
         show: Callable[[Tensor], None],
         *,
         apart: bool,
@@ -66,11 +66,11 @@ class Recording:
         begins = state.chunk_index == 0
         known = [
             latents
-            for entry in state.entries
-            if isinstance(entry, ChunkEntry)
-            or (isinstance(entry, RootEntry) and entry.reason == "start")
-            if entry.content is not None
-            for latents in entry.content.split(part, dim=2)
+            for event in state.events
+            if isinstance(event, ChunkEvent)
+            or (isinstance(event, GivenLatentsEvent) and event.reason == "start")
+            if event.content is not None
+            for latents in event.content.split(part, dim=2)
         ]
         for latents in known if begins and include_start else _newest(known, LOOK_BACK):
             comfy.model_management.throw_exception_if_processing_interrupted()
@@ -195,8 +195,8 @@ def _bytes_of(state: StreamState) -> int:
     """Return about how large the file of a stream is."""
     conditionings = state.conditionings.values()
     tensors = [tensor for each in conditionings for tensor in each.tensors.values()]
-    for entry in state.entries:
-        if isinstance(entry, (ChunkEntry, RootEntry)):
-            tensors += [t for t in (entry.state, entry.content) if t is not None]
+    for event in state.events:
+        if isinstance(event, (ChunkEvent, GivenLatentsEvent)):
+            tensors += [t for t in (event.state, event.content) if t is not None]
     header = sum(len(each.structure) for each in conditionings)
-    return header + sum(t.nbytes for t in tensors) + (len(state.entries) + 1) * _HEADER_BYTES
+    return header + sum(t.nbytes for t in tensors) + (len(state.events) + 1) * _HEADER_BYTES

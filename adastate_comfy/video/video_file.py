@@ -129,7 +129,8 @@ class VideoFile:
         frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
         frame.pts, frame.time_base = self._encoded, 1 / self._rate
         self._encoded += 1
-        return self._stream.codec_context.encode(frame)
+        packets: list[av.Packet] = self._stream.codec_context.encode(frame)
+        return packets
 
     def _fragment(self, packets: list[av.Packet]) -> bytes:
         """Mux a part alone; what comes before its first fragment goes into the file once."""

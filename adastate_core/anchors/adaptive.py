@@ -7,7 +7,7 @@ values of its own state.
 from __future__ import annotations
 
 from ..config import StreamConfig
-from ..layout import CommitPlan, Occupancy, SlotLayout, newest, place, refs
+from ..layout import CachedFrames, CommitPlan, SlotLayout, newest, place, refs
 from .policy import Averages
 
 
@@ -28,25 +28,27 @@ class AdaptiveAnchor:
         """Count the state and the window."""
         return config.state_frames + config.window_frames
 
-    def layout(self, config: StreamConfig, held: Occupancy) -> SlotLayout:
+    def layout(self, config: StreamConfig, cached: CachedFrames) -> SlotLayout:
         """Place the previous state at the front, where the current one stands too."""
         size = config.state_frames
         split = config.state_rope == "split01"
         return place(
             reserved=2 * size if split else size,
-            anchor=min(len(held.anchor), size),
+            anchor=min(len(cached.anchor), size),
             state=tuple(range(size, 2 * size) if split else range(size)),
-            window=min(len(held.window), config.window_frames),
+            window=min(len(cached.window), config.window_frames),
             window_slots=config.window_frames,
             content=config.chunk_frames,
             grow=config.warmup_positions == "grow",
         )
 
-    def commit(self, config: StreamConfig, held: Occupancy, *, hold: bool) -> CommitPlan:
+    def commit(self, config: StreamConfig, cached: CachedFrames, *, hold: bool) -> CommitPlan:
         """Put the new state into slot 0 and the new content at the end of the window."""
-        keep = hold and held.anchor
-        seen = refs("window", len(held.window)) + refs("content", config.chunk_frames)
+        keep = hold and cached.anchor
+        candidates = refs("window", len(cached.window)) + refs("content", config.chunk_frames)
         return CommitPlan(
-            anchor=refs("anchor", len(held.anchor)) if keep else refs("state", config.state_frames),
-            window=newest(seen, config.window_frames),
+            anchor=refs("anchor", len(cached.anchor))
+            if keep
+            else refs("state", config.state_frames),
+            window=newest(candidates, config.window_frames),
         )

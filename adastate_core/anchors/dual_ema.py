@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..config import StreamConfig
-from ..layout import CommitPlan, FrameMix, FrameRef, Occupancy, SlotLayout, newest, place, refs
+from ..layout import CachedFrames, CommitPlan, FrameMix, FrameRef, SlotLayout, newest, place, refs
 from .frozen import FrozenAnchor
 from .policy import Averages
 
@@ -28,36 +28,36 @@ class DualEmaAnchor(FrozenAnchor):
         """Count the first frames, the averages and the window."""
         return config.anchor_frames + _AVERAGES + config.window_frames
 
-    def layout(self, config: StreamConfig, held: Occupancy) -> SlotLayout:
+    def layout(self, config: StreamConfig, cached: CachedFrames) -> SlotLayout:
         """Place first frames, averages and window from the front."""
-        slots = _window_slots(config, held)
-        anchor = min(len(held.anchor), self.kept_frames(config) - slots)
+        slots = _window_slots(config, cached)
+        anchor = min(len(cached.anchor), self.kept_frames(config) - slots)
         grow = config.warmup_positions == "grow"
         return place(
             reserved=anchor if grow else self.kept_frames(config) - slots,
             anchor=anchor,
             state=(),
-            window=min(len(held.window), slots),
+            window=min(len(cached.window), slots),
             window_slots=slots,
             content=config.chunk_frames,
             grow=grow,
-            seen=held.seen if config.positions == "absolute" else None,
+            committed=cached.committed if config.positions == "absolute" else None,
         )
 
-    def commit(self, config: StreamConfig, held: Occupancy, *, hold: bool) -> CommitPlan:
+    def commit(self, config: StreamConfig, cached: CachedFrames, *, hold: bool) -> CommitPlan:
         """Fill slot 0 and the window; then average what leaves."""
-        sink, averaged = config.anchor_frames, _is_averaged(config, held)
-        wide = replace(config, window_frames=_window_slots(config, held))
-        plan = super().commit(wide, held, hold=hold)
-        seen = refs("window", len(held.window)) + refs("content", config.chunk_frames)
-        full = len(seen) > wide.window_frames and len(held.anchor) >= sink
+        sink, averaged = config.anchor_frames, _is_averaged(config, cached)
+        wide = replace(config, window_frames=_window_slots(config, cached))
+        plan = super().commit(wide, cached, hold=hold)
+        candidates = refs("window", len(cached.window)) + refs("content", config.chunk_frames)
+        full = len(candidates) > wide.window_frames and len(cached.anchor) >= sink
         if hold or not full:
             return plan
-        window = newest(seen, config.window_frames)
-        leaving = seen[: len(seen) - len(window)]
+        window = newest(candidates, config.window_frames)
+        leaving = candidates[: len(candidates) - len(window)]
         if averaged:
             rates = (config.ema_rate, config.ema_fast_rate)
-            memories = refs("anchor", len(held.anchor))[sink:]
+            memories = refs("anchor", len(cached.anchor))[sink:]
             averages = tuple(
                 _mean(((memory, rate), *_shares(leaving, 1.0 - rate)))
                 for memory, rate in zip(memories, rates, strict=True)
@@ -67,12 +67,12 @@ class DualEmaAnchor(FrozenAnchor):
         return CommitPlan(anchor=(*refs("anchor", sink), *averages), window=window)
 
 
-def _is_averaged(config: StreamConfig, held: Occupancy) -> bool:
-    return len(held.anchor) == config.anchor_frames + _AVERAGES
+def _is_averaged(config: StreamConfig, cached: CachedFrames) -> bool:
+    return len(cached.anchor) == config.anchor_frames + _AVERAGES
 
 
-def _window_slots(config: StreamConfig, held: Occupancy) -> int:
-    return config.window_frames + (0 if _is_averaged(config, held) else _AVERAGES)
+def _window_slots(config: StreamConfig, cached: CachedFrames) -> int:
+    return config.window_frames + (0 if _is_averaged(config, cached) else _AVERAGES)
 
 
 def _mean(terms: tuple[tuple[FrameRef, float], ...]) -> FrameMix:

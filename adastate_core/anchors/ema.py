@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..config import StreamConfig
-from ..layout import CommitPlan, FrameMix, FrameRef, Occupancy, refs
+from ..layout import CachedFrames, CommitPlan, FrameMix, FrameRef, refs
 from .frozen import FrozenAnchor
 from .policy import Averages
 
@@ -21,16 +21,16 @@ class EmaAnchor(FrozenAnchor):
 
     averages: Averages = "frames"
 
-    def commit(self, config: StreamConfig, held: Occupancy, *, hold: bool) -> CommitPlan:
+    def commit(self, config: StreamConfig, cached: CachedFrames, *, hold: bool) -> CommitPlan:
         """Fill slot 0 like a frozen anchor; then frame i that leaves goes into slot frame i."""
-        plan = super().commit(config, held, hold=hold)
-        if hold or len(plan.anchor) != len(held.anchor) or not held.anchor:
+        plan = super().commit(config, cached, hold=hold)
+        if hold or len(plan.anchor) != len(cached.anchor) or not cached.anchor:
             return plan
-        seen = refs("window", len(held.window)) + refs("content", config.chunk_frames)
-        leaving = seen[: len(seen) - len(plan.window)]
+        candidates = refs("window", len(cached.window)) + refs("content", config.chunk_frames)
+        leaving = candidates[: len(candidates) - len(plan.window)]
         anchor = tuple(
-            _blended(ref, leaving[i :: len(held.anchor)], config.ema_rate)
-            for i, ref in enumerate(refs("anchor", len(held.anchor)))
+            _blended(ref, leaving[i :: len(cached.anchor)], config.ema_rate)
+            for i, ref in enumerate(refs("anchor", len(cached.anchor)))
         )
         return replace(plan, anchor=anchor)
 

@@ -6,7 +6,7 @@ The static sink of LongLive (branch v1.0) and Infinity-RoPE.
 from __future__ import annotations
 
 from ..config import StreamConfig
-from ..layout import CommitPlan, Occupancy, SlotLayout, newest, place, refs
+from ..layout import CachedFrames, CommitPlan, SlotLayout, newest, place, refs
 from .policy import Averages
 
 
@@ -27,22 +27,22 @@ class FrozenAnchor:
         """Count these and the window."""
         return config.anchor_frames + config.window_frames
 
-    def layout(self, config: StreamConfig, held: Occupancy) -> SlotLayout:
+    def layout(self, config: StreamConfig, cached: CachedFrames) -> SlotLayout:
         """Place the kept frames at the front."""
         grow = config.warmup_positions == "grow"
-        anchor = min(len(held.anchor), config.anchor_frames)
+        anchor = min(len(cached.anchor), config.anchor_frames)
         return place(
             reserved=anchor if grow else config.anchor_frames,
             anchor=anchor,
             state=(),
-            window=min(len(held.window), config.window_frames),
+            window=min(len(cached.window), config.window_frames),
             window_slots=config.window_frames,
             content=config.chunk_frames,
             grow=grow,
-            seen=held.seen if config.positions == "absolute" else None,
+            committed=cached.committed if config.positions == "absolute" else None,
         )
 
-    def commit(self, config: StreamConfig, held: Occupancy, *, hold: bool) -> CommitPlan:
+    def commit(self, config: StreamConfig, cached: CachedFrames, *, hold: bool) -> CommitPlan:
         """Fill slot 0 from the first content, then leave it alone.
 
         A frame is in slot 0 or in the window, never in both: attending to it twice would
@@ -51,11 +51,11 @@ class FrozenAnchor:
         anchor that has begun to fill stays as it is.
         """
         content = refs("content", config.chunk_frames)
-        complete = len(held.anchor) >= config.anchor_frames or (hold and held.anchor)
-        filling = not held.window and not complete
-        taken = config.anchor_frames - len(held.anchor) if filling else 0
-        seen = refs("window", len(held.window)) + content[taken:]
+        complete = len(cached.anchor) >= config.anchor_frames or (hold and cached.anchor)
+        filling = not cached.window and not complete
+        taken = config.anchor_frames - len(cached.anchor) if filling else 0
+        candidates = refs("window", len(cached.window)) + content[taken:]
         return CommitPlan(
-            anchor=refs("anchor", len(held.anchor)) + content[:taken],
-            window=newest(seen, config.window_frames),
+            anchor=refs("anchor", len(cached.anchor)) + content[:taken],
+            window=newest(candidates, config.window_frames),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..config import StreamConfig
-from ..layout import CommitPlan, Occupancy, SlotLayout, newest, place, refs
+from ..layout import CachedFrames, CommitPlan, SlotLayout, newest, place, refs
 from .policy import Averages
 
 
@@ -24,20 +24,20 @@ class NoAnchor:
         """Count the window."""
         return config.window_frames
 
-    def layout(self, config: StreamConfig, held: Occupancy) -> SlotLayout:
+    def layout(self, config: StreamConfig, cached: CachedFrames) -> SlotLayout:
         """Place the window at the front."""
         return place(
             reserved=0,
             anchor=0,
             state=(),
-            window=min(len(held.window), config.window_frames),
+            window=min(len(cached.window), config.window_frames),
             window_slots=config.window_frames,
             content=config.chunk_frames,
             grow=config.warmup_positions == "grow",
-            seen=held.seen if config.positions == "absolute" else None,
+            committed=cached.committed if config.positions == "absolute" else None,
         )
 
-    def commit(self, config: StreamConfig, held: Occupancy, *, hold: bool) -> CommitPlan:
+    def commit(self, config: StreamConfig, cached: CachedFrames, *, hold: bool) -> CommitPlan:
         """Keep the newest content, drop whatever slot 0 held."""
-        seen = refs("window", len(held.window)) + refs("content", config.chunk_frames)
-        return CommitPlan(anchor=(), window=newest(seen, config.window_frames))
+        candidates = refs("window", len(cached.window)) + refs("content", config.chunk_frames)
+        return CommitPlan(anchor=(), window=newest(candidates, config.window_frames))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 from ..config import StreamConfig
-from ..layout import CommitPlan, Occupancy, SlotLayout
+from ..layout import CachedFrames, CommitPlan, SlotLayout
 
 Averages = Literal["none", "frames", "picture"]
 """What a policy averages: nothing, frames place by place, or also over the picture."""
@@ -31,7 +31,7 @@ class AnchorPolicy(Protocol):
         """Count the frames that slot 0 and the window hold together at most."""
         ...
 
-    def layout(self, config: StreamConfig, held: Occupancy) -> SlotLayout:
+    def layout(self, config: StreamConfig, cached: CachedFrames) -> SlotLayout:
         """Place the frames that the next chunk sees.
 
         The layout reads frames of slot 0, usually the first ones, and the newest ones of the
@@ -39,7 +39,7 @@ class AnchorPolicy(Protocol):
         """
         ...
 
-    def commit(self, config: StreamConfig, held: Occupancy, *, hold: bool) -> CommitPlan:
+    def commit(self, config: StreamConfig, cached: CachedFrames, *, hold: bool) -> CommitPlan:
         """Choose the frames that slot 0 and the window hold after this chunk.
 
         With `hold`, a slot 0 that holds something stays as it is.

@@ -9,20 +9,20 @@ the noise of one chunk in every chunk; here every chunk has its own.
 from __future__ import annotations
 
 from ..config import StreamConfig
-from ..layout import Occupancy, SlotLayout
+from ..layout import CachedFrames, SlotLayout
 from .frozen import FrozenAnchor
 
 
 class RollingAnchor(FrozenAnchor):
     """Walk through the first `anchor_frames` content frames, of which as many are in view."""
 
-    def layout(self, config: StreamConfig, held: Occupancy) -> SlotLayout:
+    def layout(self, config: StreamConfig, cached: CachedFrames) -> SlotLayout:
         """Place the frames that stand for the past right before the window."""
-        bank, window = len(held.anchor), min(len(held.window), config.window_frames)
-        past = held.seen - window
+        bank, window = len(cached.anchor), min(len(cached.window), config.window_frames)
+        past = cached.committed - window
         picked = tuple(range(bank))
         if bank >= config.anchor_frames:
-            first = max(held.seen - config.anchor_frames, 0)
+            first = max(cached.committed - config.anchor_frames, 0)
             picked = tuple(to_and_fro(frame, config.anchor_frames) for frame in range(first, past))
         if config.positions == "relative":
             full = config.warmup_positions == "fixed"

@@ -1,16 +1,18 @@
-"""What the self-attention of a chunk becomes: extend keys and values, turn, store on commit.
+"""One chunk's self-attention: cached keys and values in front of the block's own.
 
-A `BlockPass` is one chunk's view of the cache. The host calls `attend` for every self-attention
-of the model; the model itself is not changed, and a mask is used only to weaken or strengthen
-slot 0.
+    [ anchor | window ] [ state | content ]
+         KV cache          the block
+
+The host calls `attend` for every self-attention of the model; the model itself is not changed, and
+a mask is used only to weaken or strengthen slot 0. Keys are cached as the model projected them, at
+the temporal index that it gave them, and rotated to the index of this chunk when they are read.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -18,167 +20,69 @@ from torch import Tensor
 from ..anchors import AnchorPolicy
 from ..config import StreamConfig
 from ..errors import ConfigError, LayoutError
-from ..layout import FrameMix, FrameRef, Occupancy, SlotLayout
-from .joint_text import TextPlace, cut_text, join_text
-from .kv_cache import KVSet, select_frames
-from .layers import AttentionCalls
-from .rope import SpatialRotation, TemporalRotation
-
-Attention = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
-"""Attention over (B, S, H, D) queries, keys and values, returning (B, S, H, D).
-
-The last argument is a bias on the logits of each key, (keys,), or None: then no mask is needed.
-"""
+from ..layout import CachedFrames, FrameMix, FrameRef, SlotLayout
+from .block_attention import SelfAttention
+from .geometry import AttentionGeometry, merge_text, split_text
+from .kv_cache import KVCache, select_frames
 
 
-@dataclass(frozen=True, slots=True)
-class BlockShape:
-    """Say how a model numbers and rotates the frames of a block.
-
-    Args:
-        layers: Layers with self-attention.
-        tokens_per_frame: Tokens of one latent frame, in row-major order, frames outermost.
-        columns: Tokens of a row.
-        rotation: The temporal rotary channels.
-        calls: Which attention calls of a forward are the self-attentions of its layers.
-        text: Where text tokens stand in a self-attention, `apart` if it has none.
-        can_shift: Whether the host can make the model number its frames from another origin.
-        first_index: Where the model puts the first frame of a block; the others stand at 1, 2,
-            and so on. Not 0 for models that give a video's first, shorter frame its own place.
-        space: The rotary channels that turn with the place in the picture, None if not known.
-    """
-
-    layers: int
-    tokens_per_frame: int
-    columns: int
-    rotation: TemporalRotation
-    calls: AttentionCalls
-    text: TextPlace = "apart"
-    can_shift: bool = False
-    first_index: float = 0.0
-    space: SpatialRotation | None = None
-
-    def native(self, origin: int, frames: int) -> tuple[float, ...]:
-        """Return the temporal indices that the model gives the frames of a block."""
-        indices: tuple[float, ...] = tuple(range(origin, origin + frames))
-        return (self.first_index, *indices[1:]) if self.first_index else indices
-
-
-class BlockView(Protocol):
-    """What the host's attention hook needs to know of a block, and who attends for it."""
-
-    origin: int
-    """Temporal index at which the model numbers the first frame of the block."""
-    shape: BlockShape
-    frames: int
-    state_frames: int
-    """Frames in front of the content."""
-    first_frame: int
-    """Content frame of the stream at which the content begins."""
-    conditionings: tuple[int, ...]
-    """Indices of the conditionings whose past it has; a commit is made under each."""
-
-    def attend(
-        self,
-        layer: int,
-        conditionings: tuple[int, ...],
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        attention: Attention,
-    ) -> Tensor:
-        """Compute one self-attention, as `BlockPass.attend` says."""
-        ...
-
-
-class BlockPass:
-    """One chunk's view of the cache, which serves the attention calls of all forwards over it.
+class ChunkAttention:
+    """The attention of one chunk over the cache, for all forwards that denoise it.
 
     Args:
         config: Options of the stream.
         policy: Anchor policy of `config`.
         past: Keys and values committed so far, by conditioning index; not changed. All hold the
             same frames.
-        shape: How the model numbers and rotates frames.
+        geometry: How the model orders, numbers and rotates tokens.
         first_frame: Content frame of the stream at which the block's content begins.
-        commit: Whether this forward stores the block's keys and values in new sets.
-        hold: Whether a commit leaves slot 0 alone.
+
+    Raises:
+        ConfigError: If the content is not to attend to the state on a model with joint text.
     """
 
     def __init__(
         self,
         config: StreamConfig,
         policy: AnchorPolicy,
-        past: Mapping[int, KVSet],
-        shape: BlockShape,
+        past: Mapping[int, KVCache],
+        geometry: AttentionGeometry,
         *,
         first_frame: int = 0,
-        commit: bool = False,
-        hold: bool = False,
     ) -> None:
         self._past = past
         self.conditionings = tuple(past)
-        kv = next(iter(past.values()))
+        cache = next(iter(past.values()))
         # A cache that was begun again, from given latents or from what a bounded history has left,
-        # has seen less than the stream. Given frames may be more than the stream has had.
-        held = replace(kv.occupancy, seen=max(first_frame, kv.occupancy.seen))
-        self._held, self._packing = held, kv.packing
-        self.layout = policy.layout(config, held)
-        if commit and not config.reencode_sees_prev_state:
-            self.layout = SlotLayout((), self.layout.window, self.layout.state, self.layout.content)
+        # has less than the stream. Given frames may be more than the stream has had.
+        committed = max(first_frame, cache.cached.committed)
+        self._cached = replace(cache.cached, committed=committed)
+        self._kept_ready = not cache.kv_format.reads_per_layer
+        self.layout = self._layout(config, policy)
         self.state_frames = len(self.layout.state)
         self.frames = len(self.layout.block)
         self.first_frame = first_frame
-        self.commit = commit
-        self.shape = shape
-        # Number the block so that its content needs no turning: fewest tokens are touched.
-        self.origin = self.layout.content[0] - len(self.layout.state) if shape.can_shift else 0
+        self.geometry = geometry
+        # Number the block so that its content needs no rotation: fewest tokens are touched.
+        self.origin = self.layout.content[0] - self.state_frames if geometry.can_shift else 0
         self._strength = config.anchor_strength if self.layout.anchor else 1.0
         self._split_state = bool(self.layout.state) and not config.content_sees_current_state
-        if self._split_state and shape.text != "apart":
+        if self._split_state and geometry.text != "none":
             raise ConfigError(
                 "content_sees_current_state",
                 seen="false on a model that mixes text into its self-attention",
-                expected="true, since its text tokens see the state too",
+                expected="true, since its text tokens attend to the state too",
                 remedy="leave content_sees_current_state at true",
             )
-        native = shape.native(self.origin, self.frames)
-        self._block_turn = _difference(self.layout.block, native)
-        self._context: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-        if commit:
-            self._plan = policy.commit(config, held, hold=hold)
-            made = Occupancy(
-                anchor=tuple(
-                    self._native_of(kept.terms[0][0] if isinstance(kept, FrameMix) else kept)
-                    for kept in self._plan.anchor
-                ),
-                window=tuple(self._native_of(ref) for ref in self._plan.window),
-                seen=held.seen + len(self.layout.content),
-            )
-            self._committed = {
-                conditioning: KVSet(made, shape.tokens_per_frame, kv.packing)
-                for conditioning, kv in past.items()
-            }
+        native = geometry.native(self.origin, self.frames)
+        self._block_offsets = _offsets(self.layout.block, native)
+        self._ready: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
-    def attend(
-        self,
-        layer: int,
-        conditionings: tuple[int, ...],
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        attention: Attention,
-    ) -> Tensor:
+    def attend(self, call: SelfAttention) -> Tensor:
         """Compute one self-attention of the block over the cache and itself.
 
         Args:
-            layer: Index of the layer.
-            conditionings: Conditioning index of each equal slice of the batch.
-            q: Queries of the block as the model wrote them, (B, S, H, D), text tokens included
-                where the model has them here.
-            k: Keys, same shape.
-            v: Values, same shape.
-            attention: The attention to use.
+            call: The self-attention as the model calls it.
 
         Returns:
             The attention output, (B, S, H, D).
@@ -186,50 +90,32 @@ class BlockPass:
         Raises:
             LayoutError: If the cached frames do not fit the block.
         """
-        place, tokens = self.shape.text, self.frames * self.shape.tokens_per_frame
-        q, text_q = cut_text(q, place, tokens)
-        k, text_k = cut_text(k, place, tokens)
-        if self.commit:
-            self._store(layer, conditionings, k, cut_text(v, place, tokens)[0])
-        q = join_text(self.shape.rotation.turn(q, self._block_turn), text_q, place)
-        k = join_text(self.shape.rotation.turn(k, self._block_turn), text_k, place)
-        past = [self._read(cond, layer, k) for cond in conditionings] if self.layout.context else []
+        place, tokens = self.geometry.text, self.frames * self.geometry.tokens_per_frame
+        q, text_q = split_text(call.q, place, tokens)
+        k, text_k = split_text(call.k, place, tokens)
+        q = merge_text(self.geometry.rope.rotate(q, self._block_offsets), text_q, place)
+        k = merge_text(self.geometry.rope.rotate(k, self._block_offsets), text_k, place)
+        past: list[tuple[Tensor, Tensor]] = []
+        if self.layout.context:
+            past = [self._read(conditioning, call.layer, k) for conditioning in call.conditionings]
+        keys, values = [p[0] for p in past], [p[1] for p in past]
         if self._split_state:
-            return self._attend_split(past, q, k, v, attention)
-        k, v = _extend([p[0] for p in past], k), _extend([p[1] for p in past], v)
-        return attention(q, k, v, self._bias(k))
+            return self._attend_split(call, keys, values, q, k)
+        k, v = _extend(keys, k), _extend(values, call.v)
+        return call.attention(q, k, v, self._bias(k))
 
-    def committed(self) -> dict[int, KVSet]:
-        """Return the sets made by a commit pass, by conditioning index.
-
-        Raises:
-            LayoutError: If the forwards did not compute every layer.
-        """
-        for kv in self._committed.values():
-            if len(kv.keys_of) != self.shape.layers:
-                raise LayoutError(
-                    "commit pass",
-                    seen=f"keys of {len(kv.keys_of)} layers",
-                    expected=f"those of all {self.shape.layers} layers",
-                    remedy="remove nodes that skip forwards or layers of this model",
-                )
-        return self._committed
+    def _layout(self, config: StreamConfig, policy: AnchorPolicy) -> SlotLayout:
+        return policy.layout(config, self._cached)
 
     def _attend_split(
-        self,
-        past: list[tuple[Tensor, Tensor]],
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        attention: Attention,
+        self, call: SelfAttention, keys: list[Tensor], values: list[Tensor], q: Tensor, k: Tensor
     ) -> Tensor:
-        """Let the state see everything and the content everything but the current state."""
-        cut = len(self.layout.state) * self.shape.tokens_per_frame
-        keys, values = [p[0] for p in past], [p[1] for p in past]
-        seen = _extend(keys, k)
-        state = attention(q[:, :cut], seen, _extend(values, v), self._bias(seen))
-        seen = _extend(keys, k[:, cut:])
-        content = attention(q[:, cut:], seen, _extend(values, v[:, cut:]), self._bias(seen))
+        """Let the state attend to everything, the content to all but the current state."""
+        cut, v = self.state_frames * self.geometry.tokens_per_frame, call.v
+        visible = _extend(keys, k)
+        state = call.attention(q[:, :cut], visible, _extend(values, v), self._bias(visible))
+        visible, v = _extend(keys, k[:, cut:]), _extend(values, v[:, cut:])
+        content = call.attention(q[:, cut:], visible, v, self._bias(visible))
         return torch.cat((state, content), dim=1)
 
     def _bias(self, keys: Tensor) -> Tensor | None:
@@ -237,19 +123,20 @@ class BlockPass:
         if self._strength == 1.0:
             return None
         bias = keys.new_zeros(keys.shape[1])
-        anchor = len(self.layout.anchor) * self.shape.tokens_per_frame
+        anchor = len(self.layout.anchor) * self.geometry.tokens_per_frame
         bias[:anchor] = math.log(self._strength) if self._strength else -math.inf
         return bias
 
     def _read(self, conditioning: int, layer: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Fetch the cached frames of a layer, turned to this chunk's indices.
+        """Return the cached frames of a layer, rotated to this chunk's indices.
 
-        Once for a chunk, unless they are kept elsewhere or packed to save memory.
+        They are kept for the other steps of the chunk, unless the format of the cache is there to
+        save just that memory.
         """
-        entry = (conditioning, layer)
-        if entry in self._context:
-            return self._context[entry]
-        keys, values = self._past_of(conditioning).get(layer)
+        where = (conditioning, layer)
+        if where in self._ready:
+            return self._ready[where]
+        keys, values = self._cache_of(conditioning).get(layer)
         if keys.shape[2:] != like.shape[2:]:
             raise LayoutError(
                 "attention cache",
@@ -257,80 +144,154 @@ class BlockPass:
                 expected=f"{tuple(like.shape[2:])}",
                 remedy="start a new stream with this model",
             )
-        keys, values = self._readable(keys).to(like), self._readable(values).to(like)
-        held = self._held
-        window = held.window[len(held.window) - len(self.layout.window) :]
-        native = tuple(held.anchor[i] for i in self.layout.picked) + window
-        keys = self.shape.rotation.turn(keys, _difference(self.layout.context, native))
-        if not (self.commit or self._packing.read_anew):
-            self._context[entry] = (keys, values)
+        keys, values = self._placed(keys).to(like), self._placed(values).to(like)
+        cached = self._cached
+        window = cached.window[len(cached.window) - len(self.layout.window) :]
+        native = tuple(cached.anchor[i] for i in self.layout.picked) + window
+        keys = self.geometry.rope.rotate(keys, _offsets(self.layout.context, native))
+        if self._kept_ready:
+            self._ready[where] = (keys, values)
         return keys, values
 
-    def _readable(self, x: Tensor) -> Tensor:
+    def _placed(self, x: Tensor) -> Tensor:
         """Pick the cached frames that the layout places, in its order."""
-        held = self._held
-        window = held.frames - len(self.layout.window)
-        wanted = self.layout.picked + tuple(range(window, held.frames))
-        if wanted == tuple(range(held.frames)):
+        cached = self._cached
+        window = cached.frames - len(self.layout.window)
+        wanted = self.layout.picked + tuple(range(window, cached.frames))
+        if wanted == tuple(range(cached.frames)):
             return x
-        frames = x.split(self.shape.tokens_per_frame, dim=1)
+        frames = x.split(self.geometry.tokens_per_frame, dim=1)
         return torch.cat([frames[i] for i in wanted], dim=1)
 
-    def _store(self, layer: int, conditionings: tuple[int, ...], k: Tensor, v: Tensor) -> None:
-        count = len(conditionings)
-        for cond, keys, values in zip(conditionings, k.chunk(count), v.chunk(count), strict=True):
-            kv = self._past_of(cond)
-            past = kv.get(layer) if self._held.frames else (None, None)
-            self._committed[cond].put(
-                layer,
-                self._select(past[0], keys, turns=True),
-                self._select(past[1], values, turns=False),
-            )
-
-    def _past_of(self, conditioning: int) -> KVSet:
+    def _cache_of(self, conditioning: int) -> KVCache:
         if conditioning not in self._past:
             raise LayoutError(
                 "attention cache",
-                seen=f"nothing remembered for conditioning {conditioning}",
+                seen=f"nothing cached for conditioning {conditioning}",
                 expected="a conditioning that the stream was committed under",
                 remedy="remove nodes that compute other conditionings than this step is given",
             )
         return self._past[conditioning]
 
-    def _select(self, held: Tensor | None, block: Tensor, *, turns: bool) -> Tensor:
+
+class CommitAttention(ChunkAttention):
+    """The attention of a commit pass: a clean block whose keys and values enter the cache.
+
+    Args:
+        config: Options of the stream.
+        policy: Anchor policy of `config`.
+        past: Keys and values committed so far, by conditioning index; not changed.
+        geometry: How the model orders, numbers and rotates tokens.
+        first_frame: Content frame of the stream at which the block's content begins.
+        hold: Whether slot 0 stays as it is.
+    """
+
+    def __init__(
+        self,
+        config: StreamConfig,
+        policy: AnchorPolicy,
+        past: Mapping[int, KVCache],
+        geometry: AttentionGeometry,
+        *,
+        first_frame: int = 0,
+        hold: bool = False,
+    ) -> None:
+        super().__init__(config, policy, past, geometry, first_frame=first_frame)
+        self._kept_ready = False  # every layer is read once
+        self._plan = policy.commit(config, self._cached, hold=hold)
+        anchor = tuple(
+            self._native_of(kept.terms[0][0] if isinstance(kept, FrameMix) else kept)
+            for kept in self._plan.anchor
+        )
+        window = tuple(self._native_of(kept) for kept in self._plan.window)
+        made = CachedFrames(
+            anchor, window, committed=self._cached.committed + len(self.layout.content)
+        )
+        self._made = {
+            conditioning: KVCache(made, geometry.tokens_per_frame, cache.kv_format)
+            for conditioning, cache in past.items()
+        }
+
+    def attend(self, call: SelfAttention) -> Tensor:
+        """Compute one self-attention, and store its keys and values.
+
+        Raises:
+            LayoutError: If a layer is computed twice, or the cached frames do not fit the block.
+        """
+        self._store(call)
+        return super().attend(call)
+
+    def committed(self) -> dict[int, KVCache]:
+        """Return the caches that the forwards made, by conditioning index.
+
+        Raises:
+            LayoutError: If the forwards did not compute every layer.
+        """
+        for cache in self._made.values():
+            if len(cache.keys_of) != self.geometry.layers:
+                raise LayoutError(
+                    "commit pass",
+                    seen=f"keys of {len(cache.keys_of)} layers",
+                    expected=f"those of all {self.geometry.layers} layers",
+                    remedy="remove nodes that skip forwards or layers of this model",
+                )
+        return self._made
+
+    def _layout(self, config: StreamConfig, policy: AnchorPolicy) -> SlotLayout:
+        layout = super()._layout(config, policy)
+        if config.reencode_sees_prev_state:
+            return layout
+        return SlotLayout((), layout.window, layout.state, layout.content)
+
+    def _store(self, call: SelfAttention) -> None:
+        place, tokens = self.geometry.text, self.frames * self.geometry.tokens_per_frame
+        k, v = (split_text(x, place, tokens)[0] for x in (call.k, call.v))
+        count = len(call.conditionings)
+        slices = zip(call.conditionings, k.chunk(count), v.chunk(count), strict=True)
+        for conditioning, keys, values in slices:
+            cache = self._cache_of(conditioning)
+            past = cache.get(call.layer) if self._cached.frames else (None, None)
+            self._made[conditioning].put(
+                call.layer,
+                self._select(past[0], keys, rotate=True),
+                self._select(past[1], values, rotate=False),
+            )
+
+    def _select(self, past: Tensor | None, block: Tensor, *, rotate: bool) -> Tensor:
         """Gather the frames that the commit keeps, from the cache and the block."""
-        tokens = self.shape.tokens_per_frame
-        held = held.to(block.device) if held is not None else None
-        first = {"anchor": 0, "window": len(self._held.anchor)}
-        first |= {"state": 0, "content": len(self.layout.state)}
+        tokens = self.geometry.tokens_per_frame
+        past = past.to(block.device) if past is not None else None
+        first = {"anchor": 0, "window": len(self._cached.anchor)}
+        first |= {"state": 0, "content": self.state_frames}
 
         def locate(ref: FrameRef, at: FrameRef) -> Tensor:
-            source = held if ref.source in ("anchor", "window") else block
+            source = past if ref.source in ("anchor", "window") else block
             assert source is not None  # a plan refers to cached frames only if there are any
             start = (first[ref.source] + ref.position) * tokens
             frame = source[:, start : start + tokens]
-            delta = self._native_of(at) - self._native_of(ref) if turns else 0
-            return self.shape.rotation.turn(frame, (delta,))
+            offset = self._native_of(at) - self._native_of(ref) if rotate else 0
+            return self.geometry.rope.rotate(frame, (offset,))
 
         def pool(x: Tensor) -> Tensor:
-            space, columns = self.shape.space, self.shape.columns
-            if space is None:
+            rope, columns = self.geometry.spatial_rope, self.geometry.columns
+            if rope is None:
                 raise LayoutError(
-                    "anchor", seen="an average over the picture on a model without known places",
-                    expected="another anchor", remedy="choose another one on Apply AdaState",
-                )  # fmt: skip
-            raw = space.turn(x, columns, -1) if turns else x
+                    "anchor",
+                    seen="an average over the image on a model without known places",
+                    expected="another anchor",
+                    remedy="choose another one on Apply AdaState",
+                )
+            raw = rope.rotate(x, columns, inverse=True) if rotate else x
             raw = raw.mean(dim=1, keepdim=True).expand_as(x)
-            return space.turn(raw, columns, 1) if turns else raw
+            return rope.rotate(raw, columns) if rotate else raw
 
         return select_frames(self._plan, locate, pool, block[:, :0])
 
     def _native_of(self, ref: FrameRef) -> float:
-        """Return the temporal index that the keys of a frame were written with."""
-        held, states = self._held, len(self.layout.state)
-        native = self.shape.native(self.origin, self.frames)
-        rows = {"anchor": held.anchor, "window": held.window}
-        rows |= {"state": native[:states], "content": native[states:]}
+        """Return the temporal index at which the keys of a frame were projected."""
+        native = self.geometry.native(self.origin, self.frames)
+        rows = {"anchor": self._cached.anchor, "window": self._cached.window}
+        rows |= {"state": native[: self.state_frames], "content": native[self.state_frames :]}
         return rows[ref.source][ref.position]
 
 
@@ -342,5 +303,5 @@ def _extend(past: list[Tensor], block: Tensor) -> Tensor:
     return torch.cat((prefix, block), dim=1)
 
 
-def _difference(target: tuple[float, ...], native: tuple[float, ...]) -> tuple[float, ...]:
+def _offsets(target: tuple[float, ...], native: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(wanted - had for wanted, had in zip(target, native, strict=True))

@@ -13,19 +13,19 @@ _FP8 = torch.float8_e4m3fn
 _SMALLEST_SCALE = 2.0**-14
 
 
-class Packed(nn.Module):
+class PlainKV(nn.Module):
     """Keep a tensor as it is, (B, S, H, D)."""
 
     def __init__(self, x: Tensor) -> None:
         super().__init__()
         self.x = nn.Parameter(x, requires_grad=False)
 
-    def unpacked(self) -> Tensor:
+    def decode(self) -> Tensor:
         """Return the tensor."""
         return self.x
 
 
-class PackedFp8(nn.Module):
+class Fp8KV(nn.Module):
     """Keep a tensor in 8 bits a value, scaled for every frame and head.
 
     Scales are powers of two: they cost nothing, since a float has its own exponent, and a frame
@@ -45,13 +45,13 @@ class PackedFp8(nn.Module):
         self.codes = nn.Parameter((frames / scales).to(_FP8), requires_grad=False)
         self.scales = nn.Parameter(scales, requires_grad=False)
 
-    def unpacked(self) -> Tensor:
+    def decode(self) -> Tensor:
         """Return the tensor, rounded."""
         return (self.codes.to(self.scales.dtype) * self.scales).flatten(1, 2)
 
 
 @dataclass(frozen=True, slots=True)
-class Packing:
+class KVFormat:
     """Say how keys and values are kept.
 
     Args:
@@ -63,21 +63,21 @@ class Packing:
     device: torch.device | None = None
 
     @property
-    def read_anew(self) -> bool:
+    def reads_per_layer(self) -> bool:
         """Whether every forward reads them anew, layer by layer.
 
         Else a chunk keeps them ready for its steps, in the form in which attention takes them,
-        which would undo what the packing saves.
+        which would undo what the kv_format saves.
         """
         return self != PLAIN
 
-    def packed(self, x: Tensor, tokens_per_frame: int) -> Packed | PackedFp8:
+    def encode(self, x: Tensor, tokens_per_frame: int) -> PlainKV | Fp8KV:
         """Pack the keys or the values of one layer, (B, S, H, D)."""
         # Outside inference mode, so that the result can be moved between devices by the host later.
         with torch.inference_mode(False), torch.no_grad():
-            held = Packed(x) if self.precision == "model" else PackedFp8(x, tokens_per_frame)
+            held = PlainKV(x) if self.precision == "model" else Fp8KV(x, tokens_per_frame)
             return held if self.device is None else held.to(self.device)
 
 
-PLAIN = Packing()
+PLAIN = KVFormat()
 """As the model wrote them, where it wrote them."""

@@ -1,7 +1,7 @@
-"""Rotate queries and keys by a number of frames, or by their place in the picture.
+"""Rotate queries and keys by a number of frames, or by their place in the image.
 
-Rotary positions compose: a key written at index a and turned by b - a equals the key written
-at b. Turning along time touches only the channels that turn with time, so spatial positions stay.
+Rotary positions compose: a key written at index a and rotated by b - a equals the key written
+at b. Rotating along time touches only the channels of the temporal axis, so spatial positions stay.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Frequencies = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class TemporalRotation:
-    """Describe the rotary channels of a family that turn with time.
+class TemporalRope:
+    """Describe the rotary channels of a family of the temporal axis.
 
     Args:
         frequencies: Radians per latent frame of the leading pairs of a head; 0 for a pair that
-            does not turn with time.
+            has another axis.
         pairing: Which channels form pair i of a head with D channels: `interleaved` 2i and
             2i + 1, `half` i and i + D / 2.
     """
@@ -33,43 +33,45 @@ class TemporalRotation:
     frequencies: Frequencies
     pairing: Pairing = "interleaved"
 
-    def turn(self, x: Tensor, deltas: tuple[float, ...]) -> Tensor:
-        """Turn every frame of `x` by its delta.
+    def rotate(self, x: Tensor, frame_offsets: tuple[float, ...]) -> Tensor:
+        """Rotate every frame of `x` by its offset.
 
         Args:
             x: Queries or keys, (B, S, H, D), S = frames x tokens per frame, frames in order.
-            deltas: Frames to turn by, one for every frame of `x`.
+            frame_offsets: Frames to rotate by, one for every frame of `x`.
 
         Returns:
-            `x` itself if nothing turns, else a new tensor of the same shape and dtype.
+            `x` itself if nothing moves, else a new tensor of the same shape and dtype.
         """
-        if not any(deltas):
+        if not any(frame_offsets):
             return x
-        # Mostly it is the state alone that turns: what stays in place is copied only.
-        frames = x.split(x.shape[1] // len(deltas), dim=1)
+        # Mostly it is the state alone that moves: what stays in place is copied only.
+        frames = x.split(x.shape[1] // len(frame_offsets), dim=1)
         parts: list[Tensor] = []
-        for turns, run in groupby(zip(frames, deltas, strict=True), key=lambda pair: pair[1] != 0):
+        for moves, run in groupby(
+            zip(frames, frame_offsets, strict=True), key=lambda pair: pair[1] != 0
+        ):
             kept, angles = zip(*run, strict=True)
-            parts += [self._turned(torch.cat(kept, dim=1), angles)] if turns else kept
+            parts += [self._rotated_frames(torch.cat(kept, dim=1), angles)] if moves else kept
         return torch.cat(parts, dim=1)
 
-    def _turned(self, x: Tensor, deltas: tuple[float, ...]) -> Tensor:
+    def _rotated_frames(self, x: Tensor, frame_offsets: tuple[float, ...]) -> Tensor:
         # float64 angles: the product of index and frequency must not lose bits before cos/sin.
         rows = torch.tensor(self.frequencies, dtype=torch.float64)
-        angles = torch.tensor(deltas, dtype=torch.float64)[:, None, None] * rows
-        split = x.reshape(x.shape[0], len(deltas), -1, *x.shape[2:])
+        angles = torch.tensor(frame_offsets, dtype=torch.float64)[:, None, None] * rows
+        split = x.reshape(x.shape[0], len(frame_offsets), -1, *x.shape[2:])
         return _rotated(split, angles[None, :, None], self.pairing).view(x.shape)
 
 
 @dataclass(frozen=True, slots=True)
-class SpatialRotation:
-    """Describe how the rotary channels of a family turn with a token's row and column.
+class SpatialRope:
+    """Describe how the rotary channels of a family rotate with a token's row and column.
 
     Args:
         rows: Radians per row of tokens of the leading pairs of a head.
         columns: The same per column.
-        pairing: Which channels form a pair, as in `TemporalRotation`.
-        area: Tokens of the picture that `rows` and `columns` hold for, where a model stretches
+        pairing: Which channels form a pair, as in `TemporalRope`.
+        area: Tokens of the image that `rows` and `columns` hold for, where a model sessions
             its positions over the same area at every size; None where it does not.
     """
 
@@ -78,17 +80,17 @@ class SpatialRotation:
     pairing: Pairing = "interleaved"
     area: float | None = None
 
-    def turn(self, x: Tensor, width: int, direction: int) -> Tensor:
-        """Turn every token of whole frames from the first place of a frame to its own, or back.
+    def rotate(self, x: Tensor, width: int, *, inverse: bool = False) -> Tensor:
+        """Rotate every token of whole frames from the first place of a frame to its own, or back.
 
         Args:
             x: Keys, (B, S, H, D), S = frames x rows x `width`.
             width: Tokens of a row.
-            direction: 1 to its own place, -1 back.
+            inverse: Whether to rotate back to the first place.
         """
         height = x.shape[1] // width
         stretch = math.sqrt(self.area / (height * width)) if self.area else 1.0
-        steps = direction * stretch
+        steps = -stretch if inverse else stretch
         down = torch.arange(height, dtype=torch.float64)[:, None, None, None] * steps
         along = torch.arange(width, dtype=torch.float64)[None, :, None, None] * steps
         rows = torch.tensor(self.rows, dtype=torch.float64)
@@ -97,12 +99,12 @@ class SpatialRotation:
         return _rotated(x, angles[None], self.pairing)
 
 
-def geometric(pairs: int, base: float) -> tuple[float, ...]:
+def rope_frequencies(pairs: int, base: float) -> tuple[float, ...]:
     """Return the frequencies base^(-i / pairs) of an axis (Su et al. 2021)."""
     return tuple(base ** (-i / pairs) for i in range(pairs))
 
 
-def axes(
+def spatial_frequencies(
     time: int, height: tuple[float, ...], width: tuple[float, ...]
 ) -> tuple[Frequencies, Frequencies]:
     """Lay out the pairs of a head as time | height | width.
@@ -121,7 +123,7 @@ def axes(
 
 
 def _rotated(x: Tensor, angles: Tensor, pairing: Pairing) -> Tensor:
-    """Turn the leading pairs of `x` (..., heads, channels) by angles (..., heads or 1, pairs)."""
+    """Rotate the leading pairs of `x` (..., heads, channels) by angles (..., heads or 1, pairs)."""
     cos = torch.cos(angles).to(x.device, torch.float32)
     sin = torch.sin(angles).to(x.device, torch.float32)
     out = x.clone(memory_format=torch.contiguous_format)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from ..attention.layers import AttentionCalls
-from ..attention.rope import SpatialRotation, TemporalRotation, axes, geometric
+from ..attention.rope import SpatialRope, TemporalRope, rope_frequencies, spatial_frequencies
 from .family import ModelTraits, refuse
 
 
@@ -38,8 +38,8 @@ class CosmosPredict2Family:
         dit = cast(Any, model)
         head = dit.model_channels // dit.num_heads
         pairs, place = (head - 2 * (head // 6 * 2)) // 2, dit.pos_embedder
-        down = geometric(head // 6, 10000.0 * place.h_ntk_factor)
-        along = geometric(head // 6, 10000.0 * place.w_ntk_factor)
+        down = rope_frequencies(head // 6, 10000.0 * place.h_ntk_factor)
+        along = rope_frequencies(head // 6, 10000.0 * place.w_ntk_factor)
         return ModelTraits(
             family="cosmos-predict2",
             latent_channels=dit.in_channels,
@@ -47,10 +47,10 @@ class CosmosPredict2Family:
             width=dit.model_channels,
             heads=dit.num_heads,
             patch=(dit.patch_spatial, dit.patch_spatial),
-            rotation=TemporalRotation((geometric(pairs, 10000.0 * place.t_ntk_factor),), "half"),
+            rope=TemporalRope((rope_frequencies(pairs, 10000.0 * place.t_ntk_factor),), "half"),
             calls=AttentionCalls(blocks=((None, 0),), per_block=2),
             time_stride=4,
             frame_rate=float(place.base_fps),
-            space=SpatialRotation(*axes(pairs, down, along), "half"),
+            spatial_rope=SpatialRope(*spatial_frequencies(pairs, down, along), "half"),
             fills_up=True,
         )

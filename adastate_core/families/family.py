@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
-from ..attention.chunk_attention import BlockShape
-from ..attention.joint_text import TextPlace
+from ..attention.geometry import AttentionGeometry, TextPlace
 from ..attention.layers import AttentionCalls
-from ..attention.rope import SpatialRotation, TemporalRotation
+from ..attention.rope import SpatialRope, TemporalRope
 from ..errors import UnsupportedFamilyError
 
 
@@ -24,7 +23,7 @@ class ModelTraits:
         patch: Latent rows and columns that one token covers.
         rotation: Rotary channels that turn with time.
         calls: Which attention calls of a forward are the self-attentions of its layers.
-        text: Where text tokens stand in a self-attention, `apart` if it has none.
+        text: Where text tokens are in a self-attention, `none` if it has none.
         can_shift: Whether the host can make the model number its frames from another origin.
         time_stride: Video frames of one latent frame after the first.
         first_index: Where the model puts the first frame of a block, in latent frames.
@@ -42,31 +41,31 @@ class ModelTraits:
     layers: int
     width: int
     patch: tuple[int, int]
-    rotation: TemporalRotation
+    rope: TemporalRope
     calls: AttentionCalls
     time_stride: int
-    text: TextPlace = "apart"
+    text: TextPlace = "none"
     can_shift: bool = False
     first_index: float = 0.0
     frame_rate: float | None = None
-    space: SpatialRotation | None = None
+    spatial_rope: SpatialRope | None = None
     needs_image: bool = False
     heads: int = 1
     fills_up: bool = False
 
-    def block_shape(self, height: int, width: int) -> BlockShape:
+    def geometry(self, height: int, width: int) -> AttentionGeometry:
         """Return how the model numbers frames of a latent height and width."""
         rows, columns = -(-height // self.patch[0]), -(-width // self.patch[1])
-        return BlockShape(
+        return AttentionGeometry(
             layers=self.layers,
             tokens_per_frame=rows * columns,
             columns=columns,
-            rotation=self.rotation,
+            rope=self.rope,
             calls=self.calls,
             text=self.text,
             can_shift=self.can_shift,
             first_index=self.first_index,
-            space=self.space,
+            spatial_rope=self.spatial_rope,
         )
 
     def cache_scales(self, frames: int) -> int:
@@ -79,7 +78,7 @@ class ModelTraits:
 
     def cache_values(self, height: int, width: int, frames: int) -> int:
         """Count the numbers that keys and values of some frames consist of, in all layers."""
-        tokens = self.block_shape(height, width).tokens_per_frame * frames
+        tokens = self.geometry(height, width).tokens_per_frame * frames
         return 2 * self.layers * self.width * tokens
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from ..attention.layers import AttentionCalls
-from ..attention.rope import SpatialRotation, TemporalRotation, axes, geometric
+from ..attention.rope import SpatialRope, TemporalRope, rope_frequencies, spatial_frequencies
 from .family import ModelTraits, refuse
 
 _MASK = 1
@@ -39,7 +39,7 @@ class HunyuanVideoFamily:
         """Read sizes and rotary frequencies off the module."""
         dit = cast(Any, model)
         theta = float(dit.params.theta)
-        time, down, along = (geometric(size // 2, theta) for size in dit.params.axes_dim)
+        time, down, along = (rope_frequencies(size // 2, theta) for size in dit.params.axes_dim)
         return ModelTraits(
             family="hunyuan-video",
             latent_channels=dit.out_channels,
@@ -47,9 +47,9 @@ class HunyuanVideoFamily:
             width=dit.hidden_size,
             heads=dit.num_heads,
             patch=(dit.patch_size[1], dit.patch_size[2]),
-            rotation=TemporalRotation((time,)),
+            rope=TemporalRope((time,)),
             calls=AttentionCalls(blocks=(("double", 0), ("single", len(dit.double_blocks)))),
-            text="first",
+            text="prefix",
             time_stride=4,
-            space=SpatialRotation(*axes(len(time), down, along)),
+            spatial_rope=SpatialRope(*spatial_frequencies(len(time), down, along)),
         )

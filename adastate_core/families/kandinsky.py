@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from ..attention.layers import AttentionCalls
-from ..attention.rope import SpatialRotation, TemporalRotation, axes, geometric
+from ..attention.rope import SpatialRope, TemporalRope, rope_frequencies, spatial_frequencies
 from .family import ModelTraits, refuse
 
 _PRO_WIDTH = 4096
@@ -33,7 +33,9 @@ class Kandinsky5Family:
         """Read sizes off the module."""
         dit = cast(Any, model)
         rope = dit.rope_embedder_3d
-        time, down, along = (geometric(size // 2, float(rope.theta)) for size in rope.axes_dim)
+        time, down, along = (
+            rope_frequencies(size // 2, float(rope.theta)) for size in rope.axes_dim
+        )
         return ModelTraits(
             family="kandinsky5",
             latent_channels=dit.in_visual_dim,
@@ -41,20 +43,20 @@ class Kandinsky5Family:
             width=dit.model_dim,
             heads=dit.model_dim // sum(rope.axes_dim),
             patch=(dit.patch_size[1], dit.patch_size[2]),
-            rotation=TemporalRotation((time,)),
+            rope=TemporalRope((time,)),
             calls=AttentionCalls(),
             time_stride=4,
-            space=_space(dit, len(time), down, along),
+            spatial_rope=_space(dit, len(time), down, along),
         )
 
 
 def _space(
     model: object, time: int, down: tuple[float, ...], along: tuple[float, ...]
-) -> SpatialRotation | None:
+) -> SpatialRope | None:
     """Return the spatial rotation; the largest model changes its scale with the size."""
     dit = cast(Any, model)
     if dit.model_dim == _PRO_WIDTH:
         return None
     _, rows, columns = dit.rope_scale_factor
     scaled = (tuple(f / rows for f in down), tuple(f / columns for f in along))
-    return SpatialRotation(*axes(time, *scaled))
+    return SpatialRope(*spatial_frequencies(time, *scaled))

@@ -13,7 +13,7 @@ import math
 from typing import Any, cast
 
 from ..attention.layers import AttentionCalls
-from ..attention.rope import Frequencies, SpatialRotation, TemporalRotation
+from ..attention.rope import Frequencies, SpatialRope, TemporalRope
 from .family import ModelTraits, refuse
 
 _STRIDE, _FRAME_RATE, _THETA, _PIXELS = 8, 25.0, 10000.0, 32
@@ -48,12 +48,12 @@ class LtxVideoFamily:
             width=dit.inner_dim,
             heads=dit.num_attention_heads,
             patch=(1, 1),
-            rotation=TemporalRotation(time),
+            rope=TemporalRope(time),
             calls=AttentionCalls(per_block=2),
             time_stride=_STRIDE,
             first_index=_first_index(dit.causal_temporal_positioning, dit.use_middle_indices_grid),
             frame_rate=_FRAME_RATE,
-            space=SpatialRotation(down, along),
+            spatial_rope=SpatialRope(down, along),
         )
 
 

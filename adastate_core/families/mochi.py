@@ -13,7 +13,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from ..attention.layers import AttentionCalls
-from ..attention.rope import Frequencies, SpatialRotation, TemporalRotation
+from ..attention.rope import Frequencies, SpatialRope, TemporalRope
 from .family import ModelTraits
 
 _AREA = 192.0 * 192.0
@@ -39,11 +39,11 @@ class MochiFamily:
             width=dit.hidden_size_x,
             heads=len(time),
             patch=(dit.patch_size, dit.patch_size),
-            rotation=TemporalRotation(time),
+            rope=TemporalRope(time),
             calls=AttentionCalls(per_block=1),
-            text="last",
+            text="suffix",
             time_stride=6,
-            space=SpatialRotation(down, along, area=_AREA),
+            spatial_rope=SpatialRope(down, along, area=_AREA),
         )
 
 

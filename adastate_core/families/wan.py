@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from ..attention.layers import AttentionCalls
-from ..attention.rope import SpatialRotation, TemporalRotation, axes, geometric
+from ..attention.rope import SpatialRope, TemporalRope, rope_frequencies, spatial_frequencies
 from .family import ModelTraits, refuse
 
 _MASK = 4
@@ -47,7 +47,7 @@ class WanFamily:
         """Read sizes and rotary frequencies off the module."""
         wan = cast(Any, model)
         head, theta = wan.dim // wan.num_heads, float(wan.rope_embedder.theta)
-        pairs, across = (head - 4 * (head // 6)) // 2, geometric(head // 6, theta)
+        pairs, across = (head - 4 * (head // 6)) // 2, rope_frequencies(head // 6, theta)
         return ModelTraits(
             family="wan2.1",
             latent_channels=wan.out_dim,
@@ -55,11 +55,11 @@ class WanFamily:
             width=wan.dim,
             heads=wan.num_heads,
             patch=(wan.patch_size[1], wan.patch_size[2]),
-            rotation=TemporalRotation((geometric(pairs, theta),)),
+            rope=TemporalRope((rope_frequencies(pairs, theta),)),
             calls=AttentionCalls(),
             can_shift=True,
             time_stride=4,
-            space=SpatialRotation(*axes(pairs, across, across)),
+            spatial_rope=SpatialRope(*spatial_frequencies(pairs, across, across)),
             needs_image=_joined(model) > 0,
             fills_up=True,
         )

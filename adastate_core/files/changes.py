@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..stream.event_log import EventLog
-from ..stream.events import ChunkEntry, Entry, RootEntry
+from ..stream.events import ChunkEvent, Event, GivenLatentsEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ def changes(before: EventLog, after: EventLog) -> Changes:
 
 
 def changed(
-    before: Sequence[Entry], kept: int, forgotten: Collection[int], added: Iterable[Entry]
-) -> Sequence[Entry]:
+    before: Sequence[Event], kept: int, forgotten: Collection[int], added: Iterable[Event]
+) -> Sequence[Event]:
     """Return the record that `changes` would tell apart from an older one in this way."""
     if isinstance(before, EventLog) and kept == len(before) and not forgotten:
         return before + added  # a log shares what it goes on from
@@ -46,25 +46,25 @@ def changed(
     return (*first, *added)
 
 
-def without_latents(entry: Entry) -> Entry:
-    """Return an entry of which only the receipt is left."""
-    if isinstance(entry, ChunkEntry | RootEntry):
-        return replace(entry, state=None, content=None)
-    return entry
+def without_latents(event: Event) -> Event:
+    """Return an event of which only the receipt is left."""
+    if isinstance(event, ChunkEvent | GivenLatentsEvent):
+        return replace(event, state=None, content=None)
+    return event
 
 
-def holds_latents(entry: Entry) -> bool:
-    """Say whether an entry has tensors."""
-    if isinstance(entry, ChunkEntry | RootEntry):
-        return entry.state is not None or entry.content is not None
+def holds_latents(event: Event) -> bool:
+    """Say whether an event has tensors."""
+    if isinstance(event, ChunkEvent | GivenLatentsEvent):
+        return event.state is not None or event.content is not None
     return False
 
 
-def _forgets(old: Entry, new: Entry) -> bool:
-    """Say whether an entry is an older one without its latents."""
+def _forgets(old: Event, new: Event) -> bool:
+    """Say whether an event is an older one without its latents."""
     return holds_latents(old) and not holds_latents(new) and without_latents(old) == new
 
 
-def _equal(old: Entry, new: Entry) -> bool:
+def _equal(old: Event, new: Event) -> bool:
     """Say whether two entries without latents are the same; those with latents are not compared."""
     return not holds_latents(old) and not holds_latents(new) and old == new

@@ -21,13 +21,13 @@ from typing import Any
 
 from torch import Tensor
 
-from ..stream.events import Entry
+from ..stream.events import Event
 from ..stream.state import StreamState
 from .atomic import flush_folder
 from .changes import Changes, changes, holds_latents
 from .manifest import LogFile, Manifest, write_manifest
 from .revision import Home, Revision, home_of
-from .schema import Place, entry_to_json
+from .schema import Place, event_to_json
 from .segments import LARGEST, Appender, SegmentWriter
 from .serialization import fields_to_json
 from .stream_log import chained, ranges
@@ -72,7 +72,7 @@ def _outgrown(base: Revision, state: StreamState) -> bool:
     manifest = base.manifest
     full = sum(segment.size for segment in manifest.segments) // LARGEST
     crowded = len(manifest.segments) > _SEGMENTS + full
-    return crowded or manifest.log.written > 4 * len(state.entries) + 1024
+    return crowded or manifest.log.written > 4 * len(state.events) + 1024
 
 
 class _Commit:
@@ -91,14 +91,14 @@ class _Commit:
     ) -> None:
         self._folder, self._stream, self._revision = folder, stream, revision
         self._state, self._base = state, base
-        self._changes = changes(base.state.entries, state.entries) if base else Changes(0)
+        self._changes = changes(base.state.events, state.events) if base else Changes(0)
         self._segments = {s.file: s for s in base.manifest.segments} if base else {}
         self.shelves: dict[str, Home] = {}
         self._homes: list[Home | None] = []
         self._log: Appender | None = None
         self._dropped = self._drop(base) if base else []
         newest = next(reversed(self._segments.values()), None)
-        if base is not None and self._changes.kept < len(base.state.entries):
+        if base is not None and self._changes.kept < len(base.state.events):
             newest = None  # its end is to be cut off, so nothing can go there
         bound = state.history_chunks
         most = max(1, bound // _PARTS) if bound else None
@@ -160,25 +160,25 @@ class _Commit:
                 self.shelves[digest] = home
             tensors = {name: place.model_dump() for name, place in places.items()}
             conditionings[digest] = {"structure": value.structure, "tensors": tensors}
-        new = range(self._changes.kept, len(self._state.entries))
+        new = range(self._changes.kept, len(self._state.events))
         return {
             "revision": self._revision,
             "kept": self._changes.kept,
             "forgotten": ranges(self._changes.forgotten),
-            "entries": [self._entry(self._state.entries[position]) for position in new],
+            "entries": [self._entry(self._state.events[position]) for position in new],
             "conditionings": conditionings,
             "dropped": self._dropped,
             **fields_to_json(self._state),
         }
 
-    def _entry(self, entry: Entry) -> dict[str, Any]:
-        """Write the tensors of an entry, and return the entry as JSON values."""
+    def _entry(self, event: Event) -> dict[str, Any]:
+        """Write the tensors of an event, and return the event as JSON values."""
         found: dict[str, Tensor] = {}
 
         def refer(name: str, tensor: Tensor) -> None:
             found[name] = tensor
 
-        values = entry_to_json(entry, refer)
+        values = event_to_json(event, refer)
         places = dict(zip(found, self._add([*found.values()]), strict=True))
         self._homes.append(home_of(places.values()))
         return {**values, **{name: place.model_dump() for name, place in places.items()}}
@@ -188,7 +188,7 @@ class _Commit:
 
     def _drop(self, base: Revision) -> list[str]:
         """Take what is no longer needed off the segments, and return the conditionings of it."""
-        kept, entries = self._changes.kept, base.state.entries
+        kept, entries = self._changes.kept, base.state.events
         dropped = []
         self.shelves = dict(base.shelves)
         if self._state.conditionings is not base.state.conditionings:

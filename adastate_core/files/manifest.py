@@ -86,7 +86,7 @@ class Manifest(Checked):
         return {self.log.file: self.log.size, **{s.file: s.size for s in self.segments}}
 
 
-class FirstSegment(Checked):
+class SegmentV1(Checked):
     """A segment of format version 1: a safetensors file.
 
     Args:
@@ -100,7 +100,7 @@ class FirstSegment(Checked):
     digests: tuple[Digest, ...]
 
 
-class FirstManifest(Checked):
+class ManifestV1(Checked):
     """One revision of format version 1, whose newest segment holds the header of the state.
 
     Args:
@@ -113,7 +113,7 @@ class FirstManifest(Checked):
     stream: _Id
     revision: _Revision
     header: Digest
-    segments: Annotated[tuple[FirstSegment, ...], Field(min_length=1)]
+    segments: Annotated[tuple[SegmentV1, ...], Field(min_length=1)]
 
     @property
     def files(self) -> dict[str, int]:
@@ -121,7 +121,7 @@ class FirstManifest(Checked):
         return {s.file: s.size for s in self.segments}
 
 
-AnyManifest = Manifest | FirstManifest
+AnyManifest = Manifest | ManifestV1
 
 
 class _Kind(BaseModel):
@@ -138,7 +138,7 @@ class _Whole(Manifest):
     sha256: Digest
 
 
-class _FirstWhole(FirstManifest):
+class _WholeV1(ManifestV1):
     format: Literal["adastate.named_stream"]
     version: Literal[1]
     sha256: Digest
@@ -192,7 +192,7 @@ def read_manifest(folder: Path) -> AnyManifest | None:
         raise refuse(f"{MANIFEST} that cannot be read ({error})") from error
     manifest = _checked(folder.name, text, lambda seen: refuse(f"{MANIFEST} with {seen}"))
     for file, size in manifest.files.items():
-        _check_file(folder / file, size, refuse, whole=isinstance(manifest, FirstManifest))
+        _check_file(folder / file, size, refuse, whole=isinstance(manifest, ManifestV1))
     return manifest
 
 
@@ -207,8 +207,8 @@ def _checked(name: str, text: bytes, refuse: Refuse) -> AnyManifest:
     if kind.sha256 != _own_digest(content):
         raise refuse("another digest than its own")
     if kind.version == 1:
-        first = dict(validated(_FirstWhole, text, refuse))
-        return FirstManifest(**{name: first[name] for name in FirstManifest.model_fields})
+        first = dict(validated(_WholeV1, text, refuse))
+        return ManifestV1(**{name: first[name] for name in ManifestV1.model_fields})
     whole = dict(validated(_Whole, text, refuse))
     return Manifest(**{name: whole[name] for name in Manifest.model_fields})
 

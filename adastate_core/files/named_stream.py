@@ -29,7 +29,7 @@ from .manifest import AnyManifest, Manifest, manifest_digest, read_manifest, rev
 from .names import check_name, damaged, stream_folder
 from .revision import Revision, read_revision
 from .state_file import SUFFIX, save_claimed
-from .stream_v1 import read_first
+from .stream_v1 import read_stream_v1
 
 LOCK = ".lock"
 _TRIES = 8
@@ -214,7 +214,7 @@ def _opened(folder: Path, name: str, start: StreamState) -> StreamState:
             revision = read_revision(folder, manifest, refuse)
             state, held = revision.state, revision
         else:
-            state, held = read_first(folder, manifest, refuse), None
+            state, held = read_stream_v1(folder, manifest, refuse), None
     except OSError as error:
         raise refuse(f"a file that cannot be read ({error})") from error
     return replace(state, origin=StreamOrigin(name, manifest.stream, manifest.revision, held))

@@ -17,19 +17,19 @@ from torch import Tensor
 from ..errors import AdaStateError
 from ..stream.conditioning import Conditioning
 from ..stream.event_log import EventLog
-from ..stream.events import ChunkEntry, Entry
+from ..stream.events import ChunkEvent, Event
 from ..stream.state import StreamState
 from .changes import changed, without_latents
 from .manifest import Manifest
 from .schema import (
     AnyModel,
     ChunkModel,
+    GivenLatentsModel,
     Place,
     Reference,
     Refuse,
-    RootModel,
-    check_record,
-    entry_from_model,
+    check_events,
+    event_from_model,
 )
 from .segments import SegmentReader
 from .serialization import conditioning_from
@@ -85,7 +85,7 @@ def read_revision(folder: Path, manifest: Manifest, refuse: Refuse) -> Revision:
     if known is not None and known.manifest == manifest:
         return known
     base, lines = _unread(folder, manifest, refuse)
-    before: Sequence[Entry] = base.state.entries if base else ()
+    before: Sequence[Event] = base.state.events if base else ()
     replay = LogReplay(before, base.state.conditionings if base else {}, refuse)
     for line in parsed(lines, refuse):
         replay.apply(line)
@@ -103,9 +103,7 @@ def read_revision(folder: Path, manifest: Manifest, refuse: Refuse) -> Revision:
     finally:
         reader.close()
     entries = changed(before, replay.kept, replay.forgotten, added)
-    state = StreamState(
-        **newest.values(), entries=EventLog.of(entries), conditionings=conditionings
-    )
+    state = StreamState(**newest.values(), events=EventLog.of(entries), conditionings=conditionings)
     homes = base.homes[: replay.kept] if base else []
     homes.extend(home_of(_places(model)) for model in replay.added)
     shelves = {
@@ -150,27 +148,27 @@ def _check(replay: LogReplay, newest: LogLine, reader: SegmentReader, refuse: Re
         return reader.check(reference)
 
     # Of what was known before, the last chunk is enough: the rest has been checked with it.
-    last: list[AnyModel | Entry] = []
+    last: list[AnyModel | Event] = []
     for position in range(replay.kept - 1, -1, -1):
-        entry = replay.known[position]
-        if isinstance(entry, ChunkEntry):
-            last = [without_latents(entry) if position in replay.forgotten else entry]
+        event = replay.known[position]
+        if isinstance(event, ChunkEvent):
+            last = [without_latents(event) if position in replay.forgotten else event]
             break
     record = [*last, *replay.added]
-    check_record(newest, record, replay.conditionings.keys(), shape, refuse)
+    check_events(newest, record, replay.conditionings.keys(), shape, refuse)
     for value in replay.conditionings.values():
         if isinstance(value, ConditioningModel):
             for place in value.tensors.values():
                 reader.check(place)
 
 
-def _entries(models: Iterable[AnyModel], reader: SegmentReader, refuse: Refuse) -> list[Entry]:
+def _entries(models: Iterable[AnyModel], reader: SegmentReader, refuse: Refuse) -> list[Event]:
     def tensor(reference: Reference) -> Tensor:
         assert isinstance(reference, Place)  # `_check` saw to that
         return reader.read(reference)
 
     try:
-        return [entry_from_model(model, tensor) for model in models]
+        return [event_from_model(model, tensor) for model in models]
     except AdaStateError as error:
         raise refuse(f"a value out of range ({error})") from error
 
@@ -193,6 +191,6 @@ def _shelf(
 
 
 def _places(model: AnyModel) -> list[Place]:
-    if not isinstance(model, ChunkModel | RootModel):
+    if not isinstance(model, ChunkModel | GivenLatentsModel):
         return []
     return [x for x in (model.state, model.content) if isinstance(x, Place)]

@@ -1,6 +1,6 @@
 """What the JSON of state files and named streams may hold, every value with its type and range.
 
-Nothing that is read is believed: models check the values one by one, `check_record` checks that
+Nothing that is read is believed: models check the values one by one, `check_events` checks that
 they agree with each other and with the shapes of the tensors they name. Both happen before a tensor
 is read. A tensor stands in the JSON as a `NamedTensor` in state files, in named streams as a
 `Place`.
@@ -21,14 +21,14 @@ from ..config import StreamConfig
 from ..errors import StateFileError
 from ..fingerprint import ModelFingerprint
 from ..stream.events import (
-    ChunkEntry,
-    Entry,
-    FlushEntry,
-    HoldEntry,
-    ResetEntry,
+    ChunkEvent,
+    Event,
+    FlushEvent,
+    GivenLatentsEvent,
+    HoldEvent,
+    ResetEvent,
     ResetScope,
-    RewindEntry,
-    RootEntry,
+    RewindEvent,
     RootReason,
 )
 
@@ -113,7 +113,7 @@ else:
 
 
 class ChunkModel(Checked):
-    """The JSON of a `ChunkEntry`."""
+    """The JSON of a `ChunkEvent`."""
 
     kind: Literal["chunk"]
     index: Count
@@ -130,8 +130,8 @@ class ChunkModel(Checked):
     content: Reference | None = None
 
 
-class RootModel(Checked):
-    """The JSON of a `RootEntry`."""
+class GivenLatentsModel(Checked):
+    """The JSON of a `GivenLatentsEvent`."""
 
     kind: Literal["root"]
     reason: RootReason
@@ -143,44 +143,44 @@ class RootModel(Checked):
 
 
 class ResetModel(Checked):
-    """The JSON of a `ResetEntry`."""
+    """The JSON of a `ResetEvent`."""
 
     kind: Literal["reset"]
     scope: ResetScope
 
 
 class HoldModel(Checked):
-    """The JSON of a `HoldEntry`."""
+    """The JSON of a `HoldEvent`."""
 
     kind: Literal["hold"]
     chunks: Annotated[int, Field(ge=-1, le=2**40)]
 
 
 class FlushModel(Checked):
-    """The JSON of a `FlushEntry`."""
+    """The JSON of a `FlushEvent`."""
 
     kind: Literal["flush"]
     frames: Count
 
 
 class RewindModel(Checked):
-    """The JSON of a `RewindEntry`."""
+    """The JSON of a `RewindEvent`."""
 
     kind: Literal["rewind"]
     chunk: Count
 
 
-AnyModel = ChunkModel | RootModel | ResetModel | HoldModel | FlushModel | RewindModel
-EntryModel = Annotated[AnyModel, Field(discriminator="kind")]
-_ENTRIES: dict[str, type[Any]] = {
-    "chunk": ChunkEntry,
-    "root": RootEntry,
-    "reset": ResetEntry,
-    "hold": HoldEntry,
-    "flush": FlushEntry,
-    "rewind": RewindEntry,
+AnyModel = ChunkModel | GivenLatentsModel | ResetModel | HoldModel | FlushModel | RewindModel
+EventModel = Annotated[AnyModel, Field(discriminator="kind")]
+EVENT_OF: dict[str, type[Any]] = {
+    "chunk": ChunkEvent,
+    "root": GivenLatentsEvent,
+    "reset": ResetEvent,
+    "hold": HoldEvent,
+    "flush": FlushEvent,
+    "rewind": RewindEvent,
 }
-_KINDS = {cls: kind for kind, cls in _ENTRIES.items()}
+KIND_OF = {cls: kind for kind, cls in EVENT_OF.items()}
 
 
 class FingerprintModel(Checked):
@@ -237,16 +237,16 @@ def foreign(what: str, seen: str) -> StateFileError:
     )
 
 
-def entry_to_json(entry: Entry, refer: Callable[[str, Tensor], object]) -> dict[str, Any]:
-    """Return an entry as JSON values.
+def event_to_json(event: Event, refer: Callable[[str, Tensor], object]) -> dict[str, Any]:
+    """Return an event as JSON values.
 
     Args:
-        entry: The entry.
+        event: The event.
         refer: Called with the field's name and the tensor; returns what stands for it.
     """
-    values: dict[str, Any] = {"kind": _KINDS[type(entry)]}
-    for name in entry.__dataclass_fields__:
-        value = getattr(entry, name)
+    values: dict[str, Any] = {"kind": KIND_OF[type(event)]}
+    for name in event.__dataclass_fields__:
+        value = getattr(event, name)
         if isinstance(value, Tensor):
             values[name] = refer(name, value)
         else:
@@ -260,8 +260,8 @@ def _config_json(config: StreamConfig) -> dict[str, Any]:
     return config.to_json()
 
 
-def entry_from_model(model: AnyModel, tensor: Lookup) -> Entry:
-    """Build an entry of a model that was checked.
+def event_from_model(model: AnyModel, tensor: Lookup) -> Event:
+    """Build an event of a model that was checked.
 
     Raises:
         ConfigError: If an option is out of range.
@@ -273,13 +273,13 @@ def entry_from_model(model: AnyModel, tensor: Lookup) -> Entry:
     for name in ("state", "content"):
         if fields.get(name) is not None:
             fields[name] = tensor(fields[name])
-    entry: Entry = _ENTRIES[kind](**fields)
-    return entry
+    event: Event = EVENT_OF[kind](**fields)
+    return event
 
 
-def check_record(
+def check_events(
     fields: StateFields,
-    entries: Sequence[AnyModel | Entry],
+    entries: Sequence[AnyModel | Event],
     conditionings: Collection[str],
     shapes: Shapes,
     refuse: Refuse,
@@ -298,22 +298,22 @@ def check_record(
     """
     last: int | None = None
     remembers = False
-    for entry in entries:
-        if isinstance(entry, RootModel):
-            _check_latents(fields, entry, shapes, refuse)
-        if not isinstance(entry, ChunkModel | ChunkEntry):
+    for event in entries:
+        if isinstance(event, GivenLatentsModel):
+            _check_latents(fields, event, shapes, refuse)
+        if not isinstance(event, ChunkModel | ChunkEvent):
             continue
-        if last is not None and entry.index != last + 1:
-            raise refuse(f"chunk {entry.index} after chunk {last}")
-        if entry.content is None and (remembers or entry.state is not None):
-            raise refuse(f"chunk {entry.index} with a part of its latents, or older ones alone")
-        last, remembers = entry.index, entry.content is not None
-        if isinstance(entry, ChunkEntry) or not remembers:
+        if last is not None and event.index != last + 1:
+            raise refuse(f"chunk {event.index} after chunk {last}")
+        if event.content is None and (remembers or event.state is not None):
+            raise refuse(f"chunk {event.index} with a part of its latents, or older ones alone")
+        last, remembers = event.index, event.content is not None
+        if isinstance(event, ChunkEvent) or not remembers:
             continue
-        _check_latents(fields, entry, shapes, refuse)
-        for digest in (entry.positive, entry.negative):
+        _check_latents(fields, event, shapes, refuse)
+        for digest in (event.positive, event.negative):
             if digest is not None and digest not in conditionings:
-                raise refuse(f"chunk {entry.index} without its conditioning")
+                raise refuse(f"chunk {event.index} without its conditioning")
     if last is not None and fields.chunk_index != last + 1:
         raise refuse(f"next chunk {fields.chunk_index} after chunk {last}")
     if last is not None and fields.fingerprint is None:
@@ -321,12 +321,12 @@ def check_record(
 
 
 def _check_latents(
-    fields: StateFields, entry: ChunkModel | RootModel, shapes: Shapes, refuse: Refuse
+    fields: StateFields, event: ChunkModel | GivenLatentsModel, shapes: Shapes, refuse: Refuse
 ) -> None:
-    """Check the latents of one entry against the size of the stream."""
+    """Check the latents of one event against the size of the stream."""
     batch, channels, height, width = fields.latent_shape
-    frames = entry.config.chunk_frames if isinstance(entry, ChunkModel) else None
-    for name, reference in (("state", entry.state), ("content", entry.content)):
+    frames = event.config.chunk_frames if isinstance(event, ChunkModel) else None
+    for name, reference in (("state", event.state), ("content", event.content)):
         if reference is None:
             continue
         dtype, shape = shapes(reference)

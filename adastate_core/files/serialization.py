@@ -19,18 +19,18 @@ from ..digest import tensor_digest
 from ..errors import AdaStateError, StateFileError
 from ..stream.conditioning import Conditioning
 from ..stream.event_log import EventLog
-from ..stream.events import ChunkEntry, Entry
+from ..stream.events import ChunkEvent, Event
 from ..stream.state import StreamState
 from .schema import (
     Digest,
-    EntryModel,
+    EventModel,
     NamedTensor,
     Reference,
     Refuse,
     StateFields,
-    check_record,
-    entry_from_model,
-    entry_to_json,
+    check_events,
+    event_from_model,
+    event_to_json,
     validated,
 )
 
@@ -53,7 +53,7 @@ class Header(StateFields):
 
     format: str
     version: int
-    entries: list[EntryModel]
+    entries: list[EventModel]
     conditionings: dict[str, str]
     digests: dict[str, Digest]
 
@@ -62,15 +62,15 @@ def state_to_header(state: StreamState) -> tuple[str, dict[str, Tensor]]:
     """Return a state as JSON text, and the tensors by the names it gives them."""
     tensors: dict[str, Tensor] = {}
 
-    def named(position: int, entry: Entry) -> Callable[[str, Tensor], object]:
+    def named(position: int, event: Event) -> Callable[[str, Tensor], object]:
         def refer(name: str, tensor: Tensor) -> object:
-            key = _tensor_key(position, entry, name)
+            key = _tensor_key(position, event, name)
             tensors[key] = tensor
             return {"tensor": key}
 
         return refer
 
-    entries = [entry_to_json(e, named(position, e)) for position, e in enumerate(state.entries)]
+    entries = [event_to_json(e, named(position, e)) for position, e in enumerate(state.events)]
     conditionings = {}
     for digest, conditioning in state.conditionings.items():
         conditionings[digest] = conditioning.structure
@@ -147,15 +147,15 @@ def check_header(header: Header, infos: Mapping[str, Info], refuse: Refuse) -> N
 
     def shape(reference: Reference) -> Info:
         if not isinstance(reference, NamedTensor) or reference.tensor not in infos:
-            raise refuse("an entry whose tensor is not there")
+            raise refuse("an event whose tensor is not there")
         used.append(reference.tensor)
         return infos[reference.tensor]
 
-    check_record(header, header.entries, header.conditionings.keys(), shape, refuse)
+    check_events(header, header.entries, header.conditionings.keys(), shape, refuse)
     prefixes = tuple(f"cond.{digest}." for digest in header.conditionings)
     others = [name for name in infos if not (prefixes and name.startswith(prefixes))]
     if sorted(used) != sorted(others):
-        raise refuse("tensors that belong to no entry, or to two")
+        raise refuse("tensors that belong to no event, or to two")
 
 
 def state_from_header(header: Header, tensors: Mapping[str, Tensor], refuse: Refuse) -> StreamState:
@@ -180,10 +180,10 @@ def state_from_header(header: Header, tensors: Mapping[str, Tensor], refuse: Ref
         for digest, structure in header.conditionings.items()
     }
     try:
-        entries = tuple(entry_from_model(entry, tensor) for entry in header.entries)
+        entries = tuple(event_from_model(event, tensor) for event in header.entries)
     except AdaStateError as error:
         raise refuse(f"a value out of range ({error})") from error
-    return StreamState(**header.values(), entries=EventLog(entries), conditionings=conditionings)
+    return StreamState(**header.values(), events=EventLog(entries), conditionings=conditionings)
 
 
 def conditioning_from(
@@ -213,7 +213,7 @@ def newer_version(what: str, seen: object, expected: int) -> StateFileError:
     )
 
 
-def _tensor_key(position: int, entry: Entry, name: str) -> str:
-    if isinstance(entry, ChunkEntry):
-        return f"{name}.{entry.index:05d}"
+def _tensor_key(position: int, event: Event, name: str) -> str:
+    if isinstance(event, ChunkEvent):
+        return f"{name}.{event.index:05d}"
     return f"root.{position:05d}.{name}"

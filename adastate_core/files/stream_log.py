@@ -16,16 +16,16 @@ from typing import Annotated
 from pydantic import Field
 
 from ..stream.conditioning import Conditioning
-from ..stream.events import Entry
+from ..stream.events import Event
 from .schema import (
     AnyModel,
     Checked,
     ChunkModel,
     Count,
-    EntryModel,
+    EventModel,
+    GivenLatentsModel,
     Place,
     Refuse,
-    RootModel,
     StateFields,
     validated,
 )
@@ -53,7 +53,7 @@ class LogLine(StateFields):
     revision: Annotated[int, Field(ge=1, le=10**12)]
     kept: Count
     forgotten: tuple[tuple[Count, Count], ...]
-    entries: tuple[EntryModel, ...]
+    entries: tuple[EventModel, ...]
     conditionings: dict[str, ConditioningModel]
     dropped: tuple[str, ...]
 
@@ -68,7 +68,7 @@ class LogReplay:
     """
 
     def __init__(
-        self, entries: Sequence[Entry], conditionings: Mapping[str, Conditioning], refuse: Refuse
+        self, entries: Sequence[Event], conditionings: Mapping[str, Conditioning], refuse: Refuse
     ) -> None:
         self.known, self.kept = entries, len(entries)
         self.forgotten: set[int] = set()
@@ -105,7 +105,7 @@ class LogReplay:
             self.forgotten.add(position)
             return
         model = self.added[position - self.kept]
-        if isinstance(model, ChunkModel | RootModel):
+        if isinstance(model, ChunkModel | GivenLatentsModel):
             gone = model.model_copy(update={"state": None, "content": None})
             self.added[position - self.kept] = gone
 

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from ..digest import tensor_digest, text_digest
 from ..stream.state import StreamState
-from .manifest import FirstManifest, FirstSegment
+from .manifest import ManifestV1, SegmentV1
 from .schema import Refuse
 from .serialization import Info, check_header, parse_header, state_from_header
 
 
-def read_first(folder: Path, manifest: FirstManifest, refuse: Refuse) -> StreamState:
+def read_stream_v1(folder: Path, manifest: ManifestV1, refuse: Refuse) -> StreamState:
     """Build the state of a revision from its segments.
 
     Raises:
@@ -50,7 +50,7 @@ def read_first(folder: Path, manifest: FirstManifest, refuse: Refuse) -> StreamS
 
 
 def _infos(
-    folder: Path, segment: FirstSegment, wanted: set[str], refuse: Refuse
+    folder: Path, segment: SegmentV1, wanted: set[str], refuse: Refuse
 ) -> Mapping[str, Info]:
     with safe_open(folder / segment.file, framework="pt", device="cpu") as file:
         if set(file.keys()) != set(segment.digests):
@@ -60,7 +60,7 @@ def _infos(
 
 
 def _tensors(
-    folder: Path, segment: FirstSegment, wanted: set[str], refuse: Refuse
+    folder: Path, segment: SegmentV1, wanted: set[str], refuse: Refuse
 ) -> Mapping[str, Tensor]:
     with safe_open(folder / segment.file, framework="pt", device="cpu") as file:
         # Clones, for the alignment of their memory: see `load_state`.

@@ -17,17 +17,19 @@ import torch
 from torch import Tensor
 
 from ..anchors import policy_for_block
-from ..attention.chunk_attention import BlockPass, BlockShape, BlockView
-from ..attention.kv_cache import KVPool, KVSet
-from ..layout import Occupancy
+from ..attention.block_attention import BlockAttention
+from ..attention.chunk_attention import CommitAttention
+from ..attention.geometry import AttentionGeometry
+from ..attention.kv_cache import KVCache, KVCachePool
+from ..layout import CachedFrames
 from ..stream.events import Conditions
-from .replay_plan import CommitStep, DropStep, History, HistoryStep
+from .replay_plan import CommitStep, EvictStep, ReplayPlan, ReplayStep
 
 
 class CommitSession(Protocol):
     """An open sampling session of the host, as far as commits need it."""
 
-    def commit(self, block: Tensor, view: BlockView) -> None:
+    def commit(self, block: Tensor, view: BlockAttention) -> None:
         """Forward a clean block at noise 0, plainly, once under each of its conditionings."""
         ...
 
@@ -41,12 +43,12 @@ class MissingStep:
         keys: Keys of the sets it makes, by conditioning index; only the missing ones.
     """
 
-    step: HistoryStep
+    step: ReplayStep
     keys: Mapping[int, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class SessionSteps:
     """Missing steps in a row that run in one session.
 
     Args:
@@ -62,9 +64,9 @@ class Replay:
     """The steps from the newest sets that are still there to the end of a history.
 
     Args:
-        history: The steps that make the cache of the next chunk.
+        plan: The steps that make the cache of the next chunk.
         pool: Sets of this model.
-        shape: How the model numbers and rotates frames.
+        geometry: How the model orders, numbers and rotates tokens.
         weights: Digest of the weight patches in effect.
         conditionings: Indices of the conditionings that are needed.
         before: The replay of the chunk before, whose sets are still there even if the pool has
@@ -74,25 +76,25 @@ class Replay:
 
     def __init__(
         self,
-        history: History,
-        pool: KVPool,
-        shape: BlockShape,
+        plan: ReplayPlan,
+        pool: KVCachePool,
+        geometry: AttentionGeometry,
         weights: str,
         conditionings: Sequence[int],
         before: Replay | None = None,
     ) -> None:
-        self._pool, self._shape, self._weights = pool, shape, weights
-        self._held: dict[str, KVSet] = {} if before is None else before._held
+        self._pool, self._geometry, self._weights = pool, geometry, weights
+        self._held: dict[str, KVCache] = {} if before is None else before._held
         # What the first chunk of a run began from survives a failure of a later one.
         self._kept: frozenset[str] | None = None
         if before is not None:
             self._kept = frozenset(before._held) if before._kept is None else before._kept
-        self._current: dict[int, tuple[str | None, KVSet]] = {}
-        self.missing = self._searched(history, conditionings)
+        self._current: dict[int, tuple[str | None, KVCache]] = {}
+        self.missing = self._searched(plan, conditionings)
         self._held = {key: kv for key, kv in self._current.values() if key is not None}
 
     @property
-    def sets(self) -> dict[int, KVSet]:
+    def sets(self) -> dict[int, KVCache]:
         """Return the sets so far by conditioning index; once all has run, those of the chunk."""
         return {conditioning: kv for conditioning, (_, kv) in self._current.items()}
 
@@ -101,7 +103,7 @@ class Replay:
         """Count the blocks that have to be forwarded."""
         return sum(isinstance(missing.step, CommitStep) for missing in self.missing)
 
-    def stretches(self, current: Conditions) -> list[Stretch]:
+    def sessions(self, current: Conditions) -> list[SessionSteps]:
         """Cut the missing steps by the session they need.
 
         Returns:
@@ -121,16 +123,16 @@ class Replay:
         if not cut or not _same(cut[-1][0], current):
             cut.append((current, []))
         cut[-1][1].extend(waiting)
-        return [Stretch(conditions, tuple(steps)) for conditions, steps in cut]
+        return [SessionSteps(conditions, tuple(steps)) for conditions, steps in cut]
 
     def run(self, steps: Sequence[MissingStep], session: CommitSession) -> None:
         """Run missing steps, the oldest that are left."""
         for missing in steps:
             for conditioning in missing.keys:
-                self._pool.make_room(self._current[conditioning][0], self._needed())
+                self._pool.evict_for(self._current[conditioning][0], self._needed())
             past = {index: self._current[index][1] for index in missing.keys}
             step = missing.step
-            if isinstance(step, DropStep):
+            if isinstance(step, EvictStep):
                 made = {index: _without(kv, step) for index, kv in past.items()}
             else:
                 made = self._committed(step, past, session)
@@ -141,11 +143,11 @@ class Replay:
                 self._pool.store(key, kv, parent, self._needed())
         self._held = {key: kv for key, kv in self._current.values() if key is not None}
 
-    def _searched(self, history: History, conditionings: Sequence[int]) -> tuple[MissingStep, ...]:
+    def _searched(self, plan: ReplayPlan, conditionings: Sequence[int]) -> tuple[MissingStep, ...]:
         """Walk back to the newest set of each conditioning; list what comes after it."""
         missing: list[MissingStep] = []
         wanted = list(conditionings)
-        for step in reversed(history):
+        for step in reversed(plan):
             for index in wanted:
                 found = self._find(step.keys[index])
                 if found is not None:
@@ -161,7 +163,7 @@ class Replay:
         return tuple(reversed(missing))
 
     def _after_forgotten(
-        self, forgotten: CommitStep, later: list[HistoryStep], conditionings: Sequence[int]
+        self, forgotten: CommitStep, later: list[ReplayStep], conditionings: Sequence[int]
     ) -> tuple[MissingStep, ...]:
         """Plan what can be rebuilt without older latents, under keys of its own.
 
@@ -192,43 +194,45 @@ class Replay:
         return tuple(reversed(missing))
 
     def _committed(
-        self, step: CommitStep, past: Mapping[int, KVSet], session: CommitSession
-    ) -> dict[int, KVSet]:
+        self, step: CommitStep, past: Mapping[int, KVCache], session: CommitSession
+    ) -> dict[int, KVCache]:
         """Write a clean block's keys and values: the commit pass."""
         assert step.content is not None  # no plan begins before a forgotten chunk
         config = replace(step.config, chunk_frames=step.content.shape[2])
         policy = policy_for_block(config, step.state is not None)
-        view = BlockPass(
-            config, policy, past, self._shape, first_frame=step.frame, commit=True, hold=step.hold
+        view = CommitAttention(
+            config, policy, past, self._geometry, first_frame=step.frame, hold=step.hold
         )
         parts = [step.content] if step.state is None else [step.state, step.content]
         # One memory layout, whatever the parts were cut from: the last bits depend on it.
         block = torch.cat(parts, dim=2).clone(memory_format=torch.contiguous_format)
         session.commit(block, view)
         made = view.committed()
-        otherwise = config.cache_precision != self._pool.packing.precision
+        otherwise = config.cache_precision != self._pool.kv_format.precision
         other_weights = step.weights not in (None, self._weights)
         for index, kv in made.items():
             kv.approximate = past[index].approximate or other_weights or otherwise
         return made
 
-    def _find(self, key: str) -> KVSet | None:
+    def _find(self, key: str) -> KVCache | None:
         return self._pool.find(key) or self._held.get(key)
 
     def _needed(self) -> set[str]:
         """Return the keys of what the step began from and of what it goes on with."""
         return {*(self._kept or ()), *(key for key, _ in self._current.values() if key is not None)}
 
-    def _empty(self) -> KVSet:
-        return KVSet.empty(self._shape.tokens_per_frame, self._pool.packing)
+    def _empty(self) -> KVCache:
+        return KVCache.empty(self._geometry.tokens_per_frame, self._pool.kv_format)
 
 
-def _without(kv: KVSet, step: DropStep) -> KVSet:
+def _without(kv: KVCache, step: EvictStep) -> KVCache:
     """Return a set without the frames that a step drops."""
-    held = kv.occupancy
-    anchor = () if step.anchor else held.anchor
-    window = held.window[max(len(held.window) - step.window_kept, 0) :]
-    made = KVSet(Occupancy(anchor, window, held.seen), kv.tokens_per_frame, kv.packing)
+    cached = kv.cached
+    anchor = () if step.anchor else cached.anchor
+    window = cached.window[max(len(cached.window) - step.window_kept, 0) :]
+    made = KVCache(
+        CachedFrames(anchor, window, cached.committed), kv.tokens_per_frame, kv.kv_format
+    )
     made.approximate = kv.approximate
     kv.copy_frames(made)
     return made

@@ -16,15 +16,15 @@ from typing import overload
 from torch import Tensor
 
 from ..config import StreamConfig
-from ..stream.context import given_blocks
+from ..stream.context import seed_blocks
 from ..stream.events import (
-    ChunkEntry,
+    ChunkEvent,
     Conditions,
-    FlushEntry,
-    ResetEntry,
+    FlushEvent,
+    GivenLatentsEvent,
+    ResetEvent,
     ResetScope,
-    RootEntry,
-    begins_anew,
+    is_beginning,
 )
 from ..stream.state import StreamState
 
@@ -37,7 +37,7 @@ class CommitStep:
     """A clean block to forward, whose keys and values are kept.
 
     Args:
-        keys: History keys after this step, by conditioning.
+        keys: Keys after this step, by conditioning.
         config: Options to forward it under.
         state: Clean state latents, or None for a block of content only.
         content: Clean content latents; None if they are beyond the bounded history.
@@ -68,7 +68,7 @@ class CommitStep:
 
 
 @dataclass(frozen=True, slots=True)
-class DropStep:
+class EvictStep:
     """Frames to drop from the cache: slot 0, and all but the newest window frames."""
 
     keys: tuple[str, ...]
@@ -81,7 +81,7 @@ class DropStep:
         return self.keys[POSITIVE]
 
 
-HistoryStep = CommitStep | DropStep
+ReplayStep = CommitStep | EvictStep
 
 _ALL_FRAMES = 1 << 30
 _RESETS: dict[ResetScope, tuple[bool, int]] = {
@@ -91,7 +91,7 @@ _RESETS: dict[ResetScope, tuple[bool, int]] = {
 }
 
 
-class History(Sequence[HistoryStep]):
+class ReplayPlan(Sequence[ReplayStep]):
     """The steps that make the cache which the next chunk of a stream attends to.
 
     The first step always finds an empty cache. Only what is asked for is made; `reversed` begins
@@ -111,64 +111,64 @@ class History(Sequence[HistoryStep]):
         self._state, self._upcoming = state, conditions
         self._config, self._model = config, model
 
-    def __reversed__(self) -> Iterator[HistoryStep]:
-        entries, later = self._state.entries, None
-        for position in range(len(entries) - 1, -1, -1):
-            entry = entries[position]
-            if isinstance(entry, ChunkEntry):
-                yield self._chunk(position, entry)
-                later = entry
-            elif isinstance(entry, RootEntry):
-                yield from reversed(self._given(position, entry, later))
-            elif isinstance(entry, ResetEntry):
-                yield DropStep(self._keys(position, later), *_RESETS[entry.scope])
-            elif isinstance(entry, FlushEntry):
-                yield DropStep(self._keys(position, later), False, entry.frames)
-            if begins_anew(entry):
+    def __reversed__(self) -> Iterator[ReplayStep]:
+        events, later = self._state.events, None
+        for position in range(len(events) - 1, -1, -1):
+            event = events[position]
+            if isinstance(event, ChunkEvent):
+                yield self._chunk(position, event)
+                later = event
+            elif isinstance(event, GivenLatentsEvent):
+                yield from reversed(self._given(position, event, later))
+            elif isinstance(event, ResetEvent):
+                yield EvictStep(self._keys(position, later), *_RESETS[event.scope])
+            elif isinstance(event, FlushEvent):
+                yield EvictStep(self._keys(position, later), False, event.frames)
+            if is_beginning(event):
                 return
 
-    def __iter__(self) -> Iterator[HistoryStep]:
+    def __iter__(self) -> Iterator[ReplayStep]:
         return iter(list(reversed(self))[::-1])
 
     def __len__(self) -> int:
         return sum(1 for _ in reversed(self))
 
     @overload
-    def __getitem__(self, position: int) -> HistoryStep: ...
+    def __getitem__(self, position: int) -> ReplayStep: ...
     @overload
-    def __getitem__(self, position: slice) -> list[HistoryStep]: ...
-    def __getitem__(self, position: int | slice) -> HistoryStep | list[HistoryStep]:
+    def __getitem__(self, position: slice) -> list[ReplayStep]: ...
+    def __getitem__(self, position: int | slice) -> ReplayStep | list[ReplayStep]:
         return list(self)[position]
 
     @property
-    def newest(self) -> HistoryStep | None:
+    def newest(self) -> ReplayStep | None:
         """Return the newest step, or None if nothing is remembered."""
         return next(reversed(self), None)
 
-    def _chunk(self, position: int, entry: ChunkEntry) -> CommitStep:
+    def _chunk(self, position: int, event: ChunkEvent) -> CommitStep:
         return CommitStep(
             keys=self._keys(position, None),
-            config=entry.config,
-            state=entry.state,
-            content=entry.content,
-            conditions=self._recorded(entry) if entry.content is not None else None,
-            frame=entry.frame,
-            weights=entry.weights,
-            hold=entry.held,
+            config=event.config,
+            state=event.state,
+            content=event.content,
+            conditions=self._recorded(event) if event.content is not None else None,
+            frame=event.frame,
+            weights=event.weights,
+            hold=event.held,
         )
 
     def _given(
-        self, position: int, entry: RootEntry, later: ChunkEntry | None
-    ) -> list[HistoryStep]:
+        self, position: int, event: GivenLatentsEvent, later: ChunkEvent | None
+    ) -> list[ReplayStep]:
         """Commit given latents under what the chunk that follows them was made with."""
         keys = self._keys(position, later)
         config = later.config if later else self._config
-        if entry.forgotten:
+        if event.forgotten:
             return [CommitStep(keys, config)]
         recorded = later is not None and later.content is not None
         conditions = self._recorded(later) if later and recorded else self._upcoming
-        steps: list[HistoryStep] = []
-        for block in given_blocks(entry, config):
+        steps: list[ReplayStep] = []
+        for block in seed_blocks(event, config):
             # Of the blocks only the last has the key of the whole, whatever their number.
             of_block = tuple(_digest(key, str(len(steps))) for key in keys)
             commit = CommitStep(
@@ -177,19 +177,19 @@ class History(Sequence[HistoryStep]):
             )  # fmt: skip
             steps.append(commit)
             if block.lone:
-                steps.append(DropStep(of_block, False, 0))
+                steps.append(EvictStep(of_block, False, 0))
         if steps:
             steps[-1] = replace(steps[-1], keys=keys)
         return steps
 
-    def _keys(self, position: int, later: ChunkEntry | None) -> tuple[str, ...]:
-        """Return the keys after an entry.
+    def _keys(self, position: int, later: ChunkEvent | None) -> tuple[str, ...]:
+        """Return the keys after an event.
 
         Args:
-            position: Position of the entry.
+            position: Position of the event.
             later: The chunk after it, if it is known; else the next one is meant.
         """
-        mark, upcoming = self._state.entries.mark_at(position), self._upcoming
+        mark, upcoming = self._state.events.mark_at(position), self._upcoming
         positive = negative = config = ""
         if mark.pending:
             config = (later.config if later else self._config).text
@@ -207,18 +207,11 @@ class History(Sequence[HistoryStep]):
         """Return the negative of chunks that were made without one."""
         return self._upcoming.negative.digest if self._upcoming.negative else ""
 
-    def _recorded(self, entry: ChunkEntry) -> Conditions:
+    def _recorded(self, event: ChunkEvent) -> Conditions:
         """Return what a chunk was made with; a missing negative is filled from the next step."""
         recorded = self._state.conditionings
-        negative = recorded[entry.negative] if entry.negative else self._upcoming.negative
-        return Conditions(recorded[entry.positive], negative, guided=self._upcoming.guided)
-
-
-def plan_history(
-    state: StreamState, conditions: Conditions, config: StreamConfig, model: str
-) -> History:
-    """Return the steps that make the cache of the next chunk: see `History`."""
-    return History(state, conditions, config, model)
+        negative = recorded[event.negative] if event.negative else self._upcoming.negative
+        return Conditions(recorded[event.positive], negative, guided=self._upcoming.guided)
 
 
 def _digest(*parts: str) -> str:

@@ -16,23 +16,25 @@ import torch
 from torch import Tensor
 
 from ..anchors import policy_for
-from ..attention.chunk_attention import BlockPass, BlockShape, BlockView
-from ..attention.kv_cache import KVPool, KVSet
+from ..attention.block_attention import BlockAttention
+from ..attention.chunk_attention import ChunkAttention
+from ..attention.geometry import AttentionGeometry
+from ..attention.kv_cache import KVCache, KVCachePool
 from ..config import StreamConfig
 from ..digest import tensor_digest
 from ..errors import NonFiniteError
 from ..fingerprint import ModelFingerprint
-from ..stream.events import ChunkEntry, Conditions
+from ..stream.events import ChunkEvent, Conditions
 from ..stream.state import StreamState
 from .noise import BlockNoise
 from .replay import CommitSession, Replay
-from .replay_plan import NEGATIVE, POSITIVE, History
+from .replay_plan import NEGATIVE, POSITIVE, ReplayPlan
 
 
 class Session(CommitSession, Protocol):
     """An open sampling session of the host, under fixed conditionings."""
 
-    def denoise(self, noise: BlockNoise, view: BlockView) -> Tensor:
+    def denoise(self, noise: BlockNoise, view: BlockAttention) -> Tensor:
         """Sample one block from noise with the cache in view; return it clean, in model space."""
         ...
 
@@ -56,7 +58,7 @@ class StreamRequest:
         config: Options.
         weights: Digest of the weight patches in effect.
         fingerprint: The model.
-        shape: How the model numbers and rotates frames.
+        geometry: How the model orders, numbers and rotates tokens.
         setup: Digest of whatever else the keys and values depend on, such as options and patches
             of the host. It need not outlive the process.
     """
@@ -67,7 +69,7 @@ class StreamRequest:
     config: StreamConfig
     weights: str
     fingerprint: ModelFingerprint
-    shape: BlockShape
+    geometry: AttentionGeometry
     setup: str = ""
 
     @property
@@ -85,7 +87,7 @@ def stream_chunks(
     state: StreamState,
     request: StreamRequest,
     host: Host,
-    pool: KVPool,
+    pool: KVCachePool,
     on_chunk: Callable[[StreamState], None] = lambda state: None,
     on_replay: Callable[[int], None] = lambda commits: None,
 ) -> StreamState:
@@ -110,7 +112,7 @@ def stream_chunks(
     state = replace(_switch_prompt(state, request), fingerprint=request.fingerprint)
     replay = _replay(state, request, pool)
     on_replay(replay.commits)
-    *others, last = replay.stretches(request.conditions)
+    *others, last = replay.sessions(request.conditions)
     for stretch in others:
         host.run(stretch.conditions, partial(replay.run, stretch.steps))
 
@@ -129,7 +131,7 @@ def stream_chunks(
 
 
 def _make_chunk(
-    state: StreamState, request: StreamRequest, session: Session, past: dict[int, KVSet]
+    state: StreamState, request: StreamRequest, session: Session, past: dict[int, KVCache]
 ) -> StreamState:
     """Denoise one block with the cache in view and record it."""
     config = request.config
@@ -138,11 +140,11 @@ def _make_chunk(
     batch, channels, height, width = state.latent_shape
     shape = (batch, channels, states + config.chunk_frames, height, width)
     noise = BlockNoise(request.seed, state.chunk_index, shape, states)
-    view = BlockPass(config, policy, past, request.shape, first_frame=state.next_frame)
+    view = ChunkAttention(config, policy, past, request.geometry, first_frame=state.next_frame)
     block = session.denoise(noise, view).detach().cpu()
     _require_finite(block, state.chunk_index)
     negative = request.conditions.negative
-    entry = ChunkEntry(
+    event = ChunkEvent(
         index=state.chunk_index,
         seed=request.seed,
         positive=request.conditions.positive.digest,
@@ -157,14 +159,14 @@ def _make_chunk(
         state=block[:, :, :states].clone() if states else None,
         content=block[:, :, states:].clone(),
     )
-    return state.append(entry, request.conditions)
+    return state.append_chunk(event, request.conditions)
 
 
 def _replay(
-    state: StreamState, request: StreamRequest, pool: KVPool, before: Replay | None = None
+    state: StreamState, request: StreamRequest, pool: KVCachePool, before: Replay | None = None
 ) -> Replay:
-    history = History(state, request.conditions, request.config, request.model)
-    return Replay(history, pool, request.shape, request.weights, request.conditionings, before)
+    history = ReplayPlan(state, request.conditions, request.config, request.model)
+    return Replay(history, pool, request.geometry, request.weights, request.conditionings, before)
 
 
 def _switch_prompt(state: StreamState, request: StreamRequest) -> StreamState:
@@ -173,9 +175,9 @@ def _switch_prompt(state: StreamState, request: StreamRequest) -> StreamState:
     if last is None or last.positive == request.conditions.positive.digest:
         return state
     if request.config.prompt_switch == "recache":
-        return state.recached()
+        return state.recache()
     if request.config.prompt_switch == "flush":
-        return state.flushed(request.config.flush_frames)
+        return state.flush(request.config.flush_frames)
     return state
 
 

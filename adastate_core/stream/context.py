@@ -16,13 +16,13 @@ from torch import Tensor
 
 from ..anchors import policy_for, policy_for_block
 from ..config import StreamConfig
-from ..layout import CommitPlan, FrameMix, FrameRef, Occupancy, refs
-from .events import ChunkEntry, Entry, FlushEntry, ResetEntry, RootEntry, newest_beginning
+from ..layout import CachedFrames, CommitPlan, FrameMix, FrameRef, refs
+from .events import ChunkEvent, Event, FlushEvent, GivenLatentsEvent, ResetEvent, newest_beginning
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Memory:
-    """Hold what slot 0 and the window stand for.
+class ContextLatents:
+    """The latents that slot 0 and the window stand for.
 
     Args:
         anchor: Latents of slot 0, (B, C, T, H, W), or None.
@@ -36,7 +36,7 @@ class Memory:
     averages: int = 0
 
     @property
-    def pictures(self) -> Tensor | None:
+    def committable(self) -> Tensor | None:
         """Return the anchor frames that can be committed."""
         if self.anchor is None or not self.averages:
             return self.anchor
@@ -44,7 +44,7 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class GivenBlock:
+class SeedBlock:
     """Name one commit of given latents.
 
     Args:
@@ -62,32 +62,32 @@ class GivenBlock:
     lone: bool = False
 
 
-def remember(entries: Sequence[Entry]) -> Memory:
-    """Return what the entries of a stream leave in slot 0 and the window.
+def context_latents(events: Sequence[Event]) -> ContextLatents:
+    """Return what the events of a stream leave in slot 0 and the window.
 
     Latents given after the last chunk are not cut to a policy's sizes yet: the next chunk's
     options decide about them.
     """
-    memory = Memory()
-    for position in range(newest_beginning(entries), len(entries)):
-        entry = entries[position]
-        if isinstance(entry, ChunkEntry):
-            memory = _after_chunk(memory, entry)
-        elif isinstance(entry, RootEntry):
-            following = (entries[i] for i in range(position, len(entries)))
-            later = (e for e in following if isinstance(e, ChunkEntry))
-            memory = _after_root(entry, next(later, None))
-        elif isinstance(entry, ResetEntry):
-            if entry.scope != "window":
-                memory = replace(memory, anchor=None, averages=0)
-            if entry.scope != "anchor":
-                memory = replace(memory, window=None)
-        elif isinstance(entry, FlushEntry):
-            memory = replace(memory, window=_last(memory.window, entry.frames))
-    return memory
+    context = ContextLatents()
+    for position in range(newest_beginning(events), len(events)):
+        event = events[position]
+        if isinstance(event, ChunkEvent):
+            context = _after_chunk(context, event)
+        elif isinstance(event, GivenLatentsEvent):
+            following = (events[i] for i in range(position, len(events)))
+            later = (e for e in following if isinstance(e, ChunkEvent))
+            context = _after_root(event, next(later, None))
+        elif isinstance(event, ResetEvent):
+            if event.scope != "window":
+                context = replace(context, anchor=None, averages=0)
+            if event.scope != "anchor":
+                context = replace(context, window=None)
+        elif isinstance(event, FlushEvent):
+            context = replace(context, window=_last(context.window, event.frames))
+    return context
 
 
-def given_blocks(entry: RootEntry, config: StreamConfig) -> list[GivenBlock]:
+def seed_blocks(event: GivenLatentsEvent, config: StreamConfig) -> list[SeedBlock]:
     """Cut given latents into the blocks that fill slot 0 and the window, oldest first.
 
     A clip's newest frames are committed in blocks counted from their end. A hidden state comes
@@ -95,55 +95,56 @@ def given_blocks(entry: RootEntry, config: StreamConfig) -> list[GivenBlock]:
     """
     policy = policy_for(config)
     states, sink = policy.state_frames(config), policy.sink_frames(config)
-    anchor, content = entry.state, entry.content
-    if entry.reason == "restart" and content is not None and states:
+    anchor, content = event.state, event.content
+    if event.reason == "restart" and content is not None and states:
         anchor = content[:, :, -1:]
     wanted = policy.kept_frames(config) - states
-    if content is not None and _outlasts(entry, config, wanted, sink):
+    if content is not None and _outlasts(event, config, wanted, sink):
         anchor = content[:, :, :sink]
     if sink and anchor is not None:
-        first = GivenBlock(None, anchor[:, :, -sink:])
-        return [first, *(replace(b, hold=True) for b in _tail(entry, config, wanted - sink))]
-    blocks = _tail(entry, config, wanted)
+        first = SeedBlock(None, anchor[:, :, -sink:])
+        return [first, *(replace(b, hold=True) for b in _tail(event, config, wanted - sink))]
+    blocks = _tail(event, config, wanted)
     if anchor is None or not states:
         return blocks
     seed = anchor[:, :, -states:]
     missing = states - seed.shape[2]
     seed = torch.cat([seed[:, :, :1]] * missing + [seed], dim=2)
     if not blocks:
-        return [GivenBlock(seed, anchor[:, :, -1:], entry.frame, lone=True)]
+        return [SeedBlock(seed, anchor[:, :, -1:], event.frame, lone=True)]
     return [*blocks[:-1], replace(blocks[-1], state=seed)]
 
 
-def _after_chunk(memory: Memory, entry: ChunkEntry) -> Memory:
-    if entry.content is None:
-        return Memory()  # beyond the bounded history
-    return _committed(memory, entry.config, entry.state, entry.content, entry.held)
+def _after_chunk(context: ContextLatents, event: ChunkEvent) -> ContextLatents:
+    if event.content is None:
+        return ContextLatents()  # beyond the bounded history
+    return _committed(context, event.config, event.state, event.content, event.held)
 
 
-def _after_root(entry: RootEntry, later: ChunkEntry | None) -> Memory:
+def _after_root(event: GivenLatentsEvent, later: ChunkEvent | None) -> ContextLatents:
     if later is None:
-        anchor = entry.state
-        if entry.reason == "restart" and entry.content is not None:
-            anchor = entry.content[:, :, -1:]
-        return Memory(anchor, entry.content)
-    memory = Memory()
-    for block in given_blocks(entry, later.config):
-        memory = _committed(memory, later.config, block.state, block.content, block.hold)
+        anchor = event.state
+        if event.reason == "restart" and event.content is not None:
+            anchor = event.content[:, :, -1:]
+        return ContextLatents(anchor, event.content)
+    context = ContextLatents()
+    for block in seed_blocks(event, later.config):
+        context = _committed(context, later.config, block.state, block.content, block.hold)
         if block.lone:
-            memory = replace(memory, window=None)
-    return memory
+            context = replace(context, window=None)
+    return context
 
 
 def _committed(
-    memory: Memory, config: StreamConfig, state: Tensor | None, content: Tensor, hold: bool
-) -> Memory:
+    context: ContextLatents, config: StreamConfig, state: Tensor | None, content: Tensor, hold: bool
+) -> ContextLatents:
     """Apply the commit plan of one block to latents."""
-    held = Occupancy(tuple(range(_frames(memory.anchor))), tuple(range(_frames(memory.window))))
+    anchor, window = (tuple(range(_frames(x))) for x in (context.anchor, context.window))
+    cached = CachedFrames(anchor, window)
     config = replace(config, chunk_frames=content.shape[2])
-    plan: CommitPlan = policy_for_block(config, state is not None).commit(config, held, hold=hold)
+    plan: CommitPlan = policy_for_block(config, state is not None).commit(config, cached, hold=hold)
     sources = {
-        "anchor": memory.anchor, "window": memory.window, "state": state, "content": content,
+        "anchor": context.anchor, "window": context.window, "state": state, "content": content,
     }  # fmt: skip
 
     def frame(kept: FrameRef | FrameMix) -> Tensor:
@@ -159,30 +160,30 @@ def _committed(
         return torch.cat([frame(k) for k in kept], dim=2) if kept else None
 
     # An average that stays as it is under a hold is a plain frame of the plan.
-    kept_averages = memory.averages if plan.anchor == refs("anchor", len(held.anchor)) else 0
+    kept_averages = context.averages if plan.anchor == refs("anchor", len(cached.anchor)) else 0
     averages = sum(isinstance(k, FrameMix) and k.pooled for k in plan.anchor) or kept_averages
-    return Memory(gather(plan.anchor), gather(plan.window), averages)
+    return ContextLatents(gather(plan.anchor), gather(plan.window), averages)
 
 
-def _outlasts(entry: RootEntry, config: StreamConfig, wanted: int, sink: int) -> bool:
+def _outlasts(event: GivenLatentsEvent, config: StreamConfig, wanted: int, sink: int) -> bool:
     """Say whether a clip begins before the frames that stand at the front of all positions.
 
     Counted positions give an anchor the numbers of the stream's first frames, so it has to hold
     these, and not the first ones of the clip's end.
     """
-    counted = config.positions == "absolute" and sink > 0 and entry.state is None
+    counted = config.positions == "absolute" and sink > 0 and event.state is None
     size = config.chunk_frames
-    return counted and entry.frame == 0 and _frames(entry.content) > -(-wanted // size) * size
+    return counted and event.frame == 0 and _frames(event.content) > -(-wanted // size) * size
 
 
-def _tail(entry: RootEntry, config: StreamConfig, wanted: int) -> list[GivenBlock]:
+def _tail(event: GivenLatentsEvent, config: StreamConfig, wanted: int) -> list[SeedBlock]:
     """Cut the newest frames that are wanted, at least one, into blocks counted from the end."""
-    content, size = entry.content, config.chunk_frames
+    content, size = event.content, config.chunk_frames
     if content is None:
         return []
     ends = [content.shape[2] - size * i for i in range(max(1, -(-wanted // size)))]
     return [
-        GivenBlock(None, content[:, :, begin:end], entry.frame + begin)
+        SeedBlock(None, content[:, :, begin:end], event.frame + begin)
         for end in reversed(ends)
         if end > (begin := max(end - size, 0))
     ]

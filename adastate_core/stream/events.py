@@ -1,6 +1,6 @@
-"""What can happen to a stream: one immutable entry for each, and what identifies a step.
+"""What can happen to a stream: one immutable event for each, and what identifies a step.
 
-The entries are the whole memory of a stream. `memory` says which latents they leave in slot 0
+The events are the whole memory of a stream. `memory` says which latents they leave in slot 0
 and the window, `history` how to rebuild the attention cache from them.
 """
 
@@ -32,7 +32,7 @@ class Conditions:
 
 
 @dataclass(frozen=True, slots=True)
-class ChunkEntry:
+class ChunkEvent:
     """Record one generated chunk; also its receipt.
 
     Args:
@@ -68,7 +68,7 @@ class ChunkEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class RootEntry:
+class GivenLatentsEvent:
     """Restart the cache from given latents, committed with nothing before them.
 
     Args:
@@ -104,42 +104,42 @@ class RootEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class ResetEntry:
+class ResetEvent:
     """Empty slot 0, the window, or both."""
 
     scope: ResetScope
 
 
 @dataclass(frozen=True, slots=True)
-class HoldEntry:
+class HoldEvent:
     """Leave slot 0 alone for a number of chunks; -1 means until released, 0 releases it."""
 
     chunks: int
 
 
 @dataclass(frozen=True, slots=True)
-class FlushEntry:
+class FlushEvent:
     """Keep slot 0 and the newest window frames only."""
 
     frames: int
 
 
 @dataclass(frozen=True, slots=True)
-class RewindEntry:
+class RewindEvent:
     """Note that everything after a chunk was taken back; it changes nothing by itself."""
 
     chunk: int
 
 
-Entry = ChunkEntry | RootEntry | ResetEntry | HoldEntry | FlushEntry | RewindEntry
+Event = ChunkEvent | GivenLatentsEvent | ResetEvent | HoldEvent | FlushEvent | RewindEvent
 
 
-def begins_anew(entry: Entry) -> bool:
-    """Say whether nothing before this entry can matter to slot 0 or the window."""
-    return isinstance(entry, RootEntry) or entry == ResetEntry("all")
+def is_beginning(event: Event) -> bool:
+    """Say whether nothing before this event can matter to slot 0 or the window."""
+    return isinstance(event, GivenLatentsEvent) or event == ResetEvent("all")
 
 
-def newest_beginning(entries: Sequence[Entry]) -> int:
-    """Return the position of the newest entry that begins anew, or 0."""
-    positions = range(len(entries) - 1, -1, -1)
-    return next((i for i in positions if begins_anew(entries[i])), 0)
+def newest_beginning(events: Sequence[Event]) -> int:
+    """Return the position of the newest event that begins anew, or 0."""
+    positions = range(len(events) - 1, -1, -1)
+    return next((i for i in positions if is_beginning(events[i])), 0)

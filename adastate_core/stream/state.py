@@ -1,7 +1,7 @@
 """The stream as a value: everything a stream is, except what can be computed from it.
 
 A `StreamState` is immutable and holds no keys and values. It records the clean latents of
-every chunk, the conditionings used, and an entry for every thing that happened, from which
+every chunk, the conditionings used, and an event for every thing that happened, from which
 `history` and `replay` rebuild the attention cache. Every operation returns a new state and
 shares the tensors. One more chunk costs the same however many there are.
 """
@@ -19,21 +19,21 @@ from ..anchors import policy_for
 from ..errors import ConfigError, LayoutError, StateMismatchError
 from ..fingerprint import ModelFingerprint
 from .conditioning import Conditioning
-from .context import Memory, remember
+from .context import ContextLatents, context_latents
 from .event_log import EventLog
 from .events import (
     HOLD_FOREVER,
-    ChunkEntry,
+    ChunkEvent,
     Conditions,
-    Entry,
-    FlushEntry,
-    HoldEntry,
-    ResetEntry,
+    Event,
+    FlushEvent,
+    GivenLatentsEvent,
+    HoldEvent,
+    ResetEvent,
     ResetScope,
-    RewindEntry,
-    RootEntry,
+    RewindEvent,
     RootReason,
-    begins_anew,
+    is_beginning,
 )
 from .origin import StreamOrigin
 
@@ -50,7 +50,7 @@ class StreamState:
         chunk_index: Absolute index of the next chunk.
         hold: Chunks for which slot 0 is still held; -1 until released.
         history_chunks: Chunks whose latents are kept; 0 keeps all.
-        entries: Everything that happened, oldest first; any sequence becomes an `EventLog`.
+        events: Everything that happened, oldest first; any sequence becomes an `EventLog`.
         conditionings: Every conditioning in use, by digest.
         origin: The named stream it was opened from, or None; kept by every operation.
     """
@@ -61,37 +61,37 @@ class StreamState:
     chunk_index: int = 0
     hold: int = 0
     history_chunks: int = 0
-    entries: EventLog = field(default_factory=EventLog)
+    events: EventLog = field(default_factory=EventLog)
     conditionings: Mapping[str, Conditioning] = field(default_factory=dict)
     origin: StreamOrigin | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "entries", EventLog.of(self.entries))
+        object.__setattr__(self, "events", EventLog.of(self.events))
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.latent_shape))
         return f"StreamState(next chunk {self.chunk_index}, latent {size})"
 
     @property
-    def chunks(self) -> tuple[ChunkEntry, ...]:
+    def chunks(self) -> tuple[ChunkEvent, ...]:
         """Return the generated chunks, oldest first."""
-        return tuple(entry for entry in self.entries if isinstance(entry, ChunkEntry))
+        return tuple(event for event in self.events if isinstance(event, ChunkEvent))
 
     @property
-    def last_chunk(self) -> ChunkEntry | None:
+    def last_chunk(self) -> ChunkEvent | None:
         """Return the newest chunk, or None before the first one."""
-        return next((e for e in reversed(self.entries) if isinstance(e, ChunkEntry)), None)
+        return next((e for e in reversed(self.events) if isinstance(e, ChunkEvent)), None)
 
     @property
     def next_frame(self) -> int:
         """Count the content frames, given ones included, since the stream last began anew."""
-        for entry in reversed(self.entries):
-            if isinstance(entry, ChunkEntry):
-                return entry.frame + entry.config.chunk_frames
-            if isinstance(entry, RootEntry) and entry.content is not None:
-                return entry.frame + entry.content.shape[2]
-            if begins_anew(entry):
-                return entry.frame if isinstance(entry, RootEntry) else 0
+        for event in reversed(self.events):
+            if isinstance(event, ChunkEvent):
+                return event.frame + event.config.chunk_frames
+            if isinstance(event, GivenLatentsEvent) and event.content is not None:
+                return event.frame + event.content.shape[2]
+            if is_beginning(event):
+                return event.frame if isinstance(event, GivenLatentsEvent) else 0
         return 0
 
     def newest_content(self) -> Tensor:
@@ -109,49 +109,49 @@ class StreamState:
 
     def content(self, first_chunk: int = 0) -> Tensor | None:
         """Join the recorded content latents from a chunk on, (B, C, T, H, W), or None."""
-        chunks = [entry for entry in self.remembered_chunks() if entry.index >= first_chunk]
-        parts = [entry.content for entry in chunks if entry.content is not None]
+        chunks = [event for event in self.remembered_chunks() if event.index >= first_chunk]
+        parts = [event.content for event in chunks if event.content is not None]
         return torch.cat(parts, dim=2) if parts else None
 
-    def remembered_chunks(self) -> tuple[ChunkEntry, ...]:
+    def remembered_chunks(self) -> tuple[ChunkEvent, ...]:
         """Return the chunks whose latents are there, oldest first: the newest ones."""
-        return tuple(entry for _, entry in _remembered(self.entries))[::-1]
+        return tuple(event for _, event in _remembered(self.events))[::-1]
 
     @property
-    def memory(self) -> Memory:
+    def context(self) -> ContextLatents:
         """Return the latents that slot 0 and the window stand for."""
-        return remember(self.entries)
+        return context_latents(self.events)
 
     def hidden_states(self) -> Tensor | None:
-        """Return the newest state frame of every recorded chunk, one a batch entry.
+        """Return the newest state frame of every recorded chunk, one a batch event.
 
         Returns:
             (chunks x B, C, 1, H, W), so that each decodes alone as one picture, or None.
         """
-        states = [entry.state[:, :, -1:] for entry in self.chunks if entry.state is not None]
+        states = [event.state[:, :, -1:] for event in self.chunks if event.state is not None]
         return torch.cat(states, dim=0) if states else None
 
-    def append(self, entry: ChunkEntry, conditions: Conditions) -> StreamState:
+    def append_chunk(self, event: ChunkEvent, conditions: Conditions) -> StreamState:
         """Return the state after one more chunk."""
         used = {conditions.positive.digest: conditions.positive}
         if conditions.negative is not None:
             used[conditions.negative.digest] = conditions.negative
-        entries = self.entries.append(entry)
-        trimmed = _trim(entries, self.history_chunks)
+        events = self.events.append(event)
+        trimmed = _trim(events, self.history_chunks)
         conditionings = self.conditionings
         if not used.keys() <= conditionings.keys():
             conditionings = {**conditionings, **used}
-        if trimmed is not entries:
+        if trimmed is not events:
             conditionings = _prune(conditionings, trimmed)
         return replace(
             self,
             chunk_index=self.chunk_index + 1,
             hold=_hold_left(self.hold),
-            entries=trimmed,
+            events=trimmed,
             conditionings=conditionings,
         )
 
-    def started_with(self, content: Tensor) -> StreamState:
+    def start_with(self, content: Tensor) -> StreamState:
         """Return a stream that continues the given latents, (B, C, T, H, W).
 
         Latents given before the first chunk are in VAE space: the host converts them once it
@@ -169,15 +169,15 @@ class StreamState:
                 as they hold.
         """
         if latent is None:
-            return self._with(ResetEntry(scope))
+            return self._with(ResetEvent(scope))
         latent = self._fitting(latent)
         if scope == "all":
             return self._rooted("restart", content=latent)
         if scope == "anchor":
-            return self._rooted("reset", state=latent, content=self.memory.window)
-        return self._rooted("reset", state=self.memory.pictures, content=latent)
+            return self._rooted("reset", state=latent, content=self.context.window)
+        return self._rooted("reset", state=self.context.committable, content=latent)
 
-    def blended(self, other: StreamState, share: float) -> StreamState:
+    def blend(self, other: StreamState, share: float) -> StreamState:
         """Return the state with a mix of two memories; record and chunk numbers stay its own.
 
         Args:
@@ -197,14 +197,14 @@ class StreamState:
                 expected=self.described(),
                 remedy="blend two streams of one model and size, both begun or both not begun",
             )
-        ours, others = self.memory, other.memory
-        anchor = _mixed(ours.pictures, others.pictures, share)
+        ours, others = self.context, other.context
+        anchor = _mixed(ours.committable, others.committable, share)
         window = _mixed(ours.window, others.window, share)
         if anchor is None and window is None:
             return self
         return self._rooted("blend", state=anchor, content=window)
 
-    def rewound(self, chunk: int) -> StreamState:
+    def rewind(self, chunk: int) -> StreamState:
         """Return the state as it was after a recorded chunk.
 
         Args:
@@ -214,7 +214,7 @@ class StreamState:
             ConfigError: If that chunk was not made, or its latents are forgotten.
         """
         chunk = chunk + self.chunk_index if chunk < 0 else chunk
-        remembered = {entry.index: position for position, entry in _remembered(self.entries)}
+        remembered = {event.index: position for position, event in _remembered(self.events)}
         if chunk not in remembered:
             numbers = f"{min(remembered)} to {max(remembered)}" if remembered else "none yet"
             raise ConfigError(
@@ -223,33 +223,33 @@ class StreamState:
                 expected=f"a chunk that is remembered ({numbers})",
                 remedy="change chunk on Rewind, or history_chunks on New Stream",
             )
-        entries = self.entries.first(remembered[chunk] + 1).append(RewindEntry(chunk))
+        events = self.events.first(remembered[chunk] + 1).append(RewindEvent(chunk))
         return replace(
             self,
             chunk_index=chunk + 1,
-            hold=_hold_after(entries),
-            entries=entries,
-            conditionings=_prune(self.conditionings, entries),
+            hold=_hold_after(events),
+            events=events,
+            conditionings=_prune(self.conditionings, events),
         )
 
-    def held(self, chunks: int) -> StreamState:
+    def hold_anchor(self, chunks: int) -> StreamState:
         """Return the state with slot 0 held for `chunks` chunks (-1: until released)."""
         if chunks < HOLD_FOREVER:
             raise ConfigError(
                 "chunks", seen=chunks, expected="-1 or more", remedy="change chunks on Hold Anchor"
             )
-        return replace(self._with(HoldEntry(chunks)), hold=chunks)
+        return replace(self._with(HoldEvent(chunks)), hold=chunks)
 
-    def flushed(self, frames: int) -> StreamState:
+    def flush(self, frames: int) -> StreamState:
         """Return the state with only slot 0 and the newest window frames kept."""
-        return self._with(FlushEntry(frames))
+        return self._with(FlushEvent(frames))
 
-    def recached(self) -> StreamState:
+    def recache(self) -> StreamState:
         """Return the state whose anchor and window are committed again under the next prompt."""
-        memory = self.memory
-        if memory.pictures is None and memory.window is None:
+        context = self.context
+        if context.committable is None and context.window is None:
             return self
-        return self._rooted("recache", state=memory.pictures, content=memory.window)
+        return self._rooted("recache", state=context.committable, content=context.window)
 
     def check_model(self, fingerprint: ModelFingerprint) -> None:
         """Refuse a model that did not make this stream.
@@ -279,8 +279,8 @@ class StreamState:
             return f"a stream that has not begun, latents {size}"
         return f"{self.fingerprint}, latents {size}"
 
-    def _with(self, entry: Entry) -> StreamState:
-        return replace(self, entries=self.entries.append(entry))
+    def _with(self, event: Event) -> StreamState:
+        return replace(self, events=self.events.append(event))
 
     def _rooted(
         self, reason: RootReason, *, state: Tensor | None = None, content: Tensor | None = None
@@ -290,7 +290,7 @@ class StreamState:
             given = 0 if content is None else content.shape[2]
             frame = max(self.next_frame, self._room_for(state, content)) - given
         raw = not self.latent_format
-        return self._with(RootEntry(reason, raw, frame=frame, state=state, content=content))
+        return self._with(GivenLatentsEvent(reason, raw, frame=frame, state=state, content=content))
 
     def _room_for(self, state: Tensor | None, content: Tensor | None) -> int:
         """Count the frames that given latents fill in slot 0 and the window.
@@ -327,12 +327,12 @@ def _hold_left(hold: int) -> int:
     return hold if hold == HOLD_FOREVER else max(hold - 1, 0)
 
 
-def _hold_after(entries: EventLog) -> int:
+def _hold_after(events: EventLog) -> int:
     hold = 0
-    for entry in entries:
-        if isinstance(entry, HoldEntry):
-            hold = entry.chunks
-        elif isinstance(entry, ChunkEntry):
+    for event in events:
+        if isinstance(event, HoldEvent):
+            hold = event.chunks
+        elif isinstance(event, ChunkEvent):
             hold = _hold_left(hold)
     return hold
 
@@ -345,37 +345,37 @@ def _mixed(ours: Tensor | None, theirs: Tensor | None, share: float) -> Tensor |
     return torch.lerp(ours[:, :, -frames:].float(), theirs[:, :, -frames:].float(), share).to(ours)
 
 
-def _remembered(entries: Sequence[Entry]) -> Iterator[tuple[int, ChunkEntry]]:
+def _remembered(events: Sequence[Event]) -> Iterator[tuple[int, ChunkEvent]]:
     """Yield the chunks whose latents are there and their positions, newest first."""
-    for position in range(len(entries) - 1, -1, -1):
-        entry = entries[position]
-        if isinstance(entry, ChunkEntry):
-            if entry.content is None:
+    for position in range(len(events) - 1, -1, -1):
+        event = events[position]
+        if isinstance(event, ChunkEvent):
+            if event.content is None:
                 return  # what is older was forgotten before
-            yield position, entry
+            yield position, event
 
 
-def _trim(entries: EventLog, history_chunks: int) -> EventLog:
+def _trim(events: EventLog, history_chunks: int) -> EventLog:
     """Forget the latents of chunks beyond the bounded history; their receipts stay.
 
     Given latents are forgotten with the chunks that were made from them, not before: a rewind may
     go back to where they count.
     """
     if history_chunks == 0:
-        return entries
-    old = [position for position, _ in islice(_remembered(entries), history_chunks, None)]
+        return events
+    old = [position for position, _ in islice(_remembered(events), history_chunks, None)]
     if not old:
-        return entries
+        return events
     for position in range(old[0], -1, -1):
-        entry = entries[position]
-        forgotten = isinstance(entry, ChunkEntry) and entry.content is None
+        event = events[position]
+        forgotten = isinstance(event, ChunkEvent) and event.content is None
         if forgotten:
             break
-        if isinstance(entry, ChunkEntry | RootEntry):
-            entries = entries.replaced(position, replace(entry, state=None, content=None))
-    return entries
+        if isinstance(event, ChunkEvent | GivenLatentsEvent):
+            events = events.replaced(position, replace(event, state=None, content=None))
+    return events
 
 
-def _prune(conditionings: Mapping[str, Conditioning], entries: EventLog) -> dict[str, Conditioning]:
-    used = {digest for _, e in _remembered(entries) for digest in (e.positive, e.negative)}
+def _prune(conditionings: Mapping[str, Conditioning], events: EventLog) -> dict[str, Conditioning]:
+    used = {digest for _, e in _remembered(events) for digest in (e.positive, e.negative)}
     return {digest: value for digest, value in conditionings.items() if digest in used}

@@ -8,7 +8,15 @@ from typing import Any
 from torch import Tensor
 
 from ..anchors.presets import departure
-from .events import ChunkEntry, Entry, FlushEntry, HoldEntry, ResetEntry, RewindEntry, RootEntry
+from .events import (
+    ChunkEvent,
+    Event,
+    FlushEvent,
+    GivenLatentsEvent,
+    HoldEvent,
+    ResetEvent,
+    RewindEvent,
+)
 from .state import StreamState
 
 
@@ -26,41 +34,41 @@ def describe_stream(state: StreamState) -> dict[str, Any]:
         "holding": state.hold,
         "chunks_remembered": sum(e.content is not None for e in state.chunks),
         "prompts": _prompts(state.chunks),
-        "events": [receipt(entry) for entry in state.entries],
+        "events": [receipt(event) for event in state.events],
         "hidden_state": _drift(states),
     }
 
 
-def receipt(entry: Entry) -> dict[str, Any]:
-    """Return what happened in one entry as JSON values."""
-    if isinstance(entry, ChunkEntry):
-        method = departure(entry.config)
+def receipt(event: Event) -> dict[str, Any]:
+    """Return what happened in one event as JSON values."""
+    if isinstance(event, ChunkEvent):
+        method = departure(event.config)
         return {
             "event": "chunk",
-            "chunk": entry.index,
-            "seed": entry.seed,
-            "prompt": entry.positive[:8],
-            "anchor": entry.config.anchor,
+            "chunk": event.index,
+            "seed": event.seed,
+            "prompt": event.positive[:8],
+            "anchor": event.config.anchor,
             "preset": method.preset,
             "changed": method.changed,
-            "held": entry.held,
-            "weights": entry.weights[:8] or "unpatched",
-            "cache_precision": entry.config.cache_precision,
-            "approximate": entry.approximate,
+            "held": event.held,
+            "weights": event.weights[:8] or "unpatched",
+            "cache_precision": event.config.cache_precision,
+            "approximate": event.approximate,
         }
-    if isinstance(entry, RootEntry):
-        return {"event": entry.reason}
-    if isinstance(entry, ResetEntry):
-        return {"event": "reset", "scope": entry.scope}
-    if isinstance(entry, HoldEntry):
-        return {"event": "hold", "chunks": entry.chunks}
-    if isinstance(entry, RewindEntry):
-        return {"event": "rewind", "chunk": entry.chunk}
-    assert isinstance(entry, FlushEntry)
-    return {"event": "flush", "frames": entry.frames}
+    if isinstance(event, GivenLatentsEvent):
+        return {"event": event.reason}
+    if isinstance(event, ResetEvent):
+        return {"event": "reset", "scope": event.scope}
+    if isinstance(event, HoldEvent):
+        return {"event": "hold", "chunks": event.chunks}
+    if isinstance(event, RewindEvent):
+        return {"event": "rewind", "chunk": event.chunk}
+    assert isinstance(event, FlushEvent)
+    return {"event": "flush", "frames": event.frames}
 
 
-def _prompts(chunks: tuple[ChunkEntry, ...]) -> list[dict[str, Any]]:
+def _prompts(chunks: tuple[ChunkEvent, ...]) -> list[dict[str, Any]]:
     """List the chunks on which a prompt took effect, and which one."""
     return [
         {"chunk": now.index, "prompt": now.positive[:8]}

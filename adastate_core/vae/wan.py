@@ -15,7 +15,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from .base import StreamEncoder
 from .detect import takes
 
-Memory = list[Tensor | str | None]
+FeatureCache = list[Tensor | str | None]
 """What each convolution has seen: frames, a mark, or nothing yet."""
 
 
@@ -29,7 +29,7 @@ class _CausalDecoder:
     def __init__(self, vae: nn.Module) -> None:
         self._vae = cast(Any, vae)
         convolutions = sum(type(m).__name__ == "CausalConv3d" for m in self._vae.decoder.modules())
-        self._memory: Memory = [None] * convolutions
+        self._feature_cache: FeatureCache = [None] * convolutions
         self._begun = False
 
     @staticmethod
@@ -56,11 +56,11 @@ class WanDecoder(_CausalDecoder):
         return torch.cat([part for block in x.split(sizes, dim=2) for part in self._run(block)], 2)
 
     def _run(self, block: Tensor) -> list[Tensor]:
-        before = list(self._memory)
-        parts: list[Tensor] = self._vae.decoder(block, feat_cache=self._memory, feat_idx=[0])
-        for i, (old, new) in enumerate(zip(before, self._memory, strict=True)):
+        before = list(self._feature_cache)
+        parts: list[Tensor] = self._vae.decoder(block, feat_cache=self._feature_cache, feat_idx=[0])
+        for i, (old, new) in enumerate(zip(before, self._feature_cache, strict=True)):
             if isinstance(old, Tensor) and isinstance(new, Tensor) and new.shape[2] == 1:
-                self._memory[i] = torch.cat((old[:, :, -1:].to(new), new), dim=2)
+                self._feature_cache[i] = torch.cat((old[:, :, -1:].to(new), new), dim=2)
         return parts
 
 
@@ -73,7 +73,9 @@ class Wan22Decoder(_CausalDecoder):
         for frame in self._vae.conv2(latents).split(1, dim=2):
             first = {} if self._begun else {"first_chunk": True}
             self._begun = True
-            frames.append(self._vae.decoder(frame, feat_cache=self._memory, feat_idx=[0], **first))
+            frames.append(
+                self._vae.decoder(frame, feat_cache=self._feature_cache, feat_idx=[0], **first)
+            )
         # Four channels are the pixels of a square, column by column.
         x = torch.cat(frames, dim=2).permute(0, 2, 1, 4, 3)
         return pixel_shuffle(x, 2).permute(0, 2, 1, 4, 3)
@@ -92,7 +94,7 @@ class _WanEncoder(StreamEncoder):
         super().__init__(1, 4)
         self._vae = cast(Any, vae)
         slots = sum(self._remembers(module) for module in self._vae.encoder.modules())
-        self._memory: list[Tensor | None] = [None] * slots
+        self._feature_cache: list[Tensor | None] = [None] * slots
         self._features: list[Tensor] = []
 
     @classmethod
@@ -120,7 +122,9 @@ class Wan21Encoder(_WanEncoder):
         blocks = frames.split(2, dim=2)
         for block in blocks:
             final = last and block is blocks[-1]
-            out = self._vae.encoder(block, feat_cache=self._memory, feat_idx=[0], final=final)
+            out = self._vae.encoder(
+                block, feat_cache=self._feature_cache, feat_idx=[0], final=final
+            )
             if out is not None:
                 self._features.append(out)
 
@@ -131,4 +135,4 @@ class Wan22Encoder(_WanEncoder):
     def _encode(self, frames: Tensor, *, last: bool) -> None:
         # The pixels of a square become four channels, column by column.
         x = pixel_unshuffle(frames.permute(0, 2, 1, 4, 3), 2).permute(0, 2, 1, 4, 3)
-        self._features.append(self._vae.encoder(x, feat_cache=self._memory, feat_idx=[0]))
+        self._features.append(self._vae.encoder(x, feat_cache=self._feature_cache, feat_idx=[0]))

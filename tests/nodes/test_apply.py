@@ -81,7 +81,7 @@ def test_an_artist_chooses_what_a_changed_prompt_does(
     state, _ = studio.step(studio.fresh(), 2, model=model)
     state, _ = studio.step(state, 1, model=model)
     state, _ = studio.step(state, 1, model=model, prompt=1)
-    seen = [receipt(entry)["event"] for entry in state.entries]
+    seen = [receipt(entry)["event"] for entry in state.events]
     assert [event for event in seen if event != "chunk"] == events
 
 

@@ -26,8 +26,8 @@ def test_system_memory_gives_the_same_video(studio: NodeStudio) -> None:
     model = applied(studio, cache_place="system memory")
     _, found = studio.step(studio.fresh(), 4, model=model, cfg=3.0, negative=1)
     assert torch.equal(found["samples"], expected["samples"])
-    assert pool_of(model).packing.device == torch.device("cpu")
-    assert pool_of(studio.model).packing.device is None
+    assert pool_of(model).kv_format.device == torch.device("cpu")
+    assert pool_of(studio.model).kv_format.device is None
 
 
 def test_fp8_takes_a_quarter_of_float32_and_stays_near(studio: NodeStudio) -> None:
@@ -46,13 +46,14 @@ def test_fp8_takes_a_quarter_of_float32_and_stays_near(studio: NodeStudio) -> No
 def test_the_plan_is_what_is_taken(studio: NodeStudio, cfg: float, options: Any) -> None:
     model = applied(studio, **options)
     state, _ = studio.step(studio.fresh(), 4, model=model, cfg=cfg, negative=1)
-    step = importlib.import_module(f"{studio.nodes['AdaStateStream'].__module__}").Step
+    run = importlib.import_module(studio.nodes["AdaStateStream"].__module__)
     import comfy.samplers
 
     sampler, sigmas = comfy.samplers.sampler_object("lcm"), torch.tensor((1.0, 0.0))
-    step.checked(
+    inputs = run.StreamInputs(
         model, state, conditioning(0), cfg, sampler, sigmas, 0, 4, conditioning(1)
-    )  # fmt: skip
+    )
+    run.StreamRun.prepare(inputs)
     conditionings = 1 if cfg == 1.0 else 2
     taken = conditionings * list(pool_of(model).sets.values())[-1].nbytes
     planned = pool_of(model).expected_bytes
@@ -68,12 +69,15 @@ def test_a_plan_is_said_and_warns_if_it_is_tight(
     with caplog.at_level("INFO"):
         studio.step(studio.fresh(), 2)
     assert "21 frames to come; memory of past frames" in caplog.text
-    assert "will hardly do" not in caplog.text
+    assert "probably too little" not in caplog.text
     small = pool_of(studio.model).nbytes
     monkeypatch.setattr(comfy.model_management, "get_total_memory", lambda *_, **__: small)
     with caplog.at_level("INFO"):
         studio.step(studio.fresh(), 2)
-    assert "will hardly do; lower window_frames, or set cache_precision to fp8" in caplog.text
+    assert (
+        "which is probably too little; lower window_frames, or set cache_precision to fp8"
+        in caplog.text
+    )
 
 
 def test_the_pool_stays_within_its_bytes(studio: NodeStudio) -> None:

@@ -204,8 +204,8 @@ def test_a_stream_goes_on_with_a_compiled_model_and_a_lora(
 def test_the_layout_is_checked(studio: NodeStudio) -> None:
     model = compiled(applied(studio, studio.bare))
     binding = model.get_attachment("adastate")
-    rotation = dataclasses.replace(binding.traits.rotation, pairing="half")
-    traits = dataclasses.replace(binding.traits, rotation=rotation)
+    rotation = dataclasses.replace(binding.traits.rope, pairing="half")
+    traits = dataclasses.replace(binding.traits, rope=rotation)
     model.set_attachments("adastate", dataclasses.replace(binding, traits=traits))
     with pytest.raises(ValueError, match=r"layout of the model: got frames placed in time"):
         studio.step(studio.fresh(), model=model)

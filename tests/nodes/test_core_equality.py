@@ -65,10 +65,10 @@ def test_self_forcing_gives_what_core_gives(
     studio: NodeStudio, core: Any, pack: Any, noise: Tensor, frames: int
 ) -> None:
     presets = importlib.import_module(f"{core.__name__}.anchors.presets")
-    bridge = importlib.import_module(f"{pack.__name__}.adastate_comfy.model.bridge")
+    binding = importlib.import_module(f"{pack.__name__}.adastate_comfy.model.binding")
     config = dataclasses.replace(presets.preset_config("self_forcing"), chunk_frames=frames)
     state, _ = studio.run(
-        "AdaStateStream", bridge.bind(studio.bare, config), studio.fresh(),
+        "AdaStateStream", binding.bind(studio.bare, config), studio.fresh(),
         positive=conditioning(0), cfg=1.0, sampler=core_sampler(noise, frames),
         sigmas=torch.tensor(SIGMAS), seed=0, chunks=FRAMES // frames,
     )  # fmt: skip

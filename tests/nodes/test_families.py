@@ -109,7 +109,10 @@ class Direct:
     def __init__(self, studio: NodeStudio, case: Case, pack: Any) -> None:
         import comfy.model_management
 
-        self.bridge = importlib.import_module(f"{pack.__name__}.adastate_comfy.model.bridge")
+        self.binding, self.wrappers, self.keys = (
+            importlib.import_module(f"{pack.__name__}.adastate_comfy.model.{name}")
+            for name in ("binding", "wrappers", "keys")
+        )
         comfy.model_management.load_models_gpu([studio.model])
         self.model, self.case = studio.model.model, case
         self.sigma = self.model.model_sampling.percent_to_sigma(0.6)
@@ -128,17 +131,17 @@ class Direct:
 
     def chunk(self, x: Tensor, view: Any) -> Tensor:
         wrappers = {
-            "apply_model": {"adastate": [self.bridge.prepare_forward]},
-            "diffusion_model": {"adastate": [self.bridge.extend_attention]},
+            "apply_model": {"adastate": [self.wrappers.prepare_forward]},
+            "diffusion_model": {"adastate": [self.wrappers.extend_attention]},
         }
-        return self(x, wrappers=wrappers, **{self.bridge.VIEW: view})
+        return self(x, wrappers=wrappers, **{self.keys.VIEW: view})
 
 
 def causal_mask(tokens: int, keys: int, chunk_of: Tensor, text: str) -> Tensor:
     """Block-causal over the video; text among the keys is seen by all and sees all."""
     video = chunk_of.repeat_interleave(tokens // len(chunk_of))
     mask = torch.zeros((keys, keys))
-    at = slice(keys - tokens, None) if text == "first" else slice(0, tokens)
+    at = slice(keys - tokens, None) if text == "prefix" else slice(0, tokens)
     mask[at, at] = (video[:, None] >= video[None, :]).float().log()
     return mask
 
@@ -151,8 +154,8 @@ def test_chunk_by_chunk_equals_one_block_causal_forward(
         for name in ("anchors", "attention.chunk_attention", "attention.kv_cache")
     )
     direct = Direct(studio, case, pack)
-    traits = direct.bridge.binding_of(studio.model).traits
-    shape = traits.block_shape(HEIGHT, WIDTH)
+    traits = direct.binding.bound_model(studio.model).traits
+    shape = traits.geometry(HEIGHT, WIDTH)
     tokens = VIDEO * shape.tokens_per_frame
     x = torch.randn(
         (1, case.channels, VIDEO, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(3)
@@ -164,11 +167,10 @@ def test_chunk_by_chunk_equals_one_block_causal_forward(
         if q.shape[axis] == k.shape[axis] >= tokens:
             kwargs["mask"] = causal_mask(tokens, k.shape[axis], chunk_of, shape.text)
             if shape.first_index:  # a first frame between the others; streams have even steps
-                heads = len(shape.rotation.frequencies)
+                heads = len(shape.rope.frequencies)
                 even = (-shape.first_index, *[0] * 5)
                 q, k = (
-                    shape.rotation.turn(x.unflatten(-1, (heads, -1)), even).flatten(2)
-                    for x in (q, k)
+                    shape.rope.rotate(x.unflatten(-1, (heads, -1)), even).flatten(2) for x in (q, k)
                 )
         return func(q, k, v, *args, **kwargs)
 
@@ -180,14 +182,14 @@ def test_chunk_by_chunk_equals_one_block_causal_forward(
         config = core.StreamConfig(
             anchor="none", chunk_frames=2, window_frames=4, warmup_positions="grow"
         )
-        past = {0: cache.KVSet.empty(shape.tokens_per_frame)}
+        past = {0: cache.KVCache.empty(shape.tokens_per_frame)}
         for start in (0, 2, 4):
-            view = attention.BlockPass(
-                config, anchors.policy_for(config), past, shape, first_frame=start, commit=True
+            view = attention.CommitAttention(
+                config, anchors.policy_for(config), past, shape, first_frame=start
             )
             out = direct.chunk(x[:, :, start : start + 2], view)
             past = view.committed()
-            if shape.text != "apart" and start < 4:
+            if shape.text != "none" and start < 4:
                 continue  # there the text has seen later frames in the reference, so they differ
             wanted = expected[:, :, start : start + 2]
             torch.testing.assert_close(out, wanted, atol=case.tolerance, rtol=case.tolerance)
@@ -202,7 +204,7 @@ def test_places_in_time_do_not_depend_on_the_chunk(
         for name in ("anchors", "attention.chunk_attention", "attention.kv_cache", "layout")
     )
     direct = Direct(studio, case, pack)
-    shape = direct.bridge.binding_of(studio.model).traits.block_shape(HEIGHT, WIDTH)
+    shape = direct.binding.bound_model(studio.model).traits.geometry(HEIGHT, WIDTH)
     x = torch.randn(
         (1, case.channels, VIDEO, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(4)
     )
@@ -211,14 +213,14 @@ def test_places_in_time_do_not_depend_on_the_chunk(
         config = core.StreamConfig(
             anchor="frozen", anchor_frames=2, window_frames=2, chunk_frames=2, positions=positions
         )
-        past, policy = {0: cache.KVSet.empty(shape.tokens_per_frame)}, anchors.policy_for(config)
+        past, policy = {0: cache.KVCache.empty(shape.tokens_per_frame)}, anchors.policy_for(config)
         for start in (0, 2):
-            view = attention.BlockPass(config, policy, past, shape, commit=True)
+            view = attention.CommitAttention(config, policy, past, shape)
             direct.chunk(x[:, :, start : start + 2], view)
             past = view.committed()
         (kv,) = past.values()
-        kv.occupancy = layout.Occupancy(kv.occupancy.anchor, kv.occupancy.window, seen)
-        return direct.chunk(x[:, :, 4:], attention.BlockPass(config, policy, past, shape))
+        kv.cached = layout.CachedFrames(kv.cached.anchor, kv.cached.window, seen)
+        return direct.chunk(x[:, :, 4:], attention.ChunkAttention(config, policy, past, shape))
 
     with torch.inference_mode():
         assert torch.equal(outcome("relative", 4), outcome("relative", 400))
@@ -271,7 +273,7 @@ def test_a_model_that_is_not_as_described_is_refused(studio: NodeStudio, case: C
     import dataclasses
 
     binding = studio.model.get_attachment("adastate")
-    rotation = binding.traits.rotation
+    rotation = binding.traits.rope
     faster = tuple(tuple(2.0 * f for f in row) for row in rotation.frequencies)
     for change in (
         {"rotation": dataclasses.replace(rotation, frequencies=faster)},
@@ -327,19 +329,19 @@ def test_an_average_over_the_picture_knows_its_places(studio: NodeStudio, case: 
     state, _ = step(studio, case, fresh(studio, case), 6, model=model)
     assert torch.isfinite(state.content()).all()
     binding = model.get_attachment("adastate")
-    space = binding.traits.space
+    space = binding.traits.spatial_rope
     for change in (
         {"rows": tuple(tuple(2.0 * f for f in row) for row in space.rows)},
         {"columns": space.rows},
     ):
         other = dataclasses.replace(space, **change)
-        traits = dataclasses.replace(binding.traits, space=other)
+        traits = dataclasses.replace(binding.traits, spatial_rope=other)
         wrong = dataclasses.replace(binding, traits=traits)
         wrong.layout_checked.clear()
         model.set_attachments("adastate", wrong)
         with pytest.raises(ValueError, match=r"got frames placed in time and picture otherwise"):
             step(studio, case, fresh(studio, case), 1, model=model)
-    unknown = dataclasses.replace(binding.traits, space=None)
+    unknown = dataclasses.replace(binding.traits, spatial_rope=None)
     model.set_attachments("adastate", dataclasses.replace(binding, traits=unknown))
     with pytest.raises(ValueError, match=r"anchor: got dual_ema on a .* model of this size"):
         step(studio, case, fresh(studio, case), 1, model=model)

@@ -229,7 +229,7 @@ def test_a_session_does_not_unload_what_the_host_moves_on_demand(
     asked = prepare(studio, pack, model, 4 * GIB)
     assert asked["dynamic"] == [True, True]
     memory = asked["models"][1]
-    assert type(memory).__name__ == "KVMemory"
+    assert type(memory).__name__ == "KVPoolPatcher"
     # Once it is loaded it is no such model: it does not give way on its own.
     assert not memory.is_dynamic()
     assert all(not m.is_dynamic() for m in model.get_nested_additional_models())

@@ -45,8 +45,8 @@ def test_a_relay_equals_one_run(studio: NodeStudio, streams: Path) -> None:
         state, _ = studio.step(state, model=model, seed=4)
         _, seen = committed(studio, state)
         assert seen == revision + 1
-    at_once, _ = studio.step(studio.fresh(), 4, seed=4)
-    assert torch.equal(opened(studio)[0].content(), at_once.content())
+    together, _ = studio.step(studio.fresh(), 4, seed=4)
+    assert torch.equal(opened(studio)[0].content(), together.content())
 
 
 def test_opened_while_warm_it_replays_nothing(studio: NodeStudio, streams: Path) -> None:

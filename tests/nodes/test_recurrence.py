@@ -61,11 +61,11 @@ def test_stream_equals_the_recurrence_written_out(
 def test_temporal_indices_are_the_same_at_every_chunk(studio: NodeStudio, pack: Any) -> None:
     import comfy.patcher_extension
 
-    bridge = importlib.import_module(f"{pack.__name__}.adastate_comfy.model.bridge")
+    keys = importlib.import_module(f"{pack.__name__}.adastate_comfy.model.keys")
     seen = []
 
     def spy(executor: Any, *args: Any, **kwargs: Any) -> Any:
-        view = next(arg for arg in args if isinstance(arg, dict))[bridge.VIEW]
+        view = next(arg for arg in args if isinstance(arg, dict))[keys.VIEW]
         if not view.commit:
             seen.append((*view.layout.context, *view.layout.block))
         return executor(*args, **kwargs)

@@ -148,4 +148,4 @@ def test_latents_on_sockets_and_in_the_record_are_apart(studio: NodeStudio) -> N
     latent = {"samples": given.clone()}
     state = studio.run("AdaStateNewStream", latent, 0, start_latent=latent)[0]
     latent["samples"].zero_()
-    assert torch.equal(state.entries[0].content, given)
+    assert torch.equal(state.events[0].content, given)

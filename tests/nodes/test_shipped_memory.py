@@ -47,19 +47,19 @@ def large(studio: NodeStudio) -> Any:
 def planned(
     studio: NodeStudio, pack: Any, large: Any, options: list[Any], size: tuple[int, int], cfg: float
 ) -> Any:
-    plan, bridge = (
+    plan, binding = (
         importlib.import_module(f"{pack.__name__}.adastate_comfy.{name}")
-        for name in ("sampling.memory_plan", "model.bridge")
+        for name in ("sampling.memory_plan", "model.binding")
     )
     (model,) = studio.run("AdaStateApply", large, *options)
-    binding = bridge.binding_of(model)
-    config = binding.config
+    bound = binding.bound_model(model)
+    config = bound.config
     frames = config.state_frames + config.chunk_frames
     shape = (1, 16, frames, size[1] // 8, size[0] // 8)
     made = plan.plan_memory(
-        [model, model], binding, shape, guided=cfg != 1.0, chunks=7, at_once=7, first=True
+        [bound, bound], shape, guided=cfg != 1.0, chunks=7, together=7, first=True
     )
-    return made, plan.announce(made, model, binding)
+    return made, plan.announce(made, bound)
 
 
 @pytest.mark.parametrize("card", [24, 32])

@@ -26,7 +26,10 @@ def test_chunks_with_the_cache_equal_one_block_causal_forward(
     """A masked forward of the stock class is the reference; the bridge runs chunk by chunk."""
     import importlib
 
-    bridge = importlib.import_module(f"{pack.__name__}.adastate_comfy.model.bridge")
+    binding, keys, wrappers = (
+        importlib.import_module(f"{pack.__name__}.adastate_comfy.model.{name}")
+        for name in ("binding", "keys", "wrappers")
+    )
     anchors = importlib.import_module(f"{core.__name__}.anchors")
     attention = importlib.import_module(f"{core.__name__}.attention.chunk_attention")
     cache = importlib.import_module(f"{core.__name__}.attention.kv_cache")
@@ -47,14 +50,14 @@ def test_chunks_with_the_cache_equal_one_block_causal_forward(
         expected = dit(x, t, text, transformer_options={"optimized_attention_override": causal})
         assert (free - expected).abs().max() > 1e-3  # the mask matters, so the test can fail
         config = core.StreamConfig(anchor="none", chunk_frames=2, window_frames=4)
-        shape = bridge.binding_of(studio.model).traits.block_shape(4, 6)
-        past = {0: cache.KVSet.empty(tokens)}
+        shape = binding.bound_model(studio.model).traits.geometry(4, 6)
+        past = {0: cache.KVCache.empty(tokens)}
         for start in (0, 2, 4):
-            view = attention.BlockPass(config, anchors.policy_for(config), past, shape, commit=True)
+            view = attention.CommitAttention(config, anchors.policy_for(config), past, shape)
             options = {
-                bridge.VIEW: view,
+                keys.VIEW: view,
                 "cond_or_uncond": [0],
-                "wrappers": {"diffusion_model": {"adastate": [bridge.extend_attention]}},
+                "wrappers": {"diffusion_model": {"adastate": [wrappers.extend_attention]}},
             }
             out = dit(x[:, :, start : start + 2], t, text, transformer_options=options)
             past = view.committed()
@@ -62,12 +65,12 @@ def test_chunks_with_the_cache_equal_one_block_causal_forward(
 
 
 def test_loop_and_chain_are_bit_identical(studio: NodeStudio) -> None:
-    at_once, latent = studio.step(studio.fresh(), 4, seed=5)
+    together, latent = studio.step(studio.fresh(), 4, seed=5)
     chained, parts = studio.fresh(), []
     for _ in range(4):
         chained, part = studio.step(chained, seed=5)
         parts.append(part["samples"])
-    assert torch.equal(content(at_once), content(chained))
+    assert torch.equal(content(together), content(chained))
     assert torch.equal(latent["samples"], torch.cat(parts, dim=2))
 
 
@@ -264,25 +267,25 @@ def test_another_packs_attention_override_still_runs(studio: NodeStudio) -> None
 
 def test_guidance_keeps_two_caches_and_equals_its_replay(studio: NodeStudio) -> None:
     options = {"cfg": 3.0, "negative": 9}
-    at_once, _ = studio.step(studio.fresh(), 3, **options)
+    together, _ = studio.step(studio.fresh(), 3, **options)
     plain, _ = studio.step(studio.fresh(), 3)
-    assert not torch.equal(content(at_once), content(plain))
+    assert not torch.equal(content(together), content(plain))
     chained = studio.fresh()
     for _ in range(3):
         chained, _ = studio.step(chained, **options)
-    torch.testing.assert_close(content(at_once), content(chained), atol=1e-5, rtol=0)
+    torch.testing.assert_close(content(together), content(chained), atol=1e-5, rtol=0)
 
 
 def test_cfg_plus_plus_samplers_keep_both_caches_at_cfg_one(studio: NodeStudio) -> None:
     options = {"sampler": "euler_cfg_pp", "negative": 9}
-    at_once, _ = studio.step(studio.fresh(), 3, **options)
+    together, _ = studio.step(studio.fresh(), 3, **options)
     other, _ = studio.step(studio.fresh(), 3, sampler="euler_cfg_pp", negative=8)
-    assert not torch.equal(content(at_once), content(other))
+    assert not torch.equal(content(together), content(other))
     (cold,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
     first, _ = studio.step(studio.fresh(), 1, model=cold, **options)
     pool_of(cold).clear()
     rest, _ = studio.step(first, 2, model=cold, **options)
-    torch.testing.assert_close(content(at_once), content(rest), atol=1e-5, rtol=0)
+    torch.testing.assert_close(content(together), content(rest), atol=1e-5, rtol=0)
 
 
 def test_core_causal_checkpoints_stream_with_their_shift(
@@ -355,13 +358,13 @@ def test_start_latents_are_continued(studio: NodeStudio) -> None:
     # Given before any model in VAE space, committed in model space; given later, the same.
     form = studio.model.get_model_object("latent_format")
     wanted = form.process_in(clip["samples"])
-    assert torch.equal(a.entries[0].content, wanted)
-    assert not a.entries[0].raw
+    assert torch.equal(a.events[0].content, wanted)
+    assert not a.events[0].raw
     reset, _ = studio.step(studio.run("AdaStateReset", a, "all", clip)[0])
-    assert torch.equal(reset.entries[2].content, wanted)
+    assert torch.equal(reset.events[2].content, wanted)
     assert reset.chunk_index == 2
     early, _ = studio.step(studio.run("AdaStateReset", studio.fresh(), "all", clip)[0])
-    assert torch.equal(early.entries[0].content, wanted)
+    assert torch.equal(early.events[0].content, wanted)
 
 
 def test_reading_a_start_gives_back_what_was_given(studio: NodeStudio) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from adastate_core.config import StreamConfig
 from adastate_core.digest import tensor_digest
+from adastate_core.files.schema import KIND_OF
 from adastate_core.stream.state import StreamState
 
 
@@ -21,7 +22,7 @@ def described(state: StreamState) -> dict[str, Any]:
         "chunk_index": state.chunk_index,
         "hold": state.hold,
         "history_chunks": state.history_chunks,
-        "entries": [_entry(entry) for entry in state.entries],
+        "entries": [_event(event) for event in state.events],
         "conditionings": {
             digest: {
                 "structure": conditioning.structure,
@@ -32,10 +33,10 @@ def described(state: StreamState) -> dict[str, Any]:
     }
 
 
-def _entry(entry: Any) -> dict[str, Any]:
-    values: dict[str, Any] = {"type": type(entry).__name__}
-    for name in entry.__dataclass_fields__:
-        value = getattr(entry, name)
+def _event(event: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {"kind": KIND_OF[type(event)]}
+    for name in event.__dataclass_fields__:
+        value = getattr(event, name)
         if isinstance(value, Tensor):
             value = f"{value.dtype} {tuple(value.shape)} {tensor_digest(value)}"
         values[name] = value.to_json() if isinstance(value, StreamConfig) else value

@@ -64,7 +64,7 @@ def _in_host_form(layer: str, weight: Tensor, form: str) -> dict[str, Tensor]:
 
 
 class PackedTensor(torch.Tensor):
-    """Packed bytes that say another shape, as those of a GGUF file."""
+    """PlainKV bytes that say another shape, as those of a GGUF file."""
 
     tensor_shape: torch.Size
     patches: list[Any]
@@ -92,7 +92,7 @@ class PackedTensor(torch.Tensor):
     def shape(self) -> Any:
         return getattr(self, "tensor_shape", self.size())
 
-    def unpacked(self) -> Tensor:
+    def decode(self) -> Tensor:
         with torch._C.DisableTorchFunctionSubclass():
             return self.as_subclass(torch.Tensor).view(torch.float16)
 
@@ -118,7 +118,7 @@ def packed_model(weights: dict[str, Tensor]) -> Any:
         def forward(self, x: Tensor) -> Tensor:
             weight = self.weight
             if isinstance(weight, PackedTensor):
-                plain = weight.unpacked().to(x.dtype)
+                plain = weight.decode().to(x.dtype)
                 for patches, key in weight.patches:
                     plain = comfy.lora.calculate_weight(patches, plain, key)
             else:

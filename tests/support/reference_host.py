@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adastate_core.attention.chunk_attention import BlockPass, BlockShape
-from adastate_core.attention.kv_cache import KVPool
-from adastate_core.attention.kv_format import PLAIN, Packing
+from adastate_core.attention.block_attention import BlockAttention, SelfAttention
+from adastate_core.attention.geometry import AttentionGeometry
+from adastate_core.attention.kv_cache import KVCachePool
+from adastate_core.attention.kv_format import PLAIN, KVFormat
 from adastate_core.attention.layers import AttentionCalls
-from adastate_core.attention.rope import SpatialRotation, TemporalRotation, axes
+from adastate_core.attention.rope import SpatialRope, TemporalRope, spatial_frequencies
 from adastate_core.config import StreamConfig
 from adastate_core.fingerprint import ModelFingerprint
 from adastate_core.rollout.noise import BlockNoise
@@ -50,7 +51,9 @@ class ReferenceHost:
         self.text = [each.unpack() for each in given if each is not None]  # type: ignore[misc]
         body(self)
 
-    def forward(self, x: Tensor, sigma: float, view: BlockPass, conditioning: int = 0) -> Tensor:
+    def forward(
+        self, x: Tensor, sigma: float, view: BlockAttention, conditioning: int = 0
+    ) -> Tensor:
         def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
             self.key_tokens.append(k.shape[1])
             return plain_attention(q, k, v, bias)
@@ -60,10 +63,12 @@ class ReferenceHost:
             sigma,
             self.text[conditioning],
             view.origin,
-            lambda layer, q, k, v: view.attend(layer, (conditioning,), q, k, v, attention),
+            lambda layer, q, k, v: view.attend(
+                SelfAttention(layer, (conditioning,), q, k, v, attention)
+            ),
         )
 
-    def denoise(self, noise: BlockNoise, view: BlockPass) -> Tensor:
+    def denoise(self, noise: BlockNoise, view: BlockAttention) -> Tensor:
         if self.fail_at is not None and self.denoised == self.fail_at:
             raise RuntimeError("stopped on purpose")
         self.denoised += 1
@@ -75,11 +80,11 @@ class ReferenceHost:
                 x = (1 - following) * x + following * noise.renoise(x)
         return x
 
-    def guided(self, x: Tensor, sigma: float, view: BlockPass) -> Tensor:
+    def guided(self, x: Tensor, sigma: float, view: BlockAttention) -> Tensor:
         positive, *negative = (self.forward(x, sigma, view, i) for i in range(len(self.text)))
         return negative[0] + CFG * (positive - negative[0]) if negative else positive
 
-    def commit(self, block: Tensor, view: BlockPass) -> None:
+    def commit(self, block: Tensor, view: BlockAttention) -> None:
         self.commits += 1
         self.committed.append(view.conditionings)
         self.on_commit()
@@ -104,22 +109,22 @@ class Studio:
         can_shift: bool = True,
         max_bytes: int | None = None,
         batch: int = 1,
-        packing: Packing = PLAIN,
+        kv_format: KVFormat = PLAIN,
     ) -> None:
         self.config = config or StreamConfig()
         self.model = ReferenceDiT()
         self.host = ReferenceHost(self.model)
-        self.pool = KVPool(max_bytes, packing=packing)
+        self.pool = KVCachePool(max_bytes, kv_format=kv_format)
         time = self.model.temporal_frequencies
         across = self.model.spatial_frequencies
-        self.shape = BlockShape(
+        self.geometry = AttentionGeometry(
             layers=len(self.model.blocks),
             tokens_per_frame=size[0] * size[1],
             columns=size[1],
-            rotation=TemporalRotation((time,)),
+            rope=TemporalRope((time,)),
             calls=AttentionCalls(),
             can_shift=can_shift,
-            space=SpatialRotation(*axes(len(time), across, across)),
+            spatial_rope=SpatialRope(*spatial_frequencies(len(time), across, across)),
         )
         self.replays: list[int] = []
         self.fresh = StreamState((batch, self.model.channels, *size))
@@ -145,7 +150,7 @@ class Studio:
             config=config or self.config,
             weights=weights,
             fingerprint=ModelFingerprint("reference", self.model.channels, "0"),
-            shape=self.shape,
+            geometry=self.geometry,
             setup=setup,
         )
 

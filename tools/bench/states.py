@@ -120,10 +120,10 @@ def _with_chunk(pack: Pack, state: Any, index: int) -> Any:
     source = torch.Generator().manual_seed(index)
     channels, *size = LATENT
     hidden, content = (torch.randn((1, channels, n, *size), generator=source) for n in (1, 3))
-    entry = record.ChunkEntry(
+    entry = record.ChunkEvent(
         index, 0, prompt.digest, None, "", config, latents=str(index), state=hidden, content=content
     )
-    return state.append(entry, record.Conditions(prompt))
+    return state.append_chunk(entry, record.Conditions(prompt))
 
 
 def _size(folder: Path) -> int:

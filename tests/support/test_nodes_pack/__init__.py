@@ -118,8 +118,8 @@ async def _reset_forwards(request: web.Request) -> web.Response:
 async def _read_kv(request: web.Request) -> web.Response:
     """Count the pools and K/V sets that are alive anywhere in the process, by class name."""
     gc.collect()
-    alive = [o for o in gc.get_objects() if type(o).__name__ in ("KVPool", "KVSet")]
-    sets = [o for o in alive if type(o).__name__ == "KVSet"]
+    alive = [o for o in gc.get_objects() if type(o).__name__ in ("KVCachePool", "KVCache")]
+    sets = [o for o in alive if type(o).__name__ == "KVCache"]
     return web.json_response(
         {
             "pools": len(alive) - len(sets),

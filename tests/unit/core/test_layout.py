@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from adastate_core.anchors import policy_for
 from adastate_core.config import StreamConfig
-from adastate_core.layout import Occupancy, SlotLayout
+from adastate_core.layout import CachedFrames, SlotLayout
 
-FULL = Occupancy(anchor=(0,), window=(4, 5, 6))
+FULL = CachedFrames(anchor=(0,), window=(4, 5, 6))
 
 
-def layout(held: Occupancy = FULL, **options: object) -> SlotLayout:
+def layout(cached: CachedFrames = FULL, **options: object) -> SlotLayout:
     config = StreamConfig(**options)
-    return policy_for(config).layout(config, held)
+    return policy_for(config).layout(config, cached)
 
 
 def test_the_published_layout() -> None:
@@ -23,7 +23,7 @@ def test_the_published_layout() -> None:
 
 
 def test_chunk_zero_has_the_same_indices_and_absent_slots() -> None:
-    assert layout(Occupancy()) == SlotLayout((), (), (0,), (4, 5, 6))
+    assert layout(CachedFrames()) == SlotLayout((), (), (0,), (4, 5, 6))
 
 
 def test_split_state() -> None:
@@ -31,13 +31,13 @@ def test_split_state() -> None:
 
 
 def test_growing_positions() -> None:
-    assert layout(Occupancy(), warmup_positions="grow") == SlotLayout((), (), (0,), (1, 2, 3))
+    assert layout(CachedFrames(), warmup_positions="grow") == SlotLayout((), (), (0,), (1, 2, 3))
     assert layout(warmup_positions="grow") == layout()
 
 
 def test_a_short_window_is_right_aligned() -> None:
-    held = Occupancy(anchor=(0,), window=(6,))
-    assert layout(held).window == (3,)
+    cached = CachedFrames(anchor=(0,), window=(6,))
+    assert layout(cached).window == (3,)
 
 
 def test_a_smaller_window_reads_the_newest_frames() -> None:
@@ -50,8 +50,8 @@ def test_no_anchor() -> None:
 
 
 def test_frozen() -> None:
-    held = Occupancy(anchor=(0, 1, 2), window=(6, 7, 8))
-    assert layout(held, anchor="frozen") == SlotLayout((0, 1, 2), (3, 4, 5), (), (6, 7, 8))
+    cached = CachedFrames(anchor=(0, 1, 2), window=(6, 7, 8))
+    assert layout(cached, anchor="frozen") == SlotLayout((0, 1, 2), (3, 4, 5), (), (6, 7, 8))
 
 
 @pytest.mark.parametrize("anchor_frames", [1, 2, 3, 4, 7])
@@ -60,8 +60,8 @@ def test_frozen_fills_once_and_never_twice(anchor_frames: int) -> None:
     policy = policy_for(config)
     frames: dict[str, list[int]] = {"anchor": [], "window": []}
     for chunk in range(6):
-        held = Occupancy(tuple(frames["anchor"]), tuple(frames["window"]))
-        plan = policy.commit(config, held, hold=False)
+        cached = CachedFrames(tuple(frames["anchor"]), tuple(frames["window"]))
+        plan = policy.commit(config, cached, hold=False)
         rows = {**frames, "content": list(range(3 * chunk, 3 * chunk + 3))}
         frames = {
             name: [rows[ref.source][ref.position] for ref in getattr(plan, name)]
@@ -87,23 +87,23 @@ def test_every_stream_settles(
     anchor: str, chunk: int, window: int, states: int, anchors: int, rope: str, warmup: str,
     holds: list[bool],
 ) -> None:  # fmt: skip
-    """Occupancy is bounded, indices stop changing, and no index is used twice in the context."""
+    """CachedFrames is bounded, indices stop changing, and no index is used twice in the context."""
     config = StreamConfig(
         anchor=anchor, chunk_frames=chunk, window_frames=window, state_frames=states,
         anchor_frames=anchors, state_rope=rope, warmup_positions=warmup,
     )  # fmt: skip
     policy = policy_for(config)
-    held = Occupancy()
+    cached = CachedFrames()
     layouts = []
     for hold in [*holds, *([False] * 12)]:
-        now = policy.layout(config, held)
+        now = policy.layout(config, cached)
         layouts.append(now)
         assert len(now.content) == chunk
         assert len(now.state) == policy.state_frames(config)
         assert len(set(now.context + now.content)) == len(now.context) + chunk
         assert max(now.window, default=-1) < now.content[0]
-        plan = policy.commit(config, held, hold=hold)
-        held = Occupancy((0,) * len(plan.anchor), (0,) * len(plan.window))
-        assert len(held.window) <= window
-        assert len(held.anchor) <= max(states, anchors)
+        plan = policy.commit(config, cached, hold=hold)
+        cached = CachedFrames((0,) * len(plan.anchor), (0,) * len(plan.window))
+        assert len(cached.window) <= window
+        assert len(cached.anchor) <= max(states, anchors)
     assert len(set(layouts[-3:])) == 1

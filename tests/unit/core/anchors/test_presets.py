@@ -56,6 +56,6 @@ def test_longlive_reads_its_memory_again_at_a_change_of_prompt(name: str) -> Non
         *["chunk"] * 4, "recache", "chunk",
     ]  # fmt: skip
     by_hand = Studio(preset_config(name))
-    before = by_hand.step(by_hand.fresh, 4).recached()
+    before = by_hand.step(by_hand.fresh, 4).recache()
     swap = replace(studio.config, prompt_switch="swap")
     assert (by_hand.step(before, prompt=1, config=swap).content() == state.content()).all()

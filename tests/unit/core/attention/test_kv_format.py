@@ -1,4 +1,4 @@
-"""Packed keys and values: how much room they take, and what rounding them does to a stream."""
+"""PlainKV keys and values: how much room they take, and what rounding them does to a stream."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from adastate_core.attention.kv_format import PLAIN, PackedFp8, Packing
+from adastate_core.attention.kv_format import PLAIN, Fp8KV, KVFormat
 from adastate_core.config import StreamConfig
 from adastate_core.errors import ConfigError
 from tests.support.reference_host import Studio
@@ -27,8 +27,8 @@ def keys(dtype: torch.dtype = torch.float32) -> torch.Tensor:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_fp8_is_near_in_every_head_and_frame(dtype: torch.dtype) -> None:
     x = keys(dtype)
-    packed = PackedFp8(x, 6)
-    back = packed.unpacked()
+    packed = Fp8KV(x, 6)
+    back = packed.decode()
     assert back.dtype == dtype
     error = (back.float() - x.float()).unflatten(1, (3, 6)).square().mean(dim=(2, 4)).sqrt()
     size = x.float().unflatten(1, (3, 6)).square().mean(dim=(2, 4)).sqrt()
@@ -39,30 +39,30 @@ def test_fp8_is_near_in_every_head_and_frame(dtype: torch.dtype) -> None:
 
 
 def test_packing_again_changes_nothing() -> None:
-    once = PackedFp8(keys(), 6).unpacked()
-    assert torch.equal(PackedFp8(once, 6).unpacked(), once)
+    once = Fp8KV(keys(), 6).decode()
+    assert torch.equal(Fp8KV(once, 6).decode(), once)
     # Nor do other frames beside it, which a window brings.
     joined = torch.cat((once[:, 6:], 100 * keys()[:, :6]), dim=1)
-    assert torch.equal(PackedFp8(joined, 6).unpacked()[:, :12], once[:, 6:])
+    assert torch.equal(Fp8KV(joined, 6).decode()[:, :12], once[:, 6:])
 
 
 def test_nothing_packs_to_nothing() -> None:
     empty = keys()[:, :0]
-    assert PackedFp8(empty, 6).unpacked().shape == empty.shape
+    assert Fp8KV(empty, 6).decode().shape == empty.shape
 
 
 def test_a_cache_kept_elsewhere_changes_nothing() -> None:
     plain = Studio()
-    apart = Studio(packing=Packing(device=CPU))
+    apart = Studio(kv_format=KVFormat(device=CPU))
     expected = plain.step(plain.fresh, 6).content()
     assert torch.equal(apart.step(apart.fresh, 6).content(), expected)
-    assert apart.pool.packing.read_anew
-    assert not PLAIN.read_anew
+    assert apart.pool.kv_format.reads_per_layer
+    assert not PLAIN.reads_per_layer
 
 
 def test_fp8_keeps_the_stream_near_and_takes_a_quarter_of_float32() -> None:
     plain = Studio()
-    packed = Studio(FP8, packing=Packing("fp8"))
+    packed = Studio(FP8, kv_format=KVFormat("fp8"))
     expected = plain.step(plain.fresh, 6).content()
     found = packed.step(packed.fresh, 6).content()
     assert expected is not None
@@ -73,7 +73,7 @@ def test_fp8_keeps_the_stream_near_and_takes_a_quarter_of_float32() -> None:
 
 
 def test_a_replay_of_an_fp8_stream_is_the_same_to_the_last_bit() -> None:
-    studio = Studio(FP8, packing=Packing("fp8"))
+    studio = Studio(FP8, kv_format=KVFormat("fp8"))
     begun = studio.step(studio.fresh, 5)
     warm = studio.step(begun)
     studio.pool.clear()
@@ -81,7 +81,7 @@ def test_a_replay_of_an_fp8_stream_is_the_same_to_the_last_bit() -> None:
 
 
 def test_going_on_in_another_precision_is_noted() -> None:
-    packed = Studio(FP8, packing=Packing("fp8"))
+    packed = Studio(FP8, kv_format=KVFormat("fp8"))
     begun = packed.step(packed.fresh, 3)
     assert not begun.chunks[-1].approximate
     plain = Studio()

@@ -19,10 +19,10 @@ from torch import Tensor
 from adastate_core.config import StreamConfig
 from adastate_core.digest import text_digest
 from adastate_core.errors import AdaStateError, StateFileError
-from adastate_core.files.schema import _ENTRIES, ChunkModel, ConfigModel, RootModel
+from adastate_core.files.schema import EVENT_OF, ChunkModel, ConfigModel, GivenLatentsModel
 from adastate_core.files.serialization import state_to_header
 from adastate_core.files.state_file import load_state, save_state
-from adastate_core.stream.events import ChunkEntry, Conditions
+from adastate_core.stream.events import ChunkEvent, Conditions
 from adastate_core.stream.state import StreamState
 from adastate_core.stream.summary import describe_stream
 from tests.support.described import described
@@ -33,8 +33,8 @@ from tests.support.reference_host import Studio, text
 def state() -> StreamState:
     studio = Studio()
     clip = torch.randn((1, 4, 3, 2, 3), generator=torch.Generator().manual_seed(0))
-    state = studio.step(studio.fresh.started_with(clip), 2).held(1).flushed(1)
-    return studio.step(state.rewound(1).reset("anchor").recached(), 1, prompt=1)
+    state = studio.step(studio.fresh.start_with(clip), 2).hold_anchor(1).flush(1)
+    return studio.step(state.rewind(1).reset("anchor").recache(), 1, prompt=1)
 
 
 def written(path: Path, header: str, tensors: Mapping[str, Tensor]) -> Path:
@@ -75,8 +75,8 @@ BAD: dict[str, Callable[[dict[str, Any]], object]] = {
     "no fingerprint": lambda h: h.update(fingerprint=None),
     "fingerprint text": lambda h: h.update(fingerprint="x"),
     "fingerprint with more": lambda h: h["fingerprint"].update(more=1),
-    "no entries": lambda h: h.update(entries=[]),
-    "entries null": lambda h: h.update(entries=None),
+    "no entries": lambda h: h.update(events=[]),
+    "entries null": lambda h: h.update(events=None),
     "an entry of another kind": lambda h: chunk(h).update(kind="other"),
     "an entry twice": lambda h: h["entries"].append(chunk(h)),
     "index text": lambda h: chunk(h).update(index="a"),
@@ -236,8 +236,8 @@ def test_any_change_is_refused_or_makes_a_state(
 
 
 def test_models_have_the_fields_of_what_they_stand_for() -> None:
-    for kind, model in (("chunk", ChunkModel), ("root", RootModel)):
-        assert set(model.model_fields) == {"kind", *_ENTRIES[kind].__dataclass_fields__}
+    for kind, model in (("chunk", ChunkModel), ("root", GivenLatentsModel)):
+        assert set(model.model_fields) == {"kind", *EVENT_OF[kind].__dataclass_fields__}
     assert set(ConfigModel.model_fields) == set(StreamConfig.__dataclass_fields__)
 
 
@@ -261,18 +261,18 @@ def test_a_very_long_stream_can_be_saved(tmp_path: Path, monkeypatch: pytest.Mon
         refused(tmp_path / "bad")
     monkeypatch.undo()
     forgotten = [
-        ChunkEntry(i, 2**60, prompt.digest, None, "", StreamConfig(), latents="0" * 64, frame=3 * i)
+        ChunkEvent(i, 2**60, prompt.digest, None, "", StreamConfig(), latents="0" * 64, frame=3 * i)
         for i in range(30_000)
     ]
-    newest = ChunkEntry(
+    newest = ChunkEvent(
         30_000, 0, prompt.digest, None, "", StreamConfig(), latents="0" * 64,
         state=last.state, content=last.content,
     )  # fmt: skip
     long = StreamState(
         state.latent_shape, state.fingerprint, chunk_index=30_000, history_chunks=1,
-        entries=tuple(forgotten),
+        events=tuple(forgotten),
     )  # fmt: skip
-    long = long.append(newest, Conditions(prompt))
+    long = long.append_chunk(newest, Conditions(prompt))
     save_state(long, tmp_path / "long")
     loaded = load_state(tmp_path / "long")
     assert loaded.chunk_index == 30_001

@@ -25,7 +25,7 @@ from adastate_core.files.names import check_name
 from adastate_core.files.state_file import load_state, save_state
 from adastate_core.fingerprint import ModelFingerprint
 from adastate_core.stream.conditioning import Conditioning
-from adastate_core.stream.events import ChunkEntry, Conditions
+from adastate_core.stream.events import ChunkEvent, Conditions
 from adastate_core.stream.origin import StreamOrigin
 from adastate_core.stream.state import StreamState
 from tests.support.named_streams import NAME, relay, text_of
@@ -40,10 +40,10 @@ def size_of(folder: Path) -> int:
 
 def chunk(
     index: int, prompt: Conditioning, shape: tuple[int, ...] = (1, 16, 3, 8, 8)
-) -> ChunkEntry:
+) -> ChunkEvent:
     """Return a chunk of random latents, with a hidden state of one frame."""
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(index))
-    return ChunkEntry(
+    return ChunkEvent(
         index, 0, prompt.digest, None, "", StreamConfig(), latents=str(index), frame=3 * index,
         state=latents[:, :, :1].clone(), content=latents,
     )  # fmt: skip
@@ -80,17 +80,17 @@ def test_a_relay_across_restarts_equals_one_run(tmp_path: Path) -> None:
 def test_everything_that_can_happen_survives(tmp_path: Path) -> None:
     studio = Studio()
     clip = torch.randn((1, 4, 3, 2, 3), generator=torch.Generator().manual_seed(0))
-    state = open_stream(tmp_path, NAME, studio.fresh.started_with(clip))
+    state = open_stream(tmp_path, NAME, studio.fresh.start_with(clip))
     for event in range(8):
         edits: list[Callable[[StreamState], StreamState]] = [
             lambda s: studio.step(s, 2, prompt=1),
-            lambda s: s.held(2),
+            lambda s: s.hold_anchor(2),
             lambda s: s.reset("window", clip),
             lambda s: studio.step(s, 1, prompt=2),
-            lambda s: s.reset("anchor").flushed(1),
-            lambda s: s.recached(),
-            lambda s: s.rewound(0),
-            lambda s: s.blended(s, 0.5),
+            lambda s: s.reset("anchor").flush(1),
+            lambda s: s.recache(),
+            lambda s: s.rewind(0),
+            lambda s: s.blend(s, 0.5),
         ]
         changed = edits[event](state)
         assert changed.origin == state.origin
@@ -126,7 +126,7 @@ def test_a_commit_writes_only_what_is_new(tmp_path: Path) -> None:
     state = open_stream(tmp_path, NAME, studio.fresh)
     assert all(chunk_bytes(state) < one < chunk_bytes(state) + 2500 for one in added[1:])
     before = size_of(tmp_path / NAME)
-    commit_stream(tmp_path, state.held(1))
+    commit_stream(tmp_path, state.hold_anchor(1))
     assert size_of(tmp_path / NAME) - before < 1000  # no tensor at all
 
 
@@ -134,7 +134,9 @@ def test_many_commits_take_little_more_than_their_tensors(tmp_path: Path) -> Non
     start = StreamState((1, 16, 8, 8), ModelFingerprint("reference", 16, "0"))
     state, prompt, tensors = open_stream(tmp_path, NAME, start), text(0), 0
     for index in range(300):
-        state = commit_stream(tmp_path, state.append(chunk(index, prompt), Conditions(prompt)))
+        state = commit_stream(
+            tmp_path, state.append_chunk(chunk(index, prompt), Conditions(prompt))
+        )
         tensors += chunk_bytes(state)
     assert tensors < size_of(tmp_path / NAME) < 1.12 * tensors
     assert len(list((tmp_path / NAME).iterdir())) == 4
@@ -147,13 +149,15 @@ def test_a_commit_touches_neither_files_nor_entries_of_before(
     start = StreamState((1, 16, 8, 8), ModelFingerprint("reference", 16, "0"))
     state, prompt = open_stream(tmp_path, NAME, start), text(0)
     for index in range(20):
-        state = commit_stream(tmp_path, state.append(chunk(index, prompt), Conditions(prompt)))
+        state = commit_stream(
+            tmp_path, state.append_chunk(chunk(index, prompt), Conditions(prompt))
+        )
     digested: list[Tensor] = []
     monkeypatch.setattr("adastate_core.files.segments.tensor_digest", counted(digested))
     opened = open_stream(tmp_path, NAME, start)  # the process still knows this revision
-    assert opened.entries == state.entries
+    assert opened.events == state.events
     assert digested == []
-    following = opened.append(chunk(20, prompt), Conditions(prompt))
+    following = opened.append_chunk(chunk(20, prompt), Conditions(prompt))
     commit_stream(tmp_path, following)
     assert [x.shape[2] for x in digested] == [1, 3]
     digested.clear()
@@ -162,7 +166,7 @@ def test_a_commit_touches_neither_files_nor_entries_of_before(
     )  # revision 20 is known, and what came after it is new
     assert again.chunk_index == 21
     assert [x.shape[2] for x in digested] == [1, 3]
-    assert again.entries[3] is opened.entries[3]
+    assert again.events[3] is opened.events[3]
     del again, opened, following, state
     digested.clear()
     assert open_stream(tmp_path, NAME, start).chunk_index == 21  # as after a restart
@@ -189,7 +193,7 @@ def test_a_large_bounded_history_has_few_files(tmp_path: Path) -> None:
     state, prompt = open_stream(tmp_path, NAME, start), text(0)
     for index in range(200):
         entry = chunk(index, prompt, shape=(1, 4, 3, 1, 1))
-        state = commit_stream(tmp_path, state.append(entry, Conditions(prompt)))
+        state = commit_stream(tmp_path, state.append_chunk(entry, Conditions(prompt)))
     assert len(list((tmp_path / NAME).glob("segment.*"))) <= 18
     del state
     opened = open_stream(tmp_path, NAME, start)
@@ -202,7 +206,7 @@ def test_what_a_rewind_takes_back_is_given_back(tmp_path: Path) -> None:
     state = commit_stream(tmp_path, studio.step(open_stream(tmp_path, NAME, studio.fresh), 2))
     short = size_of(tmp_path / NAME)
     state = commit_stream(tmp_path, studio.step(state, 8, prompt=1))
-    state = commit_stream(tmp_path, state.rewound(1))
+    state = commit_stream(tmp_path, state.rewind(1))
     assert size_of(tmp_path / NAME) < short + 8 * 2500  # of eight chunks the receipts are left
     state = commit_stream(tmp_path, studio.step(state, 1))
     expected = text_of(state)
@@ -214,14 +218,14 @@ def test_endless_rewinds_do_not_fill_the_folder(tmp_path: Path) -> None:
     start = StreamState((1, 4, 1, 1), ModelFingerprint("reference", 4, "0"))
     state, prompt = open_stream(tmp_path, NAME, start), text(0)
     state = commit_stream(
-        tmp_path, state.append(chunk(0, prompt, (1, 4, 3, 1, 1)), Conditions(prompt))
+        tmp_path, state.append_chunk(chunk(0, prompt, (1, 4, 3, 1, 1)), Conditions(prompt))
     )
     files, sizes = [], []
     for _ in range(700):
         for index in (1, 2):
             entry = chunk(index, prompt, (1, 4, 3, 1, 1))
-            state = commit_stream(tmp_path, state.append(entry, Conditions(prompt)))
-        state = commit_stream(tmp_path, state.rewound(0))
+            state = commit_stream(tmp_path, state.append_chunk(entry, Conditions(prompt)))
+        state = commit_stream(tmp_path, state.rewind(0))
         files.append(len(list((tmp_path / NAME).iterdir())))
         sizes.append(size_of(tmp_path / NAME))
     assert max(files) < 300
@@ -309,7 +313,7 @@ def test_one_of_many_threads_wins(root: Path) -> None:
 
     def commit() -> None:
         try:
-            outcomes.append(type(commit_stream(root, state.held(1))))
+            outcomes.append(type(commit_stream(root, state.hold_anchor(1))))
         except StateMismatchError as error:
             outcomes.append(type(error))
 

@@ -204,7 +204,7 @@ def test_links_in_the_folder_are_refused(root: Path, tmp_path: Path, file: str) 
         with pytest.raises(StateFileError, match="a link in place of"):
             open_stream(root, NAME, Studio().fresh)
     with pytest.raises(StateFileError):
-        commit_stream(root, state.held(1))
+        commit_stream(root, state.hold_anchor(1))
     assert moved.read_bytes() == before
 
 

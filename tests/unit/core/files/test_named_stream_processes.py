@@ -16,7 +16,7 @@ from adastate_core.files import named_stream
 from adastate_core.files.atomic import locked
 from adastate_core.files.named_stream import commit_stream, open_stream
 from adastate_core.files.names import damaged
-from adastate_core.stream.events import ChunkEntry
+from adastate_core.stream.events import ChunkEvent
 from adastate_core.stream.state import StreamState
 from tests.support.named_streams import NAME
 from tests.support.reference_host import Studio
@@ -31,7 +31,7 @@ from dataclasses import replace
 import torch
 from adastate_core.config import StreamConfig
 from adastate_core.files.named_stream import commit_stream, open_stream
-from adastate_core.stream.events import ChunkEntry, Conditions
+from adastate_core.stream.events import ChunkEvent, Conditions
 from adastate_core.fingerprint import ModelFingerprint
 from adastate_core.stream.state import StreamState
 from tests.support.reference_host import text
@@ -45,13 +45,13 @@ for turn in range(10**9):
     for _ in range(2):
         index, prompt = state.chunk_index, prompts[turn % 3]
         latents = torch.full((1, 4, 3, 2, 3), float(index))
-        entry = ChunkEntry(
+        entry = ChunkEvent(
             index, 0, prompt.digest, None, "", StreamConfig(), latents=str(index),
             state=latents[:, :, :1].clone(), content=latents,
         )
-        state = commit_stream(Path(sys.argv[1]), state.append(entry, Conditions(prompt)))
+        state = commit_stream(Path(sys.argv[1]), state.append_chunk(entry, Conditions(prompt)))
     if turn % 3 == 2:
-        state = commit_stream(Path(sys.argv[1]), state.rewound(-2))
+        state = commit_stream(Path(sys.argv[1]), state.rewind(-2))
 """
 
 
@@ -73,7 +73,7 @@ def committing(root: Path, history: int) -> Iterator[None]:
 
 def whole(state: StreamState) -> bool:
     """Return whether each chunk has its own latents, whose values are its number."""
-    chunks = [entry for entry in state.entries if isinstance(entry, ChunkEntry)]
+    chunks = [entry for entry in state.events if isinstance(entry, ChunkEvent)]
     return [chunk.index for chunk in chunks] == list(range(state.chunk_index)) and all(
         chunk.content is None or bool((chunk.content == float(chunk.index)).all())
         for chunk in chunks
@@ -96,7 +96,7 @@ def test_every_open_gives_one_revision(tmp_path: Path, history: int) -> None:
     assert len(set(seen)) > 20
     last = open_stream(tmp_path, NAME, fresh)  # killed in the middle of a commit
     assert whole(last)
-    assert commit_stream(tmp_path, last.held(1)).origin is not None
+    assert commit_stream(tmp_path, last.hold_anchor(1)).origin is not None
 
 
 def test_an_open_that_a_commit_always_overtakes_takes_the_lock(
@@ -113,7 +113,7 @@ def test_an_open_that_a_commit_always_overtakes_takes_the_lock(
                 pass
         except TimeoutError:  # nobody can commit now
             return read(folder, name, start)
-        state = commit_stream(tmp_path, state.held(len(tries)))
+        state = commit_stream(tmp_path, state.hold_anchor(len(tries)))
         raise damaged(name, "a file that is gone")
 
     monkeypatch.setattr(named_stream, "_opened", overtaken)

@@ -19,8 +19,8 @@ from tests.support.reference_host import Studio
 @pytest.fixture
 def eventful() -> tuple[Studio, StreamState]:
     studio = Studio()
-    state = studio.step(studio.fresh, 2).reset("anchor").held(1)
-    state = studio.step(state, 1, prompt=1).flushed(1)
+    state = studio.step(studio.fresh, 2).reset("anchor").hold_anchor(1)
+    state = studio.step(state, 1, prompt=1).flush(1)
     clip = torch.randn((1, 4, 3, 2, 3), generator=torch.Generator().manual_seed(0))
     return studio, studio.step(state.reset("window", clip), 1, prompt=2)
 
@@ -35,7 +35,7 @@ def test_save_load_continue_equals_the_uninterrupted_run(
     continued = Studio().step(loaded, 2)
     assert torch.equal(expected.content(), continued.content())
     assert loaded.fingerprint == state.fingerprint
-    assert [type(e) for e in loaded.entries] == [type(e) for e in state.entries]
+    assert [type(e) for e in loaded.events] == [type(e) for e in state.events]
 
 
 def test_a_fresh_stream_can_be_saved(tmp_path: Path) -> None:

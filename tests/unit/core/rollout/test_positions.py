@@ -27,22 +27,22 @@ def clip(seed: int, frames: int) -> Tensor:
 
 
 def rewound_and_recached(state: StreamState, studio: Studio) -> StreamState:
-    return studio.step(state.recached(), 2, prompt=1).rewound(CHUNKS - 1).recached()
+    return studio.step(state.recache(), 2, prompt=1).rewind(CHUNKS - 1).recache()
 
 
 # What begins the cache again and leaves as many frames in it as there were.
 EDITS: dict[str, Edit] = {
-    "recache": lambda s, _: s.recached(),
-    "recache twice": lambda s, _: s.recached().recached(),
+    "recache": lambda s, _: s.recache(),
+    "recache twice": lambda s, _: s.recache().recache(),
     "rewind": rewound_and_recached,
-    "blend": lambda s, studio: s.blended(studio.step(studio.fresh, 12, prompt=1), 0.5),
-    "blend with a shorter one": lambda s, studio: s.blended(studio.step(studio.fresh, 8), 0.5),
+    "blend": lambda s, studio: s.blend(studio.step(studio.fresh, 12, prompt=1), 0.5),
+    "blend with a shorter one": lambda s, studio: s.blend(studio.step(studio.fresh, 8), 0.5),
     "anchor from a clip": lambda s, _: s.reset("anchor", clip(1, 18)),
     "window from a clip": lambda s, _: s.reset("window", clip(2, 18)),
     "anchor and window from clips": lambda s, _: s.reset("anchor", clip(1, 18)).reset(
         "window", clip(2, 18)
     ),
-    "released hold": lambda s, _: s.held(1).recached(),
+    "released hold": lambda s, _: s.hold_anchor(1).recache(),
 }  # fmt: skip
 # At which indices chunk k looks back, and where it stands, k chunks of 3 after the beginning.
 PLACES: dict[str, Callable[[int], list[int]]] = {
@@ -77,16 +77,16 @@ def test_the_next_chunks_stand_where_they_would_have(
 def test_the_walk_of_the_rolling_anchor_goes_on() -> None:
     """The first chunk after a recache sees the same frames of the bank at the same places."""
     from adastate_core.anchors import policy_for
-    from adastate_core.layout import Occupancy
+    from adastate_core.layout import CachedFrames
 
     config = preset_config("rolling_sink")
     studio = Studio(config)
     state = studio.step(studio.fresh, CHUNKS)
-    walk = policy_for(config).layout(config, Occupancy((0,) * 18, (0,) * 3, F * CHUNKS))
+    walk = policy_for(config).layout(config, CachedFrames((0,) * 18, (0,) * 3, F * CHUNKS))
     # 9 .. 17 forwards, 17 .. 15 and 14 .. 12 back: then the window, frames 24 to 26.
     assert walk.picked == (*range(9, 18), *range(17, 11, -1))
     assert walk.window == (24, 25, 26)
-    ordinary, recached = studio.step(state), studio.step(state.recached())
+    ordinary, recached = studio.step(state), studio.step(state.recache())
     assert studio.host.times[-1] == studio.host.times[-2]
     # Read again under the same prompt, what is seen is nearly the same.
     distance = (ordinary.newest_content() - recached.newest_content()).norm()
@@ -104,7 +104,7 @@ def test_what_a_bounded_history_has_left_keeps_its_numbers(preset: str, tmp_path
     assert cold.host.times == [expected(preset, 36)]
     assert after.last_chunk.approximate
     again = Studio(studio.config)
-    again.step(after.recached())
+    again.step(after.recache())
     assert again.host.times == [expected(preset, 39)]
 
 
@@ -116,7 +116,7 @@ def test_a_clip_is_numbered_from_its_first_frame(preset: str, begin: str) -> Non
         latents = clip(0, frames)
         state = studio.fresh
         if begin == "start":
-            state = state.started_with(latents)
+            state = state.start_with(latents)
         else:
             state = studio.step(state, 2).reset("all", latents)
         studio.host.times.clear()
@@ -124,7 +124,7 @@ def test_a_clip_is_numbered_from_its_first_frame(preset: str, begin: str) -> Non
         assert studio.host.times[0][-F:] == tuple(range(frames, frames + F))
         if frames > 20:  # else the cache holds what there is
             assert studio.host.times[0] == expected(preset, frames)
-        studio.step(state.recached())
+        studio.step(state.recache())
         assert studio.host.times[1][-F:] == tuple(range(frames + F, frames + 2 * F))
 
 
@@ -132,11 +132,11 @@ def test_an_anchor_of_the_first_frames_holds_those_of_a_long_clip() -> None:
     latents = clip(0, 40)
     for preset, size in (("longlive", 3), ("rolling_sink", 18)):
         studio = Studio(preset_config(preset))
-        memory = studio.step(studio.fresh.started_with(latents)).memory
-        assert torch.equal(memory.anchor, latents[:, :, :size])
+        context = studio.step(studio.fresh.start_with(latents)).context
+        assert torch.equal(context.anchor, latents[:, :, :size])
     studio = Studio(preset_config("longlive_relative"))  # whose anchor has no number
-    memory = studio.step(studio.fresh.started_with(latents)).memory
-    assert torch.equal(memory.anchor, latents[:, :, 31:34])
+    context = studio.step(studio.fresh.start_with(latents)).context
+    assert torch.equal(context.anchor, latents[:, :, 31:34])
 
 
 @pytest.mark.parametrize("preset", PLACES)
@@ -147,7 +147,7 @@ def test_more_given_frames_than_the_stream_has_had_do_not_fall_behind_its_beginn
     for given in (
         lambda s: s.reset("window", clip(2, 9)),
         lambda s: s.reset("anchor", clip(2, 3)),
-        lambda s: s.blended(other, 0.5) if s.chunks else s.started_with(clip(2, 5)),
+        lambda s: s.blend(other, 0.5) if s.chunks else s.start_with(clip(2, 5)),
     ):
         for chunks in (0, 1):
             studio = Studio(preset_config(preset))
@@ -160,14 +160,14 @@ def test_more_given_frames_than_the_stream_has_had_do_not_fall_behind_its_beginn
             first, second = studio.host.times
             assert second[-F:] == tuple(index + F for index in first[-F:])
             if chunks:  # else the anchor of the stream was not known when it was given
-                studio.step(state.recached())
+                studio.step(state.recache())
                 third = studio.host.times[-1]
                 assert third[-F:] == tuple(index + F for index in second[-F:])
 
 
 def test_a_change_of_anchor_on_the_way_counts_the_stream() -> None:
     studio = Studio()
-    state = studio.step(studio.fresh, 4).recached()
+    state = studio.step(studio.fresh, 4).recache()
     studio.host.times.clear()
     studio.step(state, config=preset_config("self_forcing"))
     assert studio.host.times == [(9, 10, 11, 12, 13, 14)]
@@ -176,7 +176,7 @@ def test_a_change_of_anchor_on_the_way_counts_the_stream() -> None:
 def test_relative_positions_are_those_of_every_chunk() -> None:
     studio = Studio(StreamConfig())
     state = studio.step(studio.fresh, CHUNKS)
-    studio.step(state.recached())
+    studio.step(state.recache())
     assert studio.host.times[-1] == studio.host.times[-2]
 
 
@@ -184,7 +184,7 @@ def test_longlive_after_a_recache_written_out() -> None:
     """Sink, then the window in blocks of a chunk, at their own numbers, under the new prompt."""
     studio = Studio(preset_config("longlive"))
     made = studio.step(studio.fresh, CHUNKS, seed=7)
-    chunk = studio.step(made.recached(), seed=7, prompt=1).newest_content()
+    chunk = studio.step(made.recache(), seed=7, prompt=1).newest_content()
     assert chunk is not None
     content = made.content()
     assert content is not None

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from adastate_core.attention.kv_cache import KVPool, KVSet
+from adastate_core.attention.kv_cache import KVCache, KVCachePool
 from adastate_core.config import StreamConfig
 from adastate_core.errors import LayoutError
-from adastate_core.layout import Occupancy
-from adastate_core.rollout.replay_plan import History
+from adastate_core.layout import CachedFrames
+from adastate_core.rollout.replay_plan import ReplayPlan
 from adastate_core.stream.event_log import EventLog
-from adastate_core.stream.events import ChunkEntry, RootEntry
+from adastate_core.stream.events import ChunkEvent, GivenLatentsEvent
 from adastate_core.stream.state import StreamState
 from tests.support.reference_host import Studio
 
@@ -61,14 +61,14 @@ def test_the_pool_keeps_what_there_are_bytes_for() -> None:
 
 
 def test_a_line_of_sets_takes_two() -> None:
-    def made(key: str) -> KVSet:
-        kv = KVSet(Occupancy(), 1)
+    def made(key: str) -> KVCache:
+        kv = KVCache(CachedFrames(), 1)
         kv.put(0, torch.zeros(1, 1, 1, 4), torch.zeros(1, 1, 1, 4))
         return kv
 
-    pool = KVPool()
+    pool = KVCachePool()
     for name, parent in (("a", None), ("b", "a"), ("c", "b"), ("d", "c")):
-        pool.make_room(parent)
+        pool.evict_for(parent)
         pool.store(name, made(name), parent)
     assert list(pool.sets) == ["c", "d"]
     pool.store("x", made("x"), "c")  # another branch
@@ -79,7 +79,7 @@ def test_a_line_of_sets_takes_two() -> None:
 
 
 def test_a_layer_is_stored_once() -> None:
-    kv, x = KVSet(Occupancy(), 1), torch.zeros(1, 1, 1, 4)
+    kv, x = KVCache(CachedFrames(), 1), torch.zeros(1, 1, 1, 4)
     kv.put(3, x, x)
     with pytest.raises(LayoutError, match="layer 3 computed twice"):
         kv.put(3, x, x)
@@ -127,7 +127,7 @@ def test_a_rebuilt_set_never_stands_for_an_exact_one() -> None:
     full = studio.step(studio.fresh, 5)
     bounded = StreamState(
         full.latent_shape, full.fingerprint, chunk_index=5, history_chunks=2,
-        entries=tuple(
+        events=tuple(
             type(e)(**{**{f: getattr(e, f) for f in e.__dataclass_fields__},
                        **({"state": None, "content": None} if e.index < 3 else {})})
             for e in full.chunks
@@ -164,9 +164,9 @@ def test_given_latents_of_either_kind_do_not_share_a_key() -> None:
     picture = clip(1, 1)
     request = studio.request()
     keys = [
-        History(state, request.conditions, request.config, request.model).newest.key
+        ReplayPlan(state, request.conditions, request.config, request.model).newest.key
         for state in (
-            StreamState(studio.fresh.latent_shape, entries=(RootEntry("reset", **given),))
+            StreamState(studio.fresh.latent_shape, events=(GivenLatentsEvent("reset", **given),))
             for given in (
                 {"state": picture},
                 {"content": picture},
@@ -179,10 +179,10 @@ def test_given_latents_of_either_kind_do_not_share_a_key() -> None:
 
 def test_a_rewind_behind_a_reset_goes_back_to_the_start_clip() -> None:
     studio = Studio()
-    state = StreamState(studio.fresh.latent_shape, history_chunks=13).started_with(clip(0, 6))
+    state = StreamState(studio.fresh.latent_shape, history_chunks=13).start_with(clip(0, 6))
     state = studio.step(state, 2)
     after = studio.step(state.reset("all"), 1)
-    back = after.rewound(1)
+    back = after.rewind(1)
     assert not studio.step(back).last_chunk.approximate
     cold = Studio().step(back)
     assert not cold.last_chunk.approximate
@@ -191,16 +191,16 @@ def test_a_rewind_behind_a_reset_goes_back_to_the_start_clip() -> None:
 
 def test_a_given_clip_is_forgotten_with_the_chunks_made_from_it() -> None:
     studio = Studio()
-    state = StreamState(studio.fresh.latent_shape, history_chunks=2).started_with(clip(0, 6))
+    state = StreamState(studio.fresh.latent_shape, history_chunks=2).start_with(clip(0, 6))
     kept = []
     for _ in range(4):
         state = studio.step(state)
-        kept.append(state.entries[0].content is not None)
+        kept.append(state.events[0].content is not None)
     assert kept == [True, True, False, False]
 
 
 class CountingLog(EventLog):
-    """A log that counts how many entries are looked at."""
+    """A log that counts how many events are looked at."""
 
     looked = 0
 
@@ -222,19 +222,19 @@ def test_a_chunk_looks_at_as_many_entries_however_long_the_stream(history_chunks
         (chunk,) = first.chunks
         values = {name: getattr(chunk, name) for name in chunk.__dataclass_fields__}
         forgotten = {"state": None, "content": None}
-        entries = CountingLog(
-            ChunkEntry(
+        events = CountingLog(
+            ChunkEvent(
                 **{**values, "index": i, "frame": 3 * i, "latents": f"{i}",
                    **(forgotten if history_chunks and i < length - history_chunks else {})}
             )
             for i in range(length)
         )  # fmt: skip
         state = StreamState(
-            first.latent_shape, first.fingerprint, chunk_index=length, entries=entries,
+            first.latent_shape, first.fingerprint, chunk_index=length, events=events,
             conditionings=first.conditionings, history_chunks=history_chunks,
         )  # fmt: skip
         request = studio.request()
-        history = History(state, request.conditions, request.config, request.model)
+        history = ReplayPlan(state, request.conditions, request.config, request.model)
         (kv,) = warm_set(studio).values()
         studio.pool.store(history.newest.key, kv)
         CountingLog.looked = 0
@@ -244,7 +244,7 @@ def test_a_chunk_looks_at_as_many_entries_however_long_the_stream(history_chunks
     assert looked[0] == looked[1] < 200
 
 
-def warm_set(studio: Studio) -> dict[str, KVSet]:
+def warm_set(studio: Studio) -> dict[str, KVCache]:
     """Return the one set of a stream of two chunks, out of the pool."""
     studio.step(studio.fresh, 2)
     found = dict(studio.pool.sets.items())

@@ -100,13 +100,13 @@ def test_chunks_with_the_cache_equal_one_block_causal_forward() -> None:
     assert (unmasked - expected).abs().max() > 0.01  # the mask matters, so the test can fail
 
     from adastate_core.anchors import policy_for
-    from adastate_core.attention.chunk_attention import BlockPass
-    from adastate_core.attention.kv_cache import KVSet
+    from adastate_core.attention.chunk_attention import CommitAttention
+    from adastate_core.attention.kv_cache import KVCache
 
-    past = {0: KVSet.empty(studio.shape.tokens_per_frame)}
+    past = {0: KVCache.empty(studio.geometry.tokens_per_frame)}
     studio.host.text = [condition]
     for start in (0, 2, 4):
-        view = BlockPass(studio.config, policy_for(studio.config), past, studio.shape, commit=True)
+        view = CommitAttention(studio.config, policy_for(studio.config), past, studio.geometry)
         out = studio.host.forward(x[:, :, start : start + 2], 0.0, view)
         past = view.committed()
         torch.testing.assert_close(out, expected[:, :, start : start + 2], atol=1e-5, rtol=0)
@@ -179,8 +179,8 @@ def test_frozen_anchor_keeps_the_first_frames(anchor_frames: int) -> None:
     assert max(tokens) == anchor_frames + 6
     assert tokens[2 * (len(SIGMAS) - 1) + 2 * 1] <= 3 + 3
     assert state.hidden_states() is None
-    assert state.memory.anchor is not None
-    assert torch.equal(state.memory.anchor, state.content()[:, :, :anchor_frames])
+    assert state.context.anchor is not None
+    assert torch.equal(state.context.anchor, state.content()[:, :, :anchor_frames])
 
 
 def test_slot_zero_is_attended() -> None:
@@ -191,7 +191,7 @@ def test_slot_zero_is_attended() -> None:
     assert kv is not None
     with torch.no_grad():
         for value in kv.values_of.parameters():
-            value[:, : studio.shape.tokens_per_frame] = 0
+            value[:, : studio.geometry.tokens_per_frame] = 0
     zeroed = studio.step(one, 1, seed=1)
     assert (plain.content() - zeroed.content()).abs().max() > 1e-4
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from adastate_core.config import StreamConfig
-from adastate_core.rollout.replay_plan import History, plan_history
-from adastate_core.stream.events import Conditions, RootEntry
+from adastate_core.rollout.replay_plan import ReplayPlan
+from adastate_core.stream.events import Conditions, GivenLatentsEvent
 from adastate_core.stream.state import StreamState
 from tests.support.reference_host import Studio, text
 
@@ -32,9 +32,9 @@ EDITS = {
     "anchor + clip": lambda s, studio: s.reset("anchor", clip(1, 2)),
     "window + clip": lambda s, studio: s.reset("window", clip(2, 5)),
     "all + picture": lambda s, studio: s.reset("all", clip(3, 1)),
-    "hold": lambda s, studio: s.held(2),
-    "flush": lambda s, studio: s.flushed(1),
-    "recache": lambda s, studio: s.recached(),
+    "hold": lambda s, studio: s.hold_anchor(2),
+    "flush": lambda s, studio: s.flush(1),
+    "recache": lambda s, studio: s.recache(),
 }  # fmt: skip
 
 
@@ -57,20 +57,20 @@ def written_values(studio: Studio, latents: Tensor) -> Tensor:
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_cache_holds_what_the_memory_says(name: str, edits: list[str], start: int) -> None:
     studio = Studio(CONFIGS[name])
-    state = studio.fresh.started_with(clip(0, start)) if start else studio.fresh
+    state = studio.fresh.start_with(clip(0, start)) if start else studio.fresh
     for edit in edits:
         state = EDITS[edit](state, studio)
     state = studio.step(state)
     studio.step(state)
     request = studio.request()
-    newest = History(state, request.conditions, request.config, request.model).newest
+    newest = ReplayPlan(state, request.conditions, request.config, request.model).newest
     kv = studio.pool.find(newest.key)
     assert kv is not None
-    memory = state.memory
-    assert len(kv.occupancy.anchor) == frames_of(memory.anchor)
-    assert len(kv.occupancy.window) == frames_of(memory.window)
+    context = state.context
+    assert len(kv.cached.anchor) == frames_of(context.anchor)
+    assert len(kv.cached.window) == frames_of(context.window)
     # The values of an average are no values of any picture.
-    parts = (memory.window,) if "ema" in name else (memory.anchor, memory.window)
+    parts = (context.window,) if "ema" in name else (context.anchor, context.window)
     parts = [part for part in parts if part is not None]
     if parts:
         expected = written_values(studio, torch.cat(parts, dim=2))
@@ -83,25 +83,25 @@ def test_the_cache_holds_what_the_memory_says(name: str, edits: list[str], start
 def test_an_edit_keeps_what_it_does_not_name() -> None:
     studio = Studio()
     state = studio.step(studio.fresh, 2)
-    before = state.memory
+    before = state.context
     picture, tail = clip(1, 1), clip(2, 3)
-    forgot = state.reset("anchor").reset("window", tail).memory
+    forgot = state.reset("anchor").reset("window", tail).context
     assert forgot.anchor is None
     assert torch.equal(forgot.window, tail)
-    both = state.reset("window", tail).reset("anchor", picture).memory
+    both = state.reset("window", tail).reset("anchor", picture).context
     assert torch.equal(both.window, tail)
     assert torch.equal(both.anchor, picture)
-    held = studio.step(state.held(-1), 2).reset("window", tail).memory
-    assert torch.equal(held.anchor, before.anchor)
-    assert state.reset("all").recached().memory == state.reset("all").memory
+    cached = studio.step(state.hold_anchor(-1), 2).reset("window", tail).context
+    assert torch.equal(cached.anchor, before.anchor)
+    assert state.reset("all").recache().context == state.reset("all").context
 
 
 def test_a_frozen_anchor_survives_a_new_window() -> None:
     studio = Studio(CONFIGS["frozen"])
     state = studio.step(studio.fresh, 2)
     after = studio.step(state.reset("window", clip(2, 5)))
-    assert torch.equal(after.memory.anchor, state.memory.anchor)
-    assert torch.equal(after.memory.anchor, state.content()[:, :, :2])
+    assert torch.equal(after.context.anchor, state.context.anchor)
+    assert torch.equal(after.context.anchor, state.content()[:, :, :2])
 
 
 def test_a_picture_for_slot_zero_alone_does_not_enter_the_window() -> None:
@@ -129,16 +129,16 @@ def test_a_step_survives_a_host_that_frees_the_pool() -> None:
 
 def test_a_bounded_stream_from_a_clip_stays_exact_under_a_new_prompt() -> None:
     studio = Studio()
-    bounded = StreamState(studio.fresh.latent_shape, history_chunks=2).started_with(clip(0, 3))
+    bounded = StreamState(studio.fresh.latent_shape, history_chunks=2).start_with(clip(0, 3))
     state = studio.step(bounded, 4)
     assert not studio.step(state, 1, prompt=1).last_chunk.approximate
-    roots = [entry for entry in state.entries if isinstance(entry, RootEntry)]
+    roots = [event for event in state.events if isinstance(event, GivenLatentsEvent)]
     assert [root.content for root in roots] == [None]  # out of reach, so its frames are let go
 
 
 def test_a_given_negative_does_not_matter_without_guidance() -> None:
     studio = Studio()
     state = studio.step(studio.fresh, 2)
-    plain = plan_history(state, Conditions(text(0)), studio.config, "")
+    plain = ReplayPlan(state, Conditions(text(0)), studio.config, "")
     with_negative = Conditions(text(0), text(1))
-    assert plan_history(state, with_negative, studio.config, "")[-1].key == plain[-1].key
+    assert ReplayPlan(state, with_negative, studio.config, "")[-1].key == plain[-1].key

@@ -1,4 +1,4 @@
-"""Blend and rewind: what they leave in memory, and that the streams they came from stay."""
+"""Blend and rewind: what they leave in context, and that the streams they came from stay."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from adastate_core.digest import tensor_digest
 from adastate_core.errors import ConfigError, StateMismatchError
 from adastate_core.files.state_file import load_state, save_state
-from adastate_core.stream.events import ChunkEntry, RewindEntry, RootEntry
+from adastate_core.stream.events import ChunkEvent, GivenLatentsEvent, RewindEvent
 from adastate_core.stream.state import StreamState
 from adastate_core.stream.summary import describe_stream
 from tests.support.reference_host import Studio
@@ -23,7 +23,7 @@ def clip(seed: int, frames: int) -> Tensor:
 
 def fingerprint(state: StreamState) -> list[str]:
     """Digest every tensor of a stream."""
-    held = [e for e in state.entries if isinstance(e, ChunkEntry | RootEntry)]
+    held = [e for e in state.events if isinstance(e, ChunkEvent | GivenLatentsEvent)]
     return [tensor_digest(x) for e in held for x in (e.state, e.content) if x is not None]
 
 
@@ -31,10 +31,10 @@ def test_a_blend_remembers_the_mix_and_keeps_its_record() -> None:
     studio = Studio()
     a, b = studio.step(studio.fresh, 2, prompt=0), studio.step(studio.fresh, 3, prompt=1)
     before = fingerprint(a), fingerprint(b)
-    mixed = a.blended(b, 0.25)
+    mixed = a.blend(b, 0.25)
     for part in ("anchor", "window"):
-        ours, theirs = getattr(a.memory, part), getattr(b.memory, part)
-        torch.testing.assert_close(getattr(mixed.memory, part), 0.75 * ours + 0.25 * theirs)
+        ours, theirs = getattr(a.context, part), getattr(b.context, part)
+        torch.testing.assert_close(getattr(mixed.context, part), 0.75 * ours + 0.25 * theirs)
     assert mixed.chunk_index == 2
     assert torch.equal(mixed.content(), a.content())
     after = studio.step(mixed, 2)
@@ -48,19 +48,19 @@ def test_a_blend_at_either_end_is_one_memory() -> None:
     studio = Studio()
     a, b = studio.step(studio.fresh, 2, prompt=0), studio.step(studio.fresh, 2, prompt=1)
     for share, alone in ((0.0, a), (1.0, b)):
-        mixed = a.blended(b, share).memory
-        assert torch.equal(mixed.anchor, alone.memory.anchor)
-        assert torch.equal(mixed.window, alone.memory.window)
+        mixed = a.blend(b, share).context
+        assert torch.equal(mixed.anchor, alone.context.anchor)
+        assert torch.equal(mixed.window, alone.context.window)
 
 
 def test_a_blend_takes_what_only_one_remembers() -> None:
     studio = Studio()
     a, b = studio.step(studio.fresh, 2), studio.step(studio.fresh, 2, prompt=1)
-    mixed = a.reset("anchor").blended(b.flushed(1), 0.5).memory
-    assert torch.equal(mixed.anchor, b.memory.anchor)
-    newest = a.memory.window[:, :, -1:], b.memory.window[:, :, -1:]
+    mixed = a.reset("anchor").blend(b.flush(1), 0.5).context
+    assert torch.equal(mixed.anchor, b.context.anchor)
+    newest = a.context.window[:, :, -1:], b.context.window[:, :, -1:]
     torch.testing.assert_close(mixed.window, 0.5 * newest[0] + 0.5 * newest[1])
-    assert studio.fresh.blended(studio.fresh, 0.5) == studio.fresh
+    assert studio.fresh.blend(studio.fresh, 0.5) == studio.fresh
 
 
 def test_streams_that_do_not_fit_are_not_blended() -> None:
@@ -68,25 +68,25 @@ def test_streams_that_do_not_fit_are_not_blended() -> None:
     begun = studio.step(studio.fresh, 1)
     for other in (studio.fresh, StreamState((1, 4, 9, 9))):
         with pytest.raises(StateMismatchError, match="the other stream: got a stream that has not"):
-            begun.blended(other, 0.5)
+            begun.blend(other, 0.5)
 
 
 def test_rewinding_and_going_on_is_as_if_nothing_had_come_after() -> None:
     studio = Studio()
     third = studio.step(studio.fresh, 3)
-    fifth = studio.step(third.held(2).reset("window"), 2, prompt=1)
+    fifth = studio.step(third.hold_anchor(2).reset("window"), 2, prompt=1)
     before = fingerprint(fifth)
-    back = fifth.rewound(2)
+    back = fifth.rewind(2)
     assert back.chunk_index == 3
     assert back.hold == third.hold == 0
     assert set(back.conditionings) == set(third.conditionings)
     assert torch.equal(studio.step(back, 2).content(), studio.step(third, 2).content())
     assert fingerprint(fifth) == before
-    assert back.entries[-1] == RewindEntry(2)
-    assert fifth.rewound(-2).chunk_index == 4
-    assert fifth.rewound(-2).hold == 1  # held for two chunks, one of which has been made
-    held = studio.step(studio.fresh.held(-1), 2)
-    assert held.rewound(0).hold == -1
+    assert back.events[-1] == RewindEvent(2)
+    assert fifth.rewind(-2).chunk_index == 4
+    assert fifth.rewind(-2).hold == 1  # held for two chunks, one of which has been made
+    held = studio.step(studio.fresh.hold_anchor(-1), 2)
+    assert held.rewind(0).hold == -1
 
 
 def test_rewinding_to_the_newest_chunk_replays_nothing() -> None:
@@ -94,7 +94,7 @@ def test_rewinding_to_the_newest_chunk_replays_nothing() -> None:
     state = studio.step(studio.fresh, 3)
     studio.step(state)
     commits = studio.host.commits
-    studio.step(state.rewound(-1))
+    studio.step(state.rewind(-1))
     assert studio.host.commits == commits
 
 
@@ -102,18 +102,18 @@ def test_rewinding_to_the_newest_chunk_replays_nothing() -> None:
 def test_a_chunk_that_is_not_there_is_named(chunk: int, limits: str) -> None:
     state = Studio().step(Studio().fresh, 3)
     with pytest.raises(ConfigError, match=f"expected a chunk that is remembered .{limits}"):
-        state.rewound(chunk)
+        state.rewind(chunk)
 
 
 def test_a_forgotten_chunk_is_not_returned_to() -> None:
     studio = Studio()
     bounded = StreamState(studio.fresh.latent_shape, history_chunks=2)
     state = studio.step(bounded, 4)
-    assert state.rewound(2).chunk_index == 3
+    assert state.rewind(2).chunk_index == 3
     with pytest.raises(ConfigError, match=r"got 0, expected a chunk that is remembered \(2 to 3\)"):
-        state.rewound(0)
+        state.rewind(0)
     with pytest.raises(ConfigError, match="none yet"):
-        studio.fresh.rewound(-1)
+        studio.fresh.rewind(-1)
 
 
 EDITS = (
@@ -141,15 +141,15 @@ def test_any_order_of_edits_replays_to_the_same_bits(
             case "other prompt":
                 state = studio.step(state, prompt=1)
             case "hold":
-                state = state.held(1)
+                state = state.hold_anchor(1)
             case "flush":
-                state = state.flushed(1)
+                state = state.flush(1)
             case "recache":
-                state = state.recached()
+                state = state.recache()
             case "rewind":
-                state = state.rewound(0)
+                state = state.rewind(0)
             case "blend":
-                state = state.blended(other, 0.4)
+                state = state.blend(other, 0.4)
             case "anchor" | "window" | "all":
                 state = state.reset(edit)
         assert fingerprint(before[0]) == before[1]

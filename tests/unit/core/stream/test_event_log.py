@@ -11,21 +11,21 @@ from hypothesis import strategies as st
 from adastate_core.config import StreamConfig
 from adastate_core.stream.event_log import EventLog, Mark
 from adastate_core.stream.events import (
-    ChunkEntry,
-    Entry,
-    FlushEntry,
-    HoldEntry,
-    ResetEntry,
-    RewindEntry,
-    RootEntry,
+    ChunkEvent,
+    Event,
+    FlushEvent,
+    GivenLatentsEvent,
+    HoldEvent,
+    ResetEvent,
+    RewindEvent,
 )
 
 CONFIG = StreamConfig()
 
 
-def chunk(index: int, **changes: object) -> ChunkEntry:
+def chunk(index: int, **changes: object) -> ChunkEvent:
     return replace(
-        ChunkEntry(index, 0, "positive", None, "", CONFIG, latents=f"{index}", frame=3 * index),
+        ChunkEvent(index, 0, "positive", None, "", CONFIG, latents=f"{index}", frame=3 * index),
         **changes,  # type: ignore[arg-type]
     )
 
@@ -36,25 +36,25 @@ def log_of(count: int) -> EventLog:
 
 @given(count=st.sampled_from([0, 1, 255, 256, 257, 600]), data=st.data())
 def test_it_is_the_sequence_of_what_was_appended(count: int, data: st.DataObject) -> None:
-    entries: list[Entry] = [chunk(i) for i in range(count)]
+    events: list[Event] = [chunk(i) for i in range(count)]
     log = EventLog()
-    for entry in entries:
-        log = log.append(entry)
-    assert list(log) == entries
+    for event in events:
+        log = log.append(event)
+    assert list(log) == events
     assert len(log) == count
-    assert log[:] == tuple(entries)
-    assert list(reversed(log)) == entries[::-1]
-    assert EventLog(entries).mark == log.mark
+    assert log[:] == tuple(events)
+    assert list(reversed(log)) == events[::-1]
+    assert EventLog(events).mark == log.mark
     if count:
         place = data.draw(st.integers(0, count - 1))
-        assert log[place] == log[place - count] == entries[place]
-        assert list(log.first(place)) == entries[:place]
-        assert log.first(place).append(entries[place]).mark == log.mark_at(place)
-        forgotten = replace(entries[place], frame=-1)
+        assert log[place] == log[place - count] == events[place]
+        assert list(log.first(place)) == events[:place]
+        assert log.first(place).append(events[place]).mark == log.mark_at(place)
+        forgotten = replace(events[place], frame=-1)
         changed = log.replaced(place, forgotten)
-        assert list(changed) == [*entries[:place], forgotten, *entries[place + 1 :]]
+        assert list(changed) == [*events[:place], forgotten, *events[place + 1 :]]
         assert changed.mark == log.mark
-        assert list(log) == entries
+        assert list(log) == events
 
 
 def test_appending_shares_the_past() -> None:
@@ -80,7 +80,7 @@ def test_what_differs_is_found_in_blocks(count: int, data: st.DataObject) -> Non
 
 def test_everything_that_the_cache_depends_on_changes_the_mark() -> None:
     ones, twos = torch.ones(1, 4, 1, 2, 3), torch.full((1, 4, 1, 2, 3), 2.0)
-    last: list[Entry] = [
+    last: list[Event] = [
         chunk(1),
         chunk(1, latents="other"),
         chunk(1, config=StreamConfig(window_frames=2)),
@@ -89,27 +89,27 @@ def test_everything_that_the_cache_depends_on_changes_the_mark() -> None:
         chunk(1, weights="lora"),
         chunk(1, positive="other"),
         chunk(1, negative="negative"),
-        RootEntry("start", state=ones),
-        RootEntry("start", content=ones),
-        RootEntry("start", raw=True, content=ones),
-        RootEntry("restart", content=ones),
-        RootEntry("start", content=twos),
-        RootEntry("start", frame=2, content=ones),
-        RootEntry("reset", state=ones, content=twos),
-        RootEntry("reset", state=twos, content=ones),
-        ResetEntry("anchor"),
-        ResetEntry("window"),
-        ResetEntry("all"),
-        FlushEntry(1),
-        FlushEntry(2),
+        GivenLatentsEvent("start", state=ones),
+        GivenLatentsEvent("start", content=ones),
+        GivenLatentsEvent("start", raw=True, content=ones),
+        GivenLatentsEvent("restart", content=ones),
+        GivenLatentsEvent("start", content=twos),
+        GivenLatentsEvent("start", frame=2, content=ones),
+        GivenLatentsEvent("reset", state=ones, content=twos),
+        GivenLatentsEvent("reset", state=twos, content=ones),
+        ResetEvent("anchor"),
+        ResetEvent("window"),
+        ResetEvent("all"),
+        FlushEvent(1),
+        FlushEvent(2),
     ]
-    marks = [EventLog([chunk(0), entry]).mark for entry in last]
+    marks = [EventLog([chunk(0), event]).mark for event in last]
     assert len(set(marks)) == len(marks)
 
 
 def test_notes_change_nothing_and_a_beginning_forgets() -> None:
     log = EventLog([chunk(0)])
-    assert log.append(HoldEntry(2)).append(RewindEntry(0)).mark == log.mark
-    everything = ResetEntry("all")
+    assert log.append(HoldEvent(2)).append(RewindEvent(0)).mark == log.mark
+    everything = ResetEvent("all")
     assert log.append(everything).mark == EventLog([chunk(5), everything]).mark
     assert EventLog().mark == Mark()

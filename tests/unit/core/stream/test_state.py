@@ -9,7 +9,7 @@ import hashlib
 import pytest
 import torch
 
-from adastate_core.attention.kv_cache import KVSet
+from adastate_core.attention.kv_cache import KVCache
 from adastate_core.config import StreamConfig
 from adastate_core.errors import ConfigError, LayoutError, NonFiniteError, StateMismatchError
 from adastate_core.fingerprint import ModelFingerprint
@@ -20,9 +20,9 @@ from tests.support.reference_host import Studio
 
 def digest(state: StreamState) -> str:
     parts = hashlib.sha256()
-    for entry in state.entries:
+    for event in state.events:
         for name in ("state", "content"):
-            tensor = getattr(entry, name, None)
+            tensor = getattr(event, name, None)
             if tensor is not None:
                 parts.update(tensor.numpy().tobytes())
     return parts.hexdigest()
@@ -79,12 +79,12 @@ def test_replay_under_a_wrong_prompt_differs() -> None:
     state = studio.step(studio.fresh, 2, prompt=0)
     other = Studio()
     forged = other.step(other.fresh, 2, prompt=1)
-    entries = tuple(
+    events = tuple(
         type(a)(**{**{f: getattr(a, f) for f in a.__dataclass_fields__}, "positive": b.positive})
         for a, b in zip(state.chunks, forged.chunks, strict=True)
     )
     forged = StreamState(
-        state.latent_shape, state.fingerprint, chunk_index=2, entries=entries,
+        state.latent_shape, state.fingerprint, chunk_index=2, events=events,
         conditionings=forged.conditionings,
     )  # fmt: skip
     a = studio.step(state, 1, prompt=2)
@@ -110,7 +110,7 @@ def test_failure_keeps_the_cache_of_the_input() -> None:
 def test_nothing_stays_in_memory_beyond_the_pool() -> None:
     def alive() -> int:
         gc.collect()
-        return sum(type(o) is KVSet for o in gc.get_objects())
+        return sum(type(o) is KVCache for o in gc.get_objects())
 
     before = alive()
     studio = Studio()
@@ -129,16 +129,16 @@ def test_hold_keeps_slot_zero() -> None:
     """Held, the slot depends on the state of chunk 0 alone; released, it follows again."""
     studio = Studio()
     one = studio.step(studio.fresh, 1)
-    held = studio.step(one.held(-1), 3)
+    held = studio.step(one.hold_anchor(-1), 3)
     assert [c.held for c in held.chunks] == [False, True, True, True]
     free = studio.step(one, 3)
     assert torch.equal(held.content()[:, :, :6], free.content()[:, :, :6])
     assert not torch.equal(held.content(), free.content())
-    counted = studio.step(one.held(1), 3)
+    counted = studio.step(one.hold_anchor(1), 3)
     assert [c.held for c in counted.chunks] == [False, True, False, False]
-    from_start = studio.step(studio.fresh.held(-1), 4)
+    from_start = studio.step(studio.fresh.hold_anchor(-1), 4)
     assert torch.equal(from_start.content(), held.content())
-    released = studio.step(held.held(0), 2)
+    released = studio.step(held.hold_anchor(0), 2)
     assert [c.held for c in released.chunks[-2:]] == [False, False]
 
 
@@ -174,13 +174,13 @@ def test_reset_with_a_latent_remembers_it() -> None:
 def test_start_frames_fill_the_window_from_their_end() -> None:
     studio = Studio(StreamConfig(window_frames=4))
     clip = torch.randn((1, 4, 9, 2, 3), generator=torch.Generator().manual_seed(0))
-    studio.step(studio.fresh.started_with(clip), 1)
+    studio.step(studio.fresh.start_with(clip), 1)
     assert studio.host.commits == 2
     assert studio.host.times[-1] == (1, 2, 3, 4, 0, 5, 6, 7)
     longer = torch.cat((torch.randn((1, 4, 2, 2, 3)), clip), dim=2)
     other = Studio(StreamConfig(window_frames=4))
-    a = studio.step(studio.fresh.started_with(clip), 1)
-    b = other.step(other.fresh.started_with(longer), 1)
+    a = studio.step(studio.fresh.start_with(clip), 1)
+    b = other.step(other.fresh.start_with(longer), 1)
     assert torch.equal(a.content(), b.content())
 
 
@@ -280,14 +280,14 @@ def test_bad_values_are_named() -> None:
     with pytest.raises(ConfigError, match="anchor: got 'sink', expected adaptive or frozen"):
         StreamConfig(anchor="sink")
     with pytest.raises(ConfigError, match="Hold Anchor"):
-        Studio().fresh.held(-2)
+        Studio().fresh.hold_anchor(-2)
     with pytest.raises(LayoutError, match=r"expected \(1, 4, frames, 2, 3\)"):
-        Studio().fresh.started_with(torch.zeros((1, 4, 1, 3, 3)))
+        Studio().fresh.start_with(torch.zeros((1, 4, 1, 3, 3)))
 
 
 def test_the_report_tells_what_happened() -> None:
     studio = Studio()
-    state = studio.step(studio.fresh, 2).reset("anchor").held(2)
+    state = studio.step(studio.fresh, 2).reset("anchor").hold_anchor(2)
     state = studio.step(state, 1, prompt=1)
     report = describe_stream(state)
     assert [e["event"] for e in report["events"]] == ["chunk", "chunk", "reset", "hold", "chunk"]

@@ -1,0 +1,146 @@
+"""The one attention override of a run: self-attentions of the DiT see the cache too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ...adastate_core.attention.block_attention import BlockAttention, SelfAttention
+from ...adastate_core.attention.layers import LayerCounter
+from ...adastate_core.errors import LayoutError
+from .blocks import block_name
+from .keys import FIRST_LAYER, ROLES
+
+
+class AttentionOverride:
+    """The attention calls of one forward: self-attentions get the past, all else is passed on.
+
+    Args:
+        view: The block, which attends to the past.
+        options: Transformer options of the forward.
+    """
+
+    def __init__(self, view: BlockAttention, options: dict[str, Any]) -> None:
+        self._view, self._first_layer = view, options.get(FIRST_LAYER, 0)
+        self._previous = options.get("optimized_attention_override")
+        self._conditionings = conditionings_of(options)
+        self.layers = LayerCounter(view.geometry.calls)
+
+    def __call__(
+        self, func: Callable[..., Any], q: Any, k: Any, v: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Compute one attention call of the forward, as the host's override does."""
+        following = partial(self._previous, func) if self._previous else func
+        options = kwargs.get("transformer_options") or {}
+        layer = self.layers.layer(block_name(options))
+        if layer is None:
+            return following(q, k, v, *args, **kwargs)
+        form = _CallForm.of(args, kwargs)
+        q, k, v = (form.split(x) for x in (q, k, v))
+        self._require_block(q.shape[1], k.shape[1])
+
+        def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+            given = form.extended(kwargs, k.shape[1], bias)
+            out = following(form.merge(q), form.merge(k), form.merge(v), *args, **given)
+            return form.split_output(out)
+
+        call = SelfAttention(layer + self._first_layer, self._conditionings, q, k, v, attention)
+        return form.merge_output(self._view.attend(call))
+
+    def _require_block(self, queries: int, keys: int) -> None:
+        geometry = self._view.geometry
+        expected, joint = self._view.frames * geometry.tokens_per_frame, geometry.text != "none"
+        if keys != queries or queries < expected or (queries > expected and not joint):
+            raise LayoutError(
+                "tokens of the block",
+                seen=f"{queries} queries, {keys} keys",
+                expected=expected,
+                remedy="remove nodes that add reference frames to this model",
+            )
+
+
+def conditionings_of(options: dict[str, Any]) -> tuple[int, ...]:
+    """Return the conditioning index of each equal slice of a forward's batch.
+
+    A guidance function may compute one of them alone, or in another order; what tells them apart
+    is the id that the host gives each.
+
+    Raises:
+        LayoutError: If one is not of this step.
+    """
+    places = tuple(options["cond_or_uncond"])
+    roles = options.get(ROLES)
+    if roles is None:
+        return places
+    found = [roles[each] for each in options["uuids"] if each in roles]
+    if len(found) != len(options["uuids"]):
+        raise LayoutError(
+            "conditioning of a forward",
+            seen="one that is neither positive nor negative",
+            expected="the two that this step is given, under which the stream was committed",
+            remedy="remove the guidance node that adds a conditioning of its own",
+        )
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _CallForm:
+    """The form in which an attention call hands its tensors over.
+
+    Args:
+        heads: Heads.
+        by_head: Whether queries, keys and values come as (B, H, S, D), not as (B, S, H D).
+        output_by_head: The same for what the call returns.
+    """
+
+    heads: int
+    by_head: bool
+    output_by_head: bool
+
+    @classmethod
+    def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _CallForm:
+        heads = kwargs["heads"] if "heads" in kwargs else args[0]
+        by_head, output = (kwargs.get(k, False) for k in ("skip_reshape", "skip_output_reshape"))
+        return cls(heads, by_head, output)
+
+    def split(self, x: Tensor) -> Tensor:
+        """Bring to (B, S, H, D)."""
+        return x.transpose(1, 2) if self.by_head else x.unflatten(-1, (self.heads, -1))
+
+    def merge(self, x: Tensor) -> Tensor:
+        """Bring (B, S, H, D) back."""
+        return x.transpose(1, 2) if self.by_head else x.flatten(2)
+
+    def split_output(self, x: Tensor) -> Tensor:
+        """Bring a result to (B, S, H, D)."""
+        return x.transpose(1, 2) if self.output_by_head else x.unflatten(-1, (self.heads, -1))
+
+    def merge_output(self, x: Tensor) -> Tensor:
+        """Bring a result of (B, S, H, D) back."""
+        return x.transpose(1, 2) if self.output_by_head else x.flatten(2)
+
+    @staticmethod
+    def extended(kwargs: dict[str, Any], keys: int, bias: Tensor | None) -> dict[str, Any]:
+        """Return the call's options with a mask that also covers the keys in front.
+
+        Args:
+            kwargs: The call's options.
+            keys: Keys that are attended to now.
+            bias: What to add to the logits of each of them, or None.
+        """
+        mask = kwargs.get("mask")
+        if mask is None:
+            return kwargs if bias is None else {**kwargs, "mask": bias[None, None, None]}
+        if bias is not None and mask.dtype == torch.bool:
+            mask = torch.zeros(mask.shape, dtype=bias.dtype, device=mask.device).masked_fill(
+                ~mask, -torch.inf
+            )
+        visible = True if mask.dtype == torch.bool else 0.0
+        mask = pad(mask, (keys - mask.shape[-1], 0), value=visible)
+        return {**kwargs, "mask": mask if bias is None else mask + bias}

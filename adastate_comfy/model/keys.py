@@ -1,0 +1,12 @@
+"""The names under which a run of ours and what hangs on its MODEL find each other."""
+
+from __future__ import annotations
+
+KEY = "adastate"
+"""Attachments and wrappers of ours on a MODEL."""
+VIEW = "adastate_view"
+"""Transformer option with the `BlockAttention` of a run."""
+FIRST_LAYER = "adastate_first_layer"
+"""Transformer option with the number of the model's first layer, 0 unless models share a cache."""
+ROLES = "adastate_roles"
+"""Transformer option with the indices of the session's conditionings, by the ids of the host."""

@@ -1,0 +1,77 @@
+"""What a host's attention hook has to know of the block that a model runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from .geometry import AttentionGeometry
+
+Attention = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+"""Attention over (B, S, H, D) queries, keys and values, returning (B, S, H, D).
+
+The last argument is a bias on the logits of each key, (keys,), or None: then no mask is needed.
+"""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SelfAttention:
+    """One self-attention of a block, as the model calls it.
+
+    Args:
+        layer: Index of the layer.
+        conditionings: Conditioning index of each equal slice of the batch.
+        q: Queries as the model projected and rotated them, (B, S, H, D), text tokens included
+            where the model has them here.
+        k: Keys, same shape.
+        v: Values, same shape.
+        attention: The attention to use.
+    """
+
+    layer: int
+    conditionings: tuple[int, ...]
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    attention: Attention
+
+
+class BlockAttention(Protocol):
+    """A block, and who computes its self-attentions."""
+
+    @property
+    def origin(self) -> int:
+        """Temporal index at which the model numbers the first frame of the block."""
+        ...
+
+    @property
+    def geometry(self) -> AttentionGeometry:
+        """How the model orders and numbers the tokens of the block."""
+        ...
+
+    @property
+    def frames(self) -> int:
+        """Frames of the block."""
+        ...
+
+    @property
+    def state_frames(self) -> int:
+        """Frames in front of the content."""
+        ...
+
+    @property
+    def first_frame(self) -> int:
+        """Content frame of the stream at which the content begins."""
+        ...
+
+    @property
+    def conditionings(self) -> tuple[int, ...]:
+        """Indices of the conditionings whose past it has; a commit is made under each."""
+        ...
+
+    def attend(self, call: SelfAttention) -> Tensor:
+        """Compute one self-attention; return its output, (B, S, H, D)."""
+        ...

@@ -1,0 +1,71 @@
+"""How a model orders, numbers and rotates the tokens of a block.
+
+Models that mix text in by joint attention carry its tokens beside those of the video. The text
+attends to the past and to the current block like the video does; only keys and values of the
+video enter the cache. That is causal, but it is not what models that were trained on a whole video
+at once know: there the text of the first frames had already attended to the last ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .layers import AttentionCalls
+from .rope import SpatialRope, TemporalRope
+
+TextPlace = Literal["none", "prefix", "suffix"]
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionGeometry:
+    """The self-attention of a model on latents of one height and width.
+
+    Args:
+        layers: Layers with self-attention.
+        tokens_per_frame: Tokens of one latent frame, in row-major order, frames outermost.
+        columns: Tokens of a row.
+        rope: Rotary channels of the temporal axis.
+        calls: Which attention calls of a forward are the self-attentions of its layers.
+        text: Where text tokens are in a self-attention, `none` if it has none.
+        can_shift: Whether the host can make the model number its frames from another origin.
+        first_index: Where the model puts the first frame of a block; the others are at 1, 2,
+            and so on. Not 0 for models that give a video's first, shorter frame its own place.
+        spatial_rope: Rotary channels of the two spatial axes, None if they are not known.
+    """
+
+    layers: int
+    tokens_per_frame: int
+    columns: int
+    rope: TemporalRope
+    calls: AttentionCalls
+    text: TextPlace = "none"
+    can_shift: bool = False
+    first_index: float = 0.0
+    spatial_rope: SpatialRope | None = None
+
+    def native(self, origin: int, frames: int) -> tuple[float, ...]:
+        """Return the temporal indices that the model gives the frames of a block."""
+        indices: tuple[float, ...] = tuple(range(origin, origin + frames))
+        return (self.first_index, *indices[1:]) if self.first_index else indices
+
+
+def split_text(x: Tensor, place: TextPlace, video_tokens: int) -> tuple[Tensor, Tensor | None]:
+    """Split (B, S, H, D) into the tokens of the video and those of the text."""
+    if place == "none":
+        return x, None
+    if place == "prefix":
+        cut = x.shape[1] - video_tokens
+        return x[:, cut:], x[:, :cut]
+    return x[:, :video_tokens], x[:, video_tokens:]
+
+
+def merge_text(video: Tensor, text: Tensor | None, place: TextPlace) -> Tensor:
+    """Undo `split_text`."""
+    if text is None:
+        return video
+    parts = (text, video) if place == "prefix" else (video, text)
+    return torch.cat(parts, dim=1)

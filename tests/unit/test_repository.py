@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import tomllib
+from PIL import Image
 
 SHIPPED = {
     *("__init__.py", "adastate_core", "assets", "nodes", "web", "workflows"),
@@ -123,3 +124,19 @@ def test_changelog_has_a_dated_section_for_the_version(repository: Path) -> None
     assert named == ["Unreleased", *released], "Every version but the next one has a date."
     assert released[0] == version
     assert set(named) == set(re.findall(r"^\[(.+?)\]: https://", changelog, re.MULTILINE))
+
+
+def test_images_of_the_registry_have_the_sizes_it_asks_for(repository: Path) -> None:
+    pyproject = tomllib.loads((repository / "pyproject.toml").read_text())
+    home = pyproject["project"]["urls"]["Repository"].removeprefix("https://github.com/")
+    for field in ("Icon", "Banner"):
+        where = pyproject["tool"]["comfy"][field]
+        begin = f"https://raw.githubusercontent.com/{home}/main/"
+        assert where.startswith(begin)
+        file = repository / where.removeprefix(begin)
+        assert file.stat().st_size < 250_000
+        with Image.open(file) as image:
+            if field == "Icon":
+                assert image.width == image.height <= 400
+            else:
+                assert image.width * 9 == image.height * 21

@@ -18,18 +18,19 @@ SHOWN_OF = {"memrope": (0, 1, 3, 4, 5), "rolling_sink": (0, 1, 6, 7, 8, 9)}
 
 HEAD = """# Presets
 
-Published methods that differ in what a chunk looks back at, as presets of *Apply AdaState*. Compare
-them on the same weights, with the same prompt and seed. Weights that were trained for one of them
-show it at its best; on others it says what the mechanism alone does.
+Published methods that differ in what a chunk attends to, as presets of *Apply AdaState*. Compare
+them on the same weights, with the same prompt and seed. Weights that were trained for a method show
+it at its best; other weights show what its cache alone does.
 
-How to read the drawings: a column is a temporal index, a row is a chunk. `A` is slot 0, `W` the
-window, `S` the hidden state that is being denoised, `C` the content that is being denoised. The
-number is that of the content frame; `~` marks an average. Every preset is checked in the tests
-against the method written out, over sixteen chunks, in float32, to 1e-5; *self_forcing* also
-against ComfyUI's own sampler for causal models, *Sampler AR Video*, on the same noise, to 1e-4.
+How to read the drawings: a column is a temporal index (the position for RoPE), a row is a chunk.
+`A` is slot 0 (the anchor, or sink), `W` the window, `S` the hidden state and `C` the content that
+are being denoised. The number is that of the content frame; `~` marks an average. The tests compare
+every preset with the published method, written out independently, over sixteen chunks, in float32,
+to 1e-5; *self_forcing* also with ComfyUI's own sampler for causal models, *Sampler AR Video*, on
+the same noise, to 1e-4.
 """
 
-TAIL = "This page is written by `python -m docs.make_layouts` from the code that lays chunks out.\n"
+TAIL = "`python -m docs.make_layouts` writes this page from the code that lays chunks out.\n"
 
 
 def page() -> str:

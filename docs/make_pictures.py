@@ -1,4 +1,4 @@
-"""Make the pictures of the README, the help pages and the templates again, from real runs.
+"""Make all pictures again, from real runs: README, help pages, templates and registry.
 
     python tools/host.py run -- -m docs.make_pictures
 
@@ -21,6 +21,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from docs import registry_images
 from tools import contact_sheet, host
 from tools.batch import load_prompt
 from tools.client import ComfyClient
@@ -131,8 +132,16 @@ def draw_compare(files: Sequence[Path]) -> None:
 
 
 def draw_timeline(files: Sequence[Path]) -> None:
-    """Draw the card of the timeline: the whole story in sixteen frames."""
-    thumbnail(TIMELINE, _spread(video(files, "timeline_"), 16))
+    """Draw the card of the timeline, its whole story in 16 frames, and the registry's images."""
+    frames = video(files, "timeline_")
+    states = [Image.open(f).convert("RGB") for f in files if f.name.startswith("timeline_state_")]
+    thumbnail(TIMELINE, _spread(frames, 16))
+    icon = registry_images.icon(states[7], states[8], states[10])
+    icon.save(DOCS / "icon.png", optimize=True)
+    chosen = range(4, CHUNKS)
+    shown = [frame_at(frames, k, 0.5) for k in chosen]
+    banner = registry_images.banner(shown, [states[k] for k in chosen])
+    banner.save(DOCS / "banner.jpg", quality=92, optimize=True)
 
 
 def draw_branch(files: Sequence[Path]) -> None:

@@ -130,7 +130,11 @@ def test_readme_lists_every_node_and_workflow(repository: Path, schemas: dict[st
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md"]
+    "name",
+    [
+        *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
+        *("docs/architecture.md", "docs/families.md", "docs/examples/README.md"),
+    ],
 )
 def test_links_of_the_documents_lead_somewhere(repository: Path, name: str) -> None:
     document = repository / name

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import tomllib
+from PIL import Image
 
 SHIPPED = {
     *("__init__.py", "adastate_comfy", "adastate_core", "assets", "nodes", "web", "workflows"),
@@ -102,3 +103,40 @@ def test_requirements_are_the_same_in_both_files(repository: Path) -> None:
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
     lines = (repository / "requirements.txt").read_text().splitlines()
     assert project["dependencies"] == [line for line in lines if not line.startswith("#")]
+
+
+def test_hooks_and_checks_use_the_same_ruff(repository: Path, sources: set[str]) -> None:
+    pins = {
+        name: found
+        for name in sources
+        if name.endswith((".yaml", ".toml", ".txt"))
+        and (found := set(re.findall(r"\bruff==([\d.]+)", (repository / name).read_text("utf-8"))))
+    }
+    assert len(pins) > 1, "Pin ruff for `make check` and in .pre-commit-config.yaml."
+    assert len(set().union(*pins.values())) == 1, f"Pin one ruff everywhere: {pins}"
+
+
+def test_changelog_has_a_dated_section_for_the_version(repository: Path) -> None:
+    version = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["version"]
+    changelog = (repository / "CHANGELOG.md").read_text("utf-8")
+    released = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d{2}-\d{2}$", changelog, re.MULTILINE)
+    named = re.findall(r"^## \[(.+?)\]", changelog, re.MULTILINE)
+    assert named == ["Unreleased", *released], "Every version but the next one has a date."
+    assert released[0] == version
+    assert set(named) == set(re.findall(r"^\[(.+?)\]: https://", changelog, re.MULTILINE))
+
+
+def test_images_of_the_registry_have_the_sizes_it_asks_for(repository: Path) -> None:
+    pyproject = tomllib.loads((repository / "pyproject.toml").read_text())
+    home = pyproject["project"]["urls"]["Repository"].removeprefix("https://github.com/")
+    for field in ("Icon", "Banner"):
+        where = pyproject["tool"]["comfy"][field]
+        begin = f"https://raw.githubusercontent.com/{home}/main/"
+        assert where.startswith(begin)
+        file = repository / where.removeprefix(begin)
+        assert file.stat().st_size < 250_000
+        with Image.open(file) as image:
+            if field == "Icon":
+                assert image.width == image.height <= 400
+            else:
+                assert image.width * 9 == image.height * 21

@@ -14,6 +14,8 @@ import pytest
 
 from tools.server import ComfyServer, ServerError
 
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="asks for POSIX signals")
+
 STAND_IN = """
 import http.server, json, os, sys
 def option(name):

@@ -8,23 +8,22 @@ import json
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
+import torch
+
+from benchmarks.harness import Measured, Part, assemble, show
 from tools import host
-from tools.bench.results import assemble
-from tools.bench.table import show_rows
-from tools.inprocess import Pack, open_comfyui
+from tools.inprocess import open_comfyui
 
 PARTS = {
-    "recurrence": "recurrence",
+    "recurrence": "overhead",
     "growth": "growth",
     "render": "render",
     "core": "core_sampler",
     "decode": "decode",
     "states": "states",
     "caches": "caches",
-    "families": "families",
+    "families": "overhead",
 }
 """Module of every part that compares; they can be imported once ComfyUI is on the path."""
 SPEED = {"speed": "speed"}
@@ -34,8 +33,6 @@ SPEED = {"speed": "speed"}
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the chosen parts; the file then holds those and nothing older."""
     options = parse(arguments)
-    import torch
-
     if options.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit(
             f"PyTorch {torch.__version__} finds no CUDA device here: run the bench without "
@@ -43,51 +40,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     torch.set_num_threads(options.threads)
     open_comfyui(device=options.device)
-    pack = Pack()
-    parts = {n: importlib.import_module(f"tools.bench.{m}") for n, m in options.parts.items()}
-    results = {
-        name: part.measure(pack, part.SMALL if options.small else part.FULL)
-        for name, part in parts.items()
-    }
-    result = report(_setting(options, torch.__version__), parts, results)
+    results: dict[str, Measured] = {}
+    for name, module in options.parts.items():
+        results[name] = _sized(module, small=options.small)[name].measure()
+    for name, measured in results.items():
+        show(name.capitalize(), measured)
+    rows = [row for measured in results.values() for row in measured.rows]
+    missed = [row.name for row in rows if row.missed]
+    print(f"\n{len(rows) - len(missed)} of {len(rows)} targets met", end="")
+    print(f"; missed: {', '.join(missed)}" if missed else "")
+    setting = {name: getattr(options, name) for name in ("device", "threads", "small")}
+    setting |= {"torch": torch.__version__, "python": platform.python_version()}
+    result = assemble({**setting, "machine": platform.machine()}, results)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(result, indent=2) + "\n")
     print(f"\n{options.output}")
-    from tools.bench.chart import draw
+    from benchmarks.chart import draw  # not before all is measured, memory above all
 
     for path in (options.output.with_suffix(".png"), options.chart):
         if path is not None:
-            draw(result).save(path, optimize=True)
+            draw(result).savefig(path)
             print(path)
-
-
-def report(
-    setting: dict[str, Any], parts: dict[str, ModuleType], results: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
-    """Print tables and what is behind them; return the content of the file."""
-    rows = {name: part.rows(results[name]) for name, part in parts.items()}
-    for name, part in parts.items():
-        show_rows(name.capitalize(), rows[name])
-        for note in part.notes(results[name]):
-            print(f"  {note}")
-    every = [row for each in rows.values() for row in each]
-    missed = [row.name for row in every if row.missed]
-    print(f"\n{len(every) - len(missed)} of {len(every)} targets met", end="")
-    print(f"; missed: {', '.join(missed)}" if missed else "")
-    return assemble(setting, results, rows)
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line; `parts` comes out in their order, each once, with its module."""
-    parser = argparse.ArgumentParser(prog="tools.bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--threads", type=int, default=1, help="torch threads, 1 by default")
     parser.add_argument(
         "--device", choices=("cpu", "cuda"), default="cpu", help="cuda: frames per second"
     )
-    parser.add_argument(
-        "--only", nargs="+", action="extend", choices=(*PARTS, *SPEED),
-        help="parts to run, all that compare by default",
-    )  # fmt: skip
+    names, text = (*PARTS, *SPEED), "parts to run, all that compare by default"
+    parser.add_argument("--only", nargs="+", action="extend", choices=names, help=text)
     parser.add_argument(
         "--small", action="store_true", help="tiny sizes: whether it runs, not what it costs"
     )
@@ -105,12 +89,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def _setting(options: argparse.Namespace, torch_version: str) -> dict[str, Any]:
-    return {
-        "device": options.device, "threads": options.threads, "small": options.small,
-        "torch": torch_version, "python": platform.python_version(),
-        "machine": platform.machine(),
-    }  # fmt: skip
+def _sized(module: str, *, small: bool) -> dict[str, Part]:
+    part = importlib.import_module(f"benchmarks.{module}")
+    sizes: dict[str, Part] = part.SMALL if small else part.FULL
+    return sizes
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import importlib
 import json
 import platform
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -16,17 +17,37 @@ from tools import host
 from tools.inprocess import open_comfyui
 
 PARTS = {
-    "recurrence": "overhead",
-    "growth": "growth",
-    "render": "render",
-    "core": "core_sampler",
-    "decode": "decode",
-    "states": "states",
-    "caches": "caches",
-    "families": "overhead",
+    "recurrence": "overhead.Recurrence",
+    "growth": "growth.Growth",
+    "render": "render.Render",
+    "core": "core_sampler.Core",
+    "decode": "decode.Decode",
+    "states": "states.States",
+    "caches": "caches.Caches",
+    "families": "overhead.Families",
 }
-"""Module of every part that compares; they can be imported once ComfyUI is on the path."""
-SPEED = {"speed": "speed"}
+"""Class of every part that compares; imported once ComfyUI is on the path."""
+SMALL = {
+    "apart": False,
+    "chunks": 3,
+    "dim": 128,
+    "families": ("wan 2.1",),
+    "feed_forward": 256,
+    "frames": 6,
+    "late": 12,
+    "layers": 1,
+    "long": 4,
+    "pairs": 2,
+    "replayed": 3,
+    "rounds": {21: 1, 168: 1},
+    "short": 2,
+    "size": (8, 8),
+    "text_tokens": 8,
+    "vae_dim": 8,
+    "warm_up": 1,
+}
+"""Sizes of `--small`, in every part that has one of that name."""
+SPEED = {"speed": "speed.Speed"}
 """What is measured in frames per second: all there is on a graphics card."""
 
 
@@ -41,8 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     open_comfyui(device=options.device)
     results: dict[str, Measured] = {}
-    for name, module in options.parts.items():
-        results[name] = _sized(module, small=options.small)[name].measure()
+    for name, part in options.parts.items():
+        print(f"measuring {name}", flush=True)
+        results[name] = _open(part, small=options.small).measure()
     for name, measured in results.items():
         show(name.capitalize(), measured)
     rows = [row for measured in results.values() for row in measured.rows]
@@ -64,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line; `parts` comes out in their order, each once, with its module."""
+    """Read the command line; `parts` comes out in their order, each once, with its class."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--threads", type=int, default=1, help="torch threads, 1 by default")
     parser.add_argument(
@@ -89,10 +111,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def _sized(module: str, *, small: bool) -> dict[str, Part]:
-    part = importlib.import_module(f"benchmarks.{module}")
-    sizes: dict[str, Part] = part.SMALL if small else part.FULL
-    return sizes
+def _open(name: str, *, small: bool) -> Part:
+    module, kind = name.split(".")
+    part = getattr(importlib.import_module(f"benchmarks.{module}"), kind)
+    sizes = {**SMALL, "dim": 8} if kind == "Decode" else SMALL  # of a VAE, not of a DiT
+    known = {field.name: sizes[field.name] for field in fields(part) if field.name in sizes}
+    opened: Part = part(**known) if small else part()
+    return opened
 
 
 if __name__ == "__main__":

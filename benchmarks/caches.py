@@ -52,7 +52,6 @@ class Caches:
         once.advance()
         forms = {}
         for name, apply in FORMS.items():
-            print(f"caches: {name}", flush=True)
             other, both = open_stream(SIGMAS, apply=apply), open_stream(SIGMAS)
             other_once = open_stream(ONE_FORWARD, apply=apply)
             other_once.follow(plain)
@@ -71,10 +70,6 @@ class Caches:
         kept = {"bytes": both.kept_bytes, "chunk_seconds": times["plain_seconds"]}
         setting = {**vars(self), "sigmas": SIGMAS}
         return Measured(_rows(forms), {"forms": forms, "plain": kept, "setting": setting})
-
-
-SMALL = {"caches": Caches(dim=128, layers=1, size=(8, 8), chunks=3, pairs=1)}
-FULL = {"caches": Caches()}
 
 
 def _rows(forms: dict[str, dict[str, float]]) -> list[Row]:

@@ -50,7 +50,6 @@ class Core:
         subject = wan(self.dim, self.layers, size=self.size, config=CAUSAL)
         videos: dict[int, dict[str, dict[str, float]]] = {}
         for frames, rounds in self.rounds.items():
-            print(f"core: {frames} latent frames", flush=True)
             calls = {way: partial(video, subject, way, frames, rounds) for way in WAYS}
             videos[frames] = {
                 way: run_apart(call)[0] if self.apart else call() for way, call in calls.items()
@@ -87,10 +86,6 @@ class Core:
             },
         }
         return Measured(rows, details)
-
-
-SMALL = {"core": Core({21: 1, 168: 1}, size=(4, 4), dim=128, layers=1, apart=False)}
-FULL = {"core": Core()}
 
 
 def video(subject: Subject, way: str, frames: int, rounds: int) -> dict[str, float]:

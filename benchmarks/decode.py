@@ -25,7 +25,6 @@ class Decode:
 
     def measure(self) -> Measured:
         """Return the ratio of the times and the difference of the pictures."""
-        print(f"decode: {self.frames} latent frames", flush=True)
         vae = wan_vae(self.dim)
         source = torch.Generator().manual_seed(4)
         latents = torch.randn((1, 16, self.frames, *self.size), generator=source)
@@ -39,10 +38,6 @@ class Decode:
             Row("the same, largest difference of a picture", difference, 1e-4),
         ]
         return Measured(rows, details)
-
-
-SMALL = {"decode": Decode(dim=8, frames=6, size=(4, 4), pairs=2)}
-FULL = {"decode": Decode()}
 
 
 def _in_parts(vae: Any, latents: Tensor) -> Tensor:

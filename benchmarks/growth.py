@@ -31,7 +31,6 @@ class Growth:
 
     def measure(self) -> Measured:
         """Return the ratio, and the seconds of the chunks on the way."""
-        print(f"growth: {self.late} chunks", flush=True)
         subject = wan(self.dim, self.layers, size=self.size)
         model, history = subject.build(), pack().part("nodes.render").HISTORY
         long, short = (Stream(subject, model, SIGMAS, history_chunks=history) for _ in range(2))
@@ -50,7 +49,3 @@ class Growth:
         details: dict[str, Any] = {"along_seconds": along + pairs.ours, "setting": setting}
         details |= pairs.details("chunk200_over_5", "late_seconds", "early_seconds")
         return Measured([Row(f"chunk {self.late} over chunk 5", pairs.ratio, 1.02)], details)
-
-
-SMALL = {"growth": Growth(late=12, pairs=5, dim=128, layers=1, size=(8, 8))}
-FULL = {"growth": Growth()}

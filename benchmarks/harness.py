@@ -78,7 +78,7 @@ class Measured:
 
 
 class Part(Protocol):
-    """A measurement at certain sizes."""
+    """A measurement: a dataclass of its sizes, those of a real run by default."""
 
     def measure(self) -> Measured:
         """Measure through the nodes of the pack."""

@@ -34,7 +34,6 @@ class Recurrence:
         """Return the overhead in every dtype, and the worst of them."""
         rows, dtypes = [], {}
         for dtype in ("float32", "bfloat16"):
-            print(f"recurrence: {dtype}", flush=True)
             shape = partial(wan, self.dim, self.layers, size=self.size)
             subject = shape(text_tokens=self.text_tokens, dtype=dtype)
             pairs = _compare(subject, self.pairs, SIGMAS)
@@ -57,19 +56,11 @@ class Families:
         """Return the overhead of every family and the seconds behind it."""
         rows, details = [], {}
         for name in self.families:
-            print(f"families: {name}", flush=True)
             pairs = _compare(SUBJECTS[name], self.pairs)
             rows.append(Row(f"a chunk over bare forwards, {name}", pairs.ratio, 1.05))
             details[name] = pairs.details("overhead", "chunk_seconds", "bare_seconds")
             details[name]["forward_seconds"] = details[name]["bare_seconds"] / (STEPS + 1)
         return Measured(rows, details)
-
-
-SMALL = {
-    "recurrence": Recurrence(dim=128, layers=1, size=(8, 8), text_tokens=8, pairs=2),
-    "families": Families(("wan 2.1",), pairs=1),
-}
-FULL = {"recurrence": Recurrence(), "families": Families()}
 
 
 def _compare(subject: Subject, count: int, sigmas: Sequence[float] = ()) -> Pairs:

@@ -33,7 +33,6 @@ class Render:
 
     def measure(self) -> Measured:
         """Return the peaks of both renders, and their ratio."""
-        print(f"render: {self.short} and {self.long} chunks", flush=True)
         calls = [partial(render, chunks) for chunks in (self.short, self.long)]
         groups = [[call] for call in calls] if self.apart else [calls]
         short, long = (run for calls in groups for run in run_apart(*calls, give_back=self.apart))
@@ -43,10 +42,6 @@ class Render:
         details = {"rss_400_over_20": ratio, "short": short, "long": long, "setting": setting}
         name = f"peak memory, {self.long} chunks over {self.short} chunks"
         return Measured([Row(name, ratio, 1.05)], details)
-
-
-SMALL = {"render": Render(short=2, long=4, apart=False)}
-FULL = {"render": Render()}
 
 
 def render(chunks: int) -> dict[str, Any]:

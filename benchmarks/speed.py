@@ -42,9 +42,7 @@ class Speed:
         history = pack().part("nodes.render").HISTORY
         model = subject.build()
         stream = Stream(subject, model, SIGMAS, sampler="lcm", history_chunks=history)
-        print("speed: without decoding", flush=True)
         without = self._timed(stream.advance)
-        print("speed: with decoding", flush=True)
         pictures, vae = pack().part("nodes.pictures"), wan_vae(self.vae_dim)
         decoder = pictures.open_decoder(vae, subject.latent_shape(CHUNK))
 
@@ -75,12 +73,6 @@ class Speed:
             "chunk_seconds": statistics.median(taken),
             "peak_bytes": torch.cuda.max_memory_allocated() if _on_cuda() else peak(),
         }
-
-
-SMALL = {
-    "speed": Speed(128, 1, 256, (8, 8), text_tokens=8, vae_dim=8, warm_up=1, chunks=1),
-}
-FULL = {"speed": Speed()}
 
 
 def _finished(make: Callable[[], None]) -> None:

@@ -34,9 +34,7 @@ class States:
 
     def measure(self) -> Measured:
         """Return seconds and bytes of files, and what replay and chains cost."""
-        print(f"states: {self.chunks} chunks in files", flush=True)
         files = _files(self.chunks)
-        print("states: chains and replay", flush=True)
         subject = wan(self.dim, self.layers, size=self.size)
         stream = Stream(subject, subject.build(), SIGMAS, history_chunks=0)
         stream.advance(2)
@@ -51,10 +49,6 @@ class States:
         setting = {**vars(self), "latent": LATENT, "sigmas": SIGMAS}
         results = {"chain_over_loop": pairs.ratio, "forwards_per_replay": replay}
         return Measured(rows, {**files, **results, "setting": setting})
-
-
-SMALL = {"states": States(chunks=3, replayed=3, pairs=1, dim=128, layers=1, size=(8, 8))}
-FULL = {"states": States()}
 
 
 def _files(chunks: int) -> dict[str, float]:

@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from benchmarks.__main__ import PARTS, SPEED
-from benchmarks.harness import HEADLINES
+from benchmarks.harness import HEADLINES, run_apart
 
 FP8 = {"bytes over plain": 0.55, "error of a forward": 0.02, "error of the last chunk": 0.05}
 EXACT = {"bytes over plain": 1, "error of a forward": 0, "error of the last chunk": 0}
@@ -77,3 +78,13 @@ def test_every_part_runs(repository: Path, tmp_path: Path) -> None:
     assert forms["system memory"]["chunk_error"] == 0 < forms["fp8"]["chunk_error"]
     assert forms["fp8"]["bytes_ratio"] < 0.55
     assert len(result["render"]["long"]["along_bytes"]) == result["render"]["long"]["chunks"]
+
+
+def test_calls_run_in_a_process_of_their_own() -> None:
+    threshold = partial(os.getenv, "MALLOC_TRIM_THRESHOLD_")
+    process, given_back = run_apart(os.getpid, threshold, give_back=True)
+    assert process != os.getpid()
+    assert given_back == "262144"
+    assert threshold() is None
+    with pytest.raises(ValueError, match="invalid literal"):
+        run_apart(partial(int, "no number"))

@@ -41,7 +41,7 @@ SMALL = {
     "replayed": 3,
     "rounds": {21: 1, 168: 1},
     "short": 2,
-    "size": (8, 8),
+    "size": (4, 4),
     "text_tokens": 8,
     "vae_dim": 8,
     "warm_up": 1,

@@ -35,7 +35,7 @@ check:
 	@$(DEV) -m tools.run_tests check
 
 bench:
-	@$(RUN) -- -m tools.bench $(ARGS)
+	@$(RUN) --dev -- -m benchmarks $(ARGS)
 
 train-demo:
 	@$(RUN) -- -m training $(ARGS)

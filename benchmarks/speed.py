@@ -1,0 +1,99 @@
+"""Frames per second of a model of the size of Wan 2.1 1.3B, at 480 x 832, with random weights."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import comfy.model_management
+import torch
+
+from benchmarks.harness import Measured, Row, forget_peak, pack, peak, seconds
+from benchmarks.models import wan, wan_vae
+from benchmarks.streams import CHUNK, SIZES, Stream
+
+PUBLISHED = {"Self-Forcing": 17.0, "LongLive": 20.7, "Reward-Forcing": 23.1}
+"""Frames per second on one H100, as their authors give them."""
+SIGMAS = (1.0, 0.9375, 0.8333, 0.625, 0.0)
+FRAMES = 4 * CHUNK
+"""Pictures of a chunk, but the very first."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """The model, its VAE, and the chunks before and while it is timed."""
+
+    dim: int = 1536
+    layers: int = 30
+    feed_forward: int = 8960
+    size: tuple[int, int] = (60, 104)
+    text_tokens: int = 512
+    vae_dim: int = 96
+    dtype: str = "bfloat16"
+    warm_up: int = 4
+    chunks: int = 12
+
+    def measure(self) -> Measured:
+        """Return frames per second and the peak of the memory, without and with decoding."""
+        shape = partial(wan, self.dim, self.layers, feed_forward=self.feed_forward, size=self.size)
+        subject = shape(text_tokens=self.text_tokens, dtype=self.dtype)
+        history = pack().part("nodes.render").HISTORY
+        model = subject.build()
+        stream = Stream(subject, model, SIGMAS, sampler="lcm", history_chunks=history)
+        without = self._timed(stream.advance)
+        pictures, vae = pack().part("nodes.pictures"), wan_vae(self.vae_dim)
+        decoder = pictures.open_decoder(vae, subject.latent_shape(CHUNK))
+
+        def shown() -> None:
+            stream.advance()
+            decoder.load()
+            decoder.decode(stream.newest)
+
+        timed = {"without_decoding": without, "with_decoding": self._timed(shown)}
+        # Beside the slowest of the published figures.
+        floor = min(PUBLISHED.values())
+        rows = [
+            Row(name.replace("_", " "), each["fps"], floor, "fps", at_least=True)
+            for name, each in timed.items()
+        ]
+        setting = {**vars(self), **SIZES, "sigmas": SIGMAS}
+        about = {"published": PUBLISHED, "device": _device_name(), "setting": setting}
+        return Measured(rows, {**timed, **about})
+
+    def _timed(self, make: Callable[[], None]) -> dict[str, float]:
+        """Return frames per second of the chunks after the first ones, and the peak of memory."""
+        for _ in range(self.warm_up):
+            make()
+        _begin_peak()
+        taken = [seconds(partial(_finished, make)) for _ in range(self.chunks)]
+        return {
+            "fps": FRAMES * len(taken) / sum(taken),
+            "chunk_seconds": statistics.median(taken),
+            "peak_bytes": torch.cuda.max_memory_allocated() if _on_cuda() else peak(),
+        }
+
+
+def _finished(make: Callable[[], None]) -> None:
+    """Do it and wait for the device, which works on after a call has returned."""
+    make()
+    if _on_cuda():
+        torch.cuda.synchronize()
+
+
+def _on_cuda() -> bool:
+    return bool(comfy.model_management.get_torch_device().type == "cuda")
+
+
+def _device_name() -> str:
+    device = comfy.model_management.get_torch_device()
+    return torch.cuda.get_device_name(device) if _on_cuda() else str(device)
+
+
+def _begin_peak() -> None:
+    if _on_cuda():
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        forget_peak()

@@ -1,0 +1,166 @@
+"""A stream through the pack's real nodes, and bare forwards that do the same work without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import comfy.model_management
+import comfy.samplers
+import torch
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from benchmarks.harness import pack
+from benchmarks.models import Subject
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
+
+CHUNK, WINDOW, STATE = 3, 3, 1
+BLOCK, CONTEXT = STATE + CHUNK, STATE + WINDOW
+"""Latent frames of a forward, and those that it sees besides once the window is full."""
+WARM_UP = 2
+"""Chunks until the window is full: the first sees nothing, the second is the first to commit."""
+SIZES = {"anchor": "adaptive", "chunk_frames": CHUNK, "window_frames": WINDOW}
+SIZES |= {"state_frames": STATE, "anchor_frames": CHUNK}
+"""What Apply AdaState is asked for; a preset overrides all of it."""
+
+
+class Stream:
+    """A stream of one model through Apply AdaState, New Stream and Stream Chunks.
+
+    Args:
+        subject: What is streamed.
+        model: The MODEL, as a loader returns it.
+        sigmas: Noise levels of a chunk.
+        sampler: Name of the sampler.
+        apply: More inputs of Apply AdaState, such as `preset`.
+        history_chunks: Chunks that the state remembers, 0 for all.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        model: ModelPatcher,
+        sigmas: Sequence[float],
+        *,
+        sampler: str = "euler",
+        apply: Mapping[str, Any] | None = None,
+        history_chunks: int = 2,
+    ) -> None:
+        (self._model,) = pack().run("AdaStateApply", model=model, **SIZES, **(apply or {}))
+        self._model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "bench", self._count)
+        self.forwards = 0
+        """Forwards of the model so far."""
+        self.binding: Any = pack().part("nodes.bridge").binding_of(self._model)
+        """What the pack keeps of the model: its traits, and the pool of keys and values."""
+        empty = torch.zeros(subject.latent_shape(1))
+        self._new = {"latent": {"samples": empty}, "history_chunks": history_chunks}
+        self._inputs = {
+            "model": self._model,
+            "positive": [list(subject.conditioning())],
+            "cfg": 1.0,
+            "sampler": comfy.samplers.sampler_object(sampler),
+            "sigmas": torch.tensor(sigmas),
+        }
+        self._seed = -1
+        self.restart()
+
+    @property
+    def newest(self) -> Tensor:
+        """The latents of the newest chunk, in model space."""
+        content: Tensor = self._state.newest_content()
+        return content
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of the keys and values of the past."""
+        *_, newest = self.binding.pool.sets.values()
+        return int(newest.nbytes)
+
+    def restart(self) -> None:
+        """Begin again, with another seed: the pack would know chunks that it has made before."""
+        self._seed += 1
+        (self._state,) = pack().run("AdaStateNewStream", **self._new)
+
+    def follow(self, other: Stream) -> None:
+        """Go on from where another stream is, under its seed."""
+        self._state, self._seed = other._state, other._seed
+
+    def advance(self, chunks: int = 1) -> None:
+        """Make the next chunks."""
+        inputs = {"state": self._state, "seed": self._seed, "chunks": chunks, **self._inputs}
+        self._state, _ = pack().run("AdaStateStream", **inputs)
+
+    def _count(self, executor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self.forwards += 1
+        return executor(*args, **kwargs)
+
+
+class BareForwards:
+    """Forwards of the host's model as its sampling does them, one for every forward of a chunk.
+
+    Every self-attention over the video sees as many keys as in a stream, but they lie ready in
+    memory, at no cost but their number. Text that takes part in a self-attention stays part of it:
+    keys grow by the same number with and without it.
+
+    Args:
+        subject: What the model is.
+        model: The MODEL, as a loader returns it.
+        sigmas: Noise levels of a chunk; the last one, 0, stands for its commit.
+        layers: Layers with self-attention.
+    """
+
+    def __init__(
+        self, subject: Subject, model: ModelPatcher, sigmas: Sequence[float], layers: int
+    ) -> None:
+        comfy.model_management.load_models_gpu([model])
+        self._model, self._sigmas, self._layers = model.model, torch.tensor(sigmas), layers
+        self._tokens = subject.tokens_per_frame
+        source = torch.Generator().manual_seed(2)
+        self._x = torch.randn(subject.latent_shape(BLOCK), generator=source)
+        text, extras = subject.conditioning()
+        conds = self._model.extra_conds(
+            cross_attn=text, noise=self._x, device=self._x.device, latent_image=self._x, **extras
+        )
+        self._conds = {n: c.process_cond(batch_size=1, area=None).cond for n, c in conds.items()}
+        self._ready: dict[torch.Size, tuple[Tensor, Tensor]] = {}
+        self._served = 0
+
+    def __call__(self) -> None:
+        """Run the forwards of one chunk.
+
+        Raises:
+            RuntimeError: If not every layer attended to the keys that lie ready.
+        """
+        self._served, expected = 0, self._layers * len(self._sigmas)
+        options: dict[str, Any] = {"cond_or_uncond": [0]}
+        options["optimized_attention_override"] = self._attend
+        with torch.inference_mode():
+            for sigma in self._sigmas:
+                options["sigmas"] = sigma[None]
+                self._model.apply_model(
+                    self._x, sigma[None], transformer_options=dict(options), **self._conds
+                )
+        if self._served != expected:
+            raise RuntimeError(
+                f"{self._served} self-attentions in place of {expected}: no fair measure"
+            )
+
+    def _attend(
+        self, func: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, *args: Any, **named: Any
+    ) -> Tensor:
+        """Call the attention function, as ComfyUI lets an override do."""
+        axis = 2 if named.get("skip_reshape") else 1
+        # What is shorter is the self-attention of a text.
+        if q.shape == k.shape and k.shape[axis] >= BLOCK * self._tokens:
+            if k.shape not in self._ready:
+                shape = list(k.shape)
+                shape[axis] += CONTEXT * self._tokens
+                source = torch.Generator(k.device).manual_seed(3)
+                keys, values = (torch.randn(shape, generator=source).to(k) for _ in range(2))
+                self._ready[k.shape] = keys, values
+            k, v = self._ready[k.shape]
+            self._served += 1
+        return func(q, k, v, *args, **named)

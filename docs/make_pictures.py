@@ -22,8 +22,8 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from tools import contact_sheet, host
-from tools.batch import load_prompt
 from tools.client import ComfyClient
+from tools.graph import load_prompt
 from tools.server import ComfyServer
 
 DEMO, STEPS, COMPARE, TIMELINE, BRANCH, RELAY, RENDER = (

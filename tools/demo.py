@@ -15,13 +15,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aiohttp import ClientError
 from PIL import Image
 
 from tools import contact_sheet, host
-from tools.batch import load_prompt
-from tools.client import ComfyClient, PromptError, PromptResult
-from tools.graph import GraphError
+from tools.client import ComfyClient
+from tools.events import PromptError, PromptResult
+from tools.graph import load_prompt
 from tools.progress_bar import PromptBar
 from tools.server import ComfyServer, ServerError
 
@@ -39,7 +38,7 @@ def run_demo(workflow_file: Path, output: Path) -> tuple[Path, Path]:
     """Run a workflow and return the video and the picture it leaves in `output`.
 
     Raises:
-        ServerError, PromptError, GraphError, DemoError: If a step fails.
+        ServerError, PromptError, DemoError, OSError, ValueError: If a step fails.
     """
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="adastate-demo-") as scratch:
@@ -114,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     begin = time.monotonic()
     try:
         video, picture = run_demo(options.workflow, options.output)
-    except (ServerError, PromptError, GraphError, DemoError, ClientError, OSError) as error:
+    except (ServerError, PromptError, DemoError, OSError, ValueError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

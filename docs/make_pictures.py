@@ -1,6 +1,6 @@
 """Make the pictures of the README, the help pages and the templates again, from real runs.
 
-    python tools/host.py run -- -m docs.make_pictures
+    python tools/environment.py run -- -m docs.make_pictures
 
 Runs the workflows of the demo models, or those that are named, on a real server. With `--graph` it
 also takes the screenshot of the editor, which needs Playwright and a Chromium (`CHROMIUM_PATH` may
@@ -21,7 +21,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from tools import contact_sheet, host
+from tools import contact_sheet, environment
 from tools.client import ComfyClient
 from tools.graph import load_prompt
 from tools.server import ComfyServer
@@ -37,7 +37,11 @@ DEMO, STEPS, COMPARE, TIMELINE, BRANCH, RELAY, RENDER = (
 )
 RUNS = {RELAY: 4}
 """How often a workflow is run, where it is not once."""
-DOCS, HELP, WORKFLOWS = host.ROOT / "docs", host.ROOT / "web" / "docs", host.ROOT / "workflows"
+DOCS, HELP, WORKFLOWS = (
+    environment.ROOT / "docs",
+    environment.ROOT / "web" / "docs",
+    environment.ROOT / "workflows",
+)
 
 CHUNKS, CHUNK_FRAMES, STRIDE = 12, 3, 4
 DARK, LIGHT, FAINT, GOLD = (17, 18, 23), (226, 228, 233), (134, 140, 153), (240, 180, 90)
@@ -288,7 +292,7 @@ def new_server() -> Iterator[ComfyServer]:
     """Run a server with a base directory of its own."""
     with tempfile.TemporaryDirectory(prefix="adastate-pictures-") as base:
         python = Path(sys.executable)
-        with ComfyServer(host.tree_path(), python, Path(base), host.ROOT) as server:
+        with ComfyServer(environment.tree_path(), python, Path(base), environment.ROOT) as server:
             yield server
 
 

@@ -52,7 +52,7 @@ class ComfyClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._loop.run_until_complete(self._session.close())
+        self._loop.run_until_complete(self._disconnect())
         self._loop.close()
 
     def get(self, path: str) -> Any:
@@ -182,6 +182,10 @@ class ComfyClient:
             raise ConnectionError(f"No ComfyUI answers at {self.url}: {error}.") from error
         flags = {"type": "feature_flags", "data": {"supports_preview_metadata": True}}
         await self._socket.send_json(flags)
+
+    async def _disconnect(self) -> None:
+        await self._socket.close()
+        await self._session.close()
 
     def _request(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, check: bool = True

@@ -17,7 +17,7 @@ from typing import Any
 
 from PIL import Image
 
-from tools import contact_sheet, host
+from tools import contact_sheet, environment
 from tools.client import ComfyClient
 from tools.events import PromptError, PromptResult
 from tools.graph import load_prompt
@@ -26,7 +26,7 @@ from tools.server import ComfyServer, ServerError
 
 DEMO_WORKFLOW = "Stream the demo world.json"
 STATE_PREFIX = "demo_state"
-OUTPUT = host.ROOT / "output"
+OUTPUT = environment.ROOT / "output"
 NAME = "adastate-demo"
 
 
@@ -42,7 +42,9 @@ def run_demo(workflow_file: Path, output: Path) -> tuple[Path, Path]:
     """
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="adastate-demo-") as scratch:
-        server = ComfyServer(host.tree_path(), Path(sys.executable), Path(scratch), host.ROOT)
+        server = ComfyServer(
+            environment.tree_path(), Path(sys.executable), Path(scratch), environment.ROOT
+        )
         print("starting ComfyUI", flush=True)
         try:
             with server, ComfyClient(server.url) as client:
@@ -106,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo from the command line."""
     parser = argparse.ArgumentParser(prog="tools.demo", description=__doc__.split("\n")[0])
     parser.add_argument(
-        "--workflow", type=Path, default=host.ROOT / "workflows" / "api" / DEMO_WORKFLOW
+        "--workflow", type=Path, default=environment.ROOT / "workflows" / "api" / DEMO_WORKFLOW
     )
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args(arguments)

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tools import host
+from tools import environment
 from tools.bench.results import assemble
 from tools.bench.table import show_rows
 from tools.inprocess import Pack, open_comfyui
@@ -101,7 +101,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options.parts = {n: m for n, m in known.items() if n in (options.only or default)}
     if options.output is None:
         name = "bench-small.json" if options.small else "bench.json"
-        options.output = host.ROOT / "output" / name
+        options.output = environment.ROOT / "output" / name
     return options
 
 

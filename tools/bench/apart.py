@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tools import host
+from tools import environment
 
 _GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "262144"}
 """Tells glibc to return what is freed at once; else gaps in its heap decide where a peak lies."""
@@ -41,9 +41,9 @@ def run_apart(
         path = Path(folder) / "result.json"
         job = [str(path), str(torch.get_num_threads()), module, function, json.dumps(arguments)]
         command = [sys.executable, "-m", __name__, *job]
-        environment = {**os.environ, "PYTHONPATH": str(host.ROOT)}
-        environment |= _GIVE_BACK if give_back else {}
-        done = subprocess.run(command, env=environment, cwd=host.ROOT, check=False)
+        variables = {**os.environ, "PYTHONPATH": str(environment.ROOT)}
+        variables |= _GIVE_BACK if give_back else {}
+        done = subprocess.run(command, env=variables, cwd=environment.ROOT, check=False)
         if done.returncode:
             raise RuntimeError(f"{module}.{function} failed in a process of its own")
         result: dict[str, Any] = json.loads(path.read_text())

@@ -19,10 +19,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from tools import contact_sheet, environment
+from tools import environment
 from tools.client import ComfyClient
+from tools.contact_sheet import DARK, FAINT, GOLD, LIGHT, Canvas, read_frames
 from tools.graph import load_prompt
 from tools.server import ComfyServer
 
@@ -44,29 +45,8 @@ DOCS, HELP, WORKFLOWS = (
 )
 
 CHUNKS, CHUNK_FRAMES, STRIDE = 12, 3, 4
-DARK, LIGHT, FAINT, GOLD = (17, 18, 23), (226, 228, 233), (134, 140, 153), (240, 180, 90)
 
 Pictures = list[Image.Image]
-
-
-class Canvas:
-    """A dark picture on which frames and words are placed; hidden states get a golden frame."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self.image = Image.new("RGB", (width, height), DARK)
-        self._draw = ImageDraw.Draw(self.image)
-
-    def frame(self, picture: Image.Image, x: int, y: int, side: int, *, hidden: bool) -> None:
-        """Place one square frame."""
-        small = picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
-        self.image.paste(small, (x, y))
-        if hidden:
-            box = (x - 2, y - 2, x + side + 1, y + side + 1)
-            self._draw.rectangle(box, outline=GOLD, width=2)
-
-    def words(self, text: str, x: int, y: int, colour: tuple[int, int, int], size: int) -> None:
-        """Write, with the left upper corner at a place."""
-        self._draw.text((x, y), text, colour, font=ImageFont.load_default(size))
 
 
 def run(client: ComfyClient, base_dir: Path, name: str) -> list[Path]:
@@ -79,7 +59,7 @@ def run(client: ComfyClient, base_dir: Path, name: str) -> list[Path]:
 def video(files: Sequence[Path], start: str) -> Pictures:
     """Return the frames of the one video whose name begins so."""
     (found,) = [f for f in files if f.suffix == ".mp4" and f.name.startswith(start)]
-    return contact_sheet.read_frames(found)
+    return read_frames(found)
 
 
 def frame_at(frames: Pictures, chunk: int, share: float) -> Image.Image:
@@ -94,7 +74,7 @@ def thumbnail(name: str, cells: Sequence[tuple[Image.Image, bool]]) -> None:
     canvas = Canvas(512, 512)
     for i, (picture, hidden) in enumerate(cells):
         row, column = divmod(i, 4)
-        canvas.frame(picture, column * 128 + 3, row * 128 + 3, 122, hidden=hidden)
+        canvas.frame(picture, column * 128 + 3, row * 128 + 3, (122, 122), hidden=hidden)
     canvas.image.save(WORKFLOWS / f"{name}.jpg", quality=88, optimize=True)
 
 
@@ -151,7 +131,7 @@ def draw_relay(files: Sequence[Path]) -> None:
     """Draw the card of the named stream: a row for each run, and the stream grows."""
     cells = []
     for run_number, file in enumerate(f for f in files if f.suffix == ".mp4"):
-        shown = _spread(contact_sheet.read_frames(file), run_number + 1)
+        shown = _spread(read_frames(file), run_number + 1)
         blank = (Image.new("RGB", (8, 8), DARK), False)
         cells += [*shown, *[blank] * (3 - run_number)]
     thumbnail(RELAY, cells)
@@ -190,7 +170,7 @@ def _sheet(frames: Pictures, states: Pictures) -> Image.Image:
         pictures = (frame_at(frames, k, 0.0), frame_at(frames, k, 0.5), states[k])
         for row, picture in enumerate(pictures):
             y = top + row * (side + gap) + (8 if row == 2 else 0)
-            canvas.frame(picture, x, y, side, hidden=row == 2)
+            canvas.frame(picture, x, y, (side, side), hidden=row == 2)
     for row, (text, colour) in enumerate(rows):
         canvas.words(text, 8, top + row * (side + gap) + side // 2 - 8, colour, 15)
     return canvas.image.quantize(192)
@@ -205,8 +185,8 @@ def _animation(frames: Pictures, states: Pictures) -> None:
         canvas = Canvas(2 * side + 48, side + 58)
         canvas.words("the video", 16, 10, LIGHT, 16)
         canvas.words(f"hidden state of chunk {chunk}", side + 32, 10, GOLD, 16)
-        canvas.frame(frames[i], 16, 38, side, hidden=False)
-        canvas.frame(states[chunk], side + 32, 38, side, hidden=True)
+        canvas.frame(frames[i], 16, 38, (side, side), hidden=False)
+        canvas.frame(states[chunk], side + 32, 38, (side, side), hidden=True)
         pictures.append(canvas.image)
     palette = pictures[len(pictures) // 2].quantize(128)
     no_dither = Image.Dither.NONE
@@ -223,8 +203,8 @@ def _strip(frames: Pictures, states: Pictures) -> Image.Image:
     canvas.words("hidden state", 12, side + 48, GOLD, 18)
     for i, k in enumerate(range(0, CHUNKS, 2)):
         x = 12 + i * (side + gap)
-        canvas.frame(frame_at(frames, k, 0.5), x, 36, side, hidden=False)
-        canvas.frame(states[k], x, side + 76, side, hidden=True)
+        canvas.frame(frame_at(frames, k, 0.5), x, 36, (side, side), hidden=False)
+        canvas.frame(states[k], x, side + 76, (side, side), hidden=True)
         canvas.words(f"chunk {k}", x + 44, 2 * side + 84, FAINT, 17)
     return canvas.image.quantize(192)
 

@@ -78,13 +78,17 @@ class ComfyClient:
         """Cancel the running prompt, or only the one named."""
         self.post("/interrupt", {"prompt_id": prompt_id} if prompt_id else {})
 
-    def queue(self, prompt: Prompt) -> str:
+    def queue(self, prompt: Prompt, extra_data: Mapping[str, Any] | None = None) -> str:
         """Queue an API-format prompt and return its id.
+
+        Args:
+            prompt: The prompt.
+            extra_data: What the editor sends beside it, such as the workflow for saved files.
 
         Raises:
             PromptError: If the server refuses the prompt, or any output of it.
         """
-        body = {"prompt": prompt, "client_id": self.client_id}
+        body = {"prompt": prompt, "client_id": self.client_id, "extra_data": extra_data or {}}
         status, answer = self._request("POST", "/prompt", body, check=False)
         node_errors = answer.get("node_errors") or {}
         if status == 200 and node_errors:

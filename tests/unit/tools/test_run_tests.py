@@ -82,6 +82,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(run_tests.environment, "ROOT", tmp_path)
     monkeypatch.setattr(run_tests, "REPORTS", tmp_path / "reports")
     monkeypatch.setattr(run_tests, "NAMES", ("one", "two"))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # nothing here needs one
     (tmp_path / "noxfile.py").write_text(NOXFILE)
     (tmp_path / "test_one.py").write_text("def test_a(): pass\ndef test_b(): pass\n")
     (tmp_path / "test_two.py").write_text("def test_a(): pass\ndef test_b(): assert False\n")

@@ -1,7 +1,7 @@
 # The single entry point for developers. Everything installs into .cache on first use.
 PYTHON ?= python3
-RUN := $(PYTHON) tools/host.py run
-DEV := $(PYTHON) tools/host.py run --dev --version 0.30.0 0.27.0 --
+RUN := $(PYTHON) tools/environment.py run --
+DEV := $(PYTHON) tools/environment.py run --dev --
 TIERS ?=
 ARGS ?=
 
@@ -17,31 +17,32 @@ help:
 	@echo "make evaluate    measure the shipped models"
 	@echo "make setup       only install and download"
 	@echo "make clean       remove .cache and output"
-	@echo "demo, bench, train-demo and evaluate take more arguments as ARGS=\"...\""
+	@echo "demo, bench, train-demo and evaluate take more arguments as ARGS=\"...\", test takes"
+	@echo "pytest's: make test TIERS=unit ARGS=\"-k cache -x\""
 
 setup:
-	@$(PYTHON) tools/host.py setup --dev --version 0.30.0 0.27.0
+	@$(PYTHON) tools/environment.py setup --dev
 
 demo:
-	@$(RUN) -- -m tools.demo $(ARGS)
+	@$(RUN) -m tools.demo $(ARGS)
 
 test:
-	@$(DEV) -m tools.run_tests $(TIERS)
+	@$(DEV) -m tools.run_tests $(TIERS) -- $(ARGS)
 
 kill-test:
-	@ADASTATE_KILLS=20 $(DEV) -m tools.run_tests integration-0.30.0 --pytest "-k killed"
+	@ADASTATE_KILLS=20 $(DEV) -m tools.run_tests integration-0.30.0 -- -k killed
 
 check:
-	@$(DEV) -m tools.run_tests check
+	@$(DEV) -m nox --session check
 
 bench:
-	@$(RUN) --dev -- -m benchmarks $(ARGS)
+	@$(RUN) --dev -m benchmarks $(ARGS)
 
 train-demo:
-	@$(RUN) -- -m training $(ARGS)
+	@$(RUN) -m training $(ARGS)
 
 evaluate:
-	@$(RUN) -- -m training.evaluate $(ARGS)
+	@$(RUN) -m training.evaluate $(ARGS)
 
 clean:
 	rm -rf .cache output

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.harness import Measured, Part, assemble, show
-from tools import host
+from tools import environment
 from tools.inprocess import open_comfyui
 
 PARTS = {
@@ -107,7 +107,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options.parts = {n: m for n, m in known.items() if n in (options.only or default)}
     if options.output is None:
         name = "bench-small.json" if options.small else "bench.json"
-        options.output = host.ROOT / "output" / name
+        options.output = environment.ROOT / "output" / name
     return options
 
 

@@ -1,6 +1,6 @@
 """Make all pictures again, from real runs: README, help pages, templates and registry.
 
-    python tools/host.py run -- -m docs.make_pictures
+    python tools/environment.py run -- -m docs.make_pictures
 
 Runs the workflows of the demo models, or those that are named, on a real server. With `--graph` it
 also takes the screenshot of the editor, which needs Playwright and a Chromium (`CHROMIUM_PATH` may
@@ -19,12 +19,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from docs import registry_images
-from tools import contact_sheet, host
-from tools.batch import load_prompt
+from tools import environment
 from tools.client import ComfyClient
+from tools.contact_sheet import DARK, FAINT, GOLD, LIGHT, Canvas, read_frames
+from tools.graph import load_prompt
 from tools.server import ComfyServer
 
 DEMO, STEPS, COMPARE, TIMELINE, BRANCH, RELAY, RENDER = (
@@ -38,32 +39,15 @@ DEMO, STEPS, COMPARE, TIMELINE, BRANCH, RELAY, RENDER = (
 )
 RUNS = {RELAY: 4}
 """How often a workflow is run, where it is not once."""
-DOCS, HELP, WORKFLOWS = host.ROOT / "docs", host.ROOT / "web" / "docs", host.ROOT / "workflows"
+DOCS, HELP, WORKFLOWS = (
+    environment.ROOT / "docs",
+    environment.ROOT / "web" / "docs",
+    environment.ROOT / "workflows",
+)
 
 CHUNKS, CHUNK_FRAMES, STRIDE = 12, 3, 4
-DARK, LIGHT, FAINT, GOLD = (17, 18, 23), (226, 228, 233), (134, 140, 153), (240, 180, 90)
 
 Pictures = list[Image.Image]
-
-
-class Canvas:
-    """A dark picture on which frames and words are placed; hidden states get a golden frame."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self.image = Image.new("RGB", (width, height), DARK)
-        self._draw = ImageDraw.Draw(self.image)
-
-    def frame(self, picture: Image.Image, x: int, y: int, side: int, *, hidden: bool) -> None:
-        """Place one square frame."""
-        small = picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
-        self.image.paste(small, (x, y))
-        if hidden:
-            box = (x - 2, y - 2, x + side + 1, y + side + 1)
-            self._draw.rectangle(box, outline=GOLD, width=2)
-
-    def words(self, text: str, x: int, y: int, colour: tuple[int, int, int], size: int) -> None:
-        """Write, with the left upper corner at a place."""
-        self._draw.text((x, y), text, colour, font=ImageFont.load_default(size))
 
 
 def run(client: ComfyClient, base_dir: Path, name: str) -> list[Path]:
@@ -76,7 +60,7 @@ def run(client: ComfyClient, base_dir: Path, name: str) -> list[Path]:
 def video(files: Sequence[Path], start: str) -> Pictures:
     """Return the frames of the one video whose name begins so."""
     (found,) = [f for f in files if f.suffix == ".mp4" and f.name.startswith(start)]
-    return contact_sheet.read_frames(found)
+    return read_frames(found)
 
 
 def frame_at(frames: Pictures, chunk: int, share: float) -> Image.Image:
@@ -91,7 +75,7 @@ def thumbnail(name: str, cells: Sequence[tuple[Image.Image, bool]]) -> None:
     canvas = Canvas(512, 512)
     for i, (picture, hidden) in enumerate(cells):
         row, column = divmod(i, 4)
-        canvas.frame(picture, column * 128 + 3, row * 128 + 3, 122, hidden=hidden)
+        canvas.frame(picture, column * 128 + 3, row * 128 + 3, (122, 122), hidden=hidden)
     canvas.image.save(WORKFLOWS / f"{name}.jpg", quality=88, optimize=True)
 
 
@@ -156,7 +140,7 @@ def draw_relay(files: Sequence[Path]) -> None:
     """Draw the card of the named stream: a row for each run, and the stream grows."""
     cells = []
     for run_number, file in enumerate(f for f in files if f.suffix == ".mp4"):
-        shown = _spread(contact_sheet.read_frames(file), run_number + 1)
+        shown = _spread(read_frames(file), run_number + 1)
         blank = (Image.new("RGB", (8, 8), DARK), False)
         cells += [*shown, *[blank] * (3 - run_number)]
     thumbnail(RELAY, cells)
@@ -195,7 +179,7 @@ def _sheet(frames: Pictures, states: Pictures) -> Image.Image:
         pictures = (frame_at(frames, k, 0.0), frame_at(frames, k, 0.5), states[k])
         for row, picture in enumerate(pictures):
             y = top + row * (side + gap) + (8 if row == 2 else 0)
-            canvas.frame(picture, x, y, side, hidden=row == 2)
+            canvas.frame(picture, x, y, (side, side), hidden=row == 2)
     for row, (text, colour) in enumerate(rows):
         canvas.words(text, 8, top + row * (side + gap) + side // 2 - 8, colour, 15)
     return canvas.image.quantize(192)
@@ -210,8 +194,8 @@ def _animation(frames: Pictures, states: Pictures) -> None:
         canvas = Canvas(2 * side + 48, side + 58)
         canvas.words("the video", 16, 10, LIGHT, 16)
         canvas.words(f"hidden state of chunk {chunk}", side + 32, 10, GOLD, 16)
-        canvas.frame(frames[i], 16, 38, side, hidden=False)
-        canvas.frame(states[chunk], side + 32, 38, side, hidden=True)
+        canvas.frame(frames[i], 16, 38, (side, side), hidden=False)
+        canvas.frame(states[chunk], side + 32, 38, (side, side), hidden=True)
         pictures.append(canvas.image)
     palette = pictures[len(pictures) // 2].quantize(128)
     no_dither = Image.Dither.NONE
@@ -228,8 +212,8 @@ def _strip(frames: Pictures, states: Pictures) -> Image.Image:
     canvas.words("hidden state", 12, side + 48, GOLD, 18)
     for i, k in enumerate(range(0, CHUNKS, 2)):
         x = 12 + i * (side + gap)
-        canvas.frame(frame_at(frames, k, 0.5), x, 36, side, hidden=False)
-        canvas.frame(states[k], x, side + 76, side, hidden=True)
+        canvas.frame(frame_at(frames, k, 0.5), x, 36, (side, side), hidden=False)
+        canvas.frame(states[k], x, side + 76, (side, side), hidden=True)
         canvas.words(f"chunk {k}", x + 44, 2 * side + 84, FAINT, 17)
     return canvas.image.quantize(192)
 
@@ -297,7 +281,7 @@ def new_server() -> Iterator[ComfyServer]:
     """Run a server with a base directory of its own."""
     with tempfile.TemporaryDirectory(prefix="adastate-pictures-") as base:
         python = Path(sys.executable)
-        with ComfyServer(host.tree_path(), python, Path(base), host.ROOT) as server:
+        with ComfyServer(environment.tree_path(), python, Path(base), environment.ROOT) as server:
             yield server
 
 

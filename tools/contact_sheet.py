@@ -1,4 +1,4 @@
-"""Compose the demo's picture: frames of every chunk and, below them, its hidden state."""
+"""Draw frames and hidden states: the canvas of all pictures, and the demo's contact sheet."""
 
 from __future__ import annotations
 
@@ -17,10 +17,32 @@ _LABEL_WIDTH = 124
 _HEADER = 76
 _CAPTION = 26
 
-_BACKGROUND = (17, 18, 23)
-_TEXT = (226, 228, 233)
-_FAINT = (134, 140, 153)
-_STATE = (240, 180, 90)
+Colour = tuple[int, int, int]
+DARK: Colour = (17, 18, 23)
+LIGHT: Colour = (226, 228, 233)
+FAINT: Colour = (134, 140, 153)
+GOLD: Colour = (240, 180, 90)
+
+
+class Canvas:
+    """A dark picture on which frames and words are placed; hidden states get a golden frame."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.image = Image.new("RGB", (width, height), DARK)
+        self._draw = ImageDraw.Draw(self.image)
+
+    def frame(
+        self, picture: Image.Image, x: int, y: int, size: tuple[int, int], *, hidden: bool
+    ) -> None:
+        """Place one frame, resized to a width and a height."""
+        self.image.paste(picture.convert("RGB").resize(size, Image.Resampling.LANCZOS), (x, y))
+        if hidden:
+            box = (x - 2, y - 2, x + size[0] + 1, y + size[1] + 1)
+            self._draw.rectangle(box, outline=GOLD, width=2)
+
+    def words(self, text: str, x: int, y: int, colour: Colour, size: int) -> None:
+        """Write, with the left upper corner at a place."""
+        self._draw.text((x, y), text, colour, font=ImageFont.load_default(size))
 
 
 @dataclass(frozen=True)
@@ -82,34 +104,23 @@ def compose(chunks: Sequence[ChunkPictures], title: str, subtitle: str) -> Image
     columns = min(len(chunks), _COLUMNS)
     bands = -(-len(chunks) // columns)
     band_height = _CAPTION + len(labels) * (height + _GAP) + _GAP
-    sheet = Image.new(
-        "RGB",
-        (
-            2 * _MARGIN + _LABEL_WIDTH + columns * (width + _GAP) - _GAP,
-            2 * _MARGIN + _HEADER + bands * band_height + (bands - 1) * _MARGIN,
-        ),
-        _BACKGROUND,
+    canvas = Canvas(
+        2 * _MARGIN + _LABEL_WIDTH + columns * (width + _GAP) - _GAP,
+        2 * _MARGIN + _HEADER + bands * band_height + (bands - 1) * _MARGIN,
     )
-    draw = ImageDraw.Draw(sheet)
-    draw.text((_MARGIN, _MARGIN - 6), title, _TEXT, font=ImageFont.load_default(28))
-    draw.text((_MARGIN, _MARGIN + 34), subtitle, _FAINT, font=ImageFont.load_default(16))
+    canvas.words(title, _MARGIN, _MARGIN - 6, LIGHT, 28)
+    canvas.words(subtitle, _MARGIN, _MARGIN + 34, FAINT, 16)
     for number, chunk in enumerate(chunks):
         band, column = divmod(number, columns)
         top = _MARGIN + _HEADER + band * (band_height + _MARGIN)
         left = _MARGIN + _LABEL_WIDTH + column * (width + _GAP)
-        caption = ImageFont.load_default(15)
-        draw.text((left, top), f"chunk {chunk.index}", _FAINT, font=caption)
+        canvas.words(f"chunk {chunk.index}", left, top, FAINT, 15)
         pictures = [*chunk.frames, *([chunk.state] if chunk.state else [])]
         for row, picture in enumerate(pictures):
-            y = top + _CAPTION + row * (height + _GAP)
-            is_state = row == len(chunk.frames)
-            y += _GAP if is_state else 0
+            hidden = row == len(chunk.frames)
+            y = top + _CAPTION + row * (height + _GAP) + (_GAP if hidden else 0)
             if column == 0:
-                colour = _STATE if is_state else _FAINT
-                draw.text((_MARGIN, y + height // 2 - 8), labels[row], colour, font=caption)
-            enlarged = picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
-            sheet.paste(enlarged, (left, y))
-            if is_state:
-                box = (left - 2, y - 2, left + width + 1, y + height + 1)
-                draw.rectangle(box, outline=_STATE, width=2)
-    return sheet
+                colour = GOLD if hidden else FAINT
+                canvas.words(labels[row], _MARGIN, y + height // 2 - 8, colour, 15)
+            canvas.frame(picture, left, y, (width, height), hidden=hidden)
+    return canvas.image

@@ -15,19 +15,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aiohttp import ClientError
 from PIL import Image
 
-from tools import contact_sheet, host
-from tools.batch import load_prompt
-from tools.client import ComfyClient, PromptError, PromptResult
-from tools.graph import GraphError
+from tools import contact_sheet, environment
+from tools.client import ComfyClient
+from tools.events import PromptError, PromptResult
+from tools.graph import load_prompt
 from tools.progress_bar import PromptBar
 from tools.server import ComfyServer, ServerError
 
 DEMO_WORKFLOW = "Stream the demo world.json"
 STATE_PREFIX = "demo_state"
-OUTPUT = host.ROOT / "output"
+OUTPUT = environment.ROOT / "output"
 NAME = "adastate-demo"
 
 
@@ -39,11 +38,13 @@ def run_demo(workflow_file: Path, output: Path) -> tuple[Path, Path]:
     """Run a workflow and return the video and the picture it leaves in `output`.
 
     Raises:
-        ServerError, PromptError, GraphError, DemoError: If a step fails.
+        ServerError, PromptError, DemoError, OSError, ValueError: If a step fails.
     """
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="adastate-demo-") as scratch:
-        server = ComfyServer(host.tree_path(), Path(sys.executable), Path(scratch), host.ROOT)
+        server = ComfyServer(
+            environment.tree_path(), Path(sys.executable), Path(scratch), environment.ROOT
+        )
         print("starting ComfyUI", flush=True)
         try:
             with server, ComfyClient(server.url) as client:
@@ -107,14 +108,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo from the command line."""
     parser = argparse.ArgumentParser(prog="tools.demo", description=__doc__.split("\n")[0])
     parser.add_argument(
-        "--workflow", type=Path, default=host.ROOT / "workflows" / "api" / DEMO_WORKFLOW
+        "--workflow", type=Path, default=environment.ROOT / "workflows" / "api" / DEMO_WORKFLOW
     )
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args(arguments)
     begin = time.monotonic()
     try:
         video, picture = run_demo(options.workflow, options.output)
-    except (ServerError, PromptError, GraphError, DemoError, ClientError, OSError) as error:
+    except (ServerError, PromptError, DemoError, OSError, ValueError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

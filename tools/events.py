@@ -9,7 +9,13 @@ from typing import Any
 
 
 class PromptError(RuntimeError):
-    """A prompt was refused or failed; says which node and why."""
+    """A prompt that was refused or failed, with the node and the reason.
+
+    Args:
+        message: One sentence for a person.
+        node_errors: What the server refused, by node.
+        details: What the server told about the node that failed.
+    """
 
     def __init__(
         self,
@@ -18,18 +24,14 @@ class PromptError(RuntimeError):
         node_errors: Mapping[str, Any] | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> None:
-        self.node_errors = dict(node_errors or {})
-        self.details = dict(details or {})
-        self.node_id: str | None = self.details.get("node_id")
-        self.node_type: str | None = self.details.get("node_type")
-        self.exception_type: str | None = self.details.get("exception_type")
-        self.exception_message: str = self.details.get("exception_message", "").strip()
-        self.traceback: str = "".join(self.details.get("traceback", []))
         super().__init__(message)
+        self.node_errors = dict(node_errors or {})
+        self.node_id: str | None = (details or {}).get("node_id")
+        self.exception_message: str = (details or {}).get("exception_message", "").strip()
 
 
 class PromptInterrupted(PromptError):
-    """The prompt was cancelled while it ran."""
+    """A prompt that was cancelled while it ran."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class NodeProgress:
-    """How far one node is; an expanded child reports under the node it came from as well."""
+    """How far one node is; an expanded child also names the node that it came from."""
 
     value: float
     maximum: float
@@ -59,27 +61,27 @@ class NodeProgress:
 
 @dataclass(frozen=True)
 class Progress:
-    """The state of a running prompt after one websocket event."""
+    """The state of a running prompt after some of its events."""
 
-    nodes: Mapping[str, NodeProgress]
-    cached: frozenset[str]
-    running: str | None
-    preview: Preview | None = None
+    nodes: Mapping[str, NodeProgress] = field(default_factory=dict)
+    cached: frozenset[str] = frozenset()
+    executed: tuple[str, ...] = ()
+    running: str | None = None
 
     def after(self, kind: str, data: Mapping[str, Any]) -> Progress:
-        """Return the state after one more event; a preview belongs to its own event only."""
+        """Return the state after one more event."""
         if kind == "execution_cached":
-            return replace(self, cached=frozenset(data["nodes"]), preview=None)
+            return replace(self, cached=frozenset(data["nodes"]))
         if kind == "executing":
-            return replace(self, running=data["node"], preview=None)
-        if kind == "preview":
-            return replace(self, preview=Preview(str(data["node_id"]), data["image"]))
+            node = data["node"]
+            executed = self.executed if node in self.executed else (*self.executed, node)
+            return replace(self, executed=executed, running=node)
         if kind == "progress_state":
             nodes = {
                 node: NodeProgress(s["value"], s["max"], s["state"], str(s["display_node_id"]))
                 for node, s in data["nodes"].items()
             }
-            return replace(self, nodes=nodes, preview=None)
+            return replace(self, nodes=nodes)
         return self
 
 
@@ -87,12 +89,10 @@ class Progress:
 class PromptResult:
     """What a finished prompt did."""
 
-    prompt_id: str
     executed: tuple[str, ...]
     cached: frozenset[str]
     outputs: Mapping[str, Mapping[str, Any]]
     previews: tuple[Preview, ...]
-    seconds: float
 
     def ran(self, node_id: str) -> bool:
         """Return whether the node, or a node it expanded into, was executed."""

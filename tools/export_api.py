@@ -1,6 +1,6 @@
 """Write every workflow of the pack in API format into `workflows/api`.
 
-    python tools/host.py run -- -m tools.export_api
+    python tools/environment.py run -- -m tools.export_api
 
 The files are what ComfyUI's page queues; clients of its HTTP API send them as they are.
 """
@@ -12,19 +12,21 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tools import host
+from tools import environment
 from tools.client import ComfyClient
 from tools.graph import to_api
 from tools.server import ComfyServer
 
-WORKFLOWS = host.ROOT / "workflows"
-PROMPTS = host.ROOT / "workflows" / "api"
+WORKFLOWS = environment.ROOT / "workflows"
+PROMPTS = environment.ROOT / "workflows" / "api"
 
 
 def main() -> int:
     """Start ComfyUI, ask it for its nodes, and convert."""
     with tempfile.TemporaryDirectory(prefix="adastate-export-") as scratch:
-        server = ComfyServer(host.tree_path(), Path(sys.executable), Path(scratch), host.ROOT)
+        server = ComfyServer(
+            environment.tree_path(), Path(sys.executable), Path(scratch), environment.ROOT
+        )
         with server, ComfyClient(server.url) as client:
             object_info = client.object_info()
     PROMPTS.mkdir(parents=True, exist_ok=True)

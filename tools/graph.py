@@ -7,12 +7,26 @@ prompts in API format, such as those in `workflows/api`, need nothing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from tools.client import ComfyClient
 
 
 class GraphError(ValueError):
     """The workflow cannot be converted; names the node and the reason."""
+
+
+def load_prompt(workflow: Path, client: ComfyClient) -> dict[str, dict[str, Any]]:
+    """Read a workflow in either format as a prompt for a server's queue.
+
+    Raises:
+        OSError, ValueError: If it cannot be read or converted; `GraphError` is a `ValueError`.
+    """
+    content: dict[str, Any] = json.loads(workflow.read_text(encoding="utf-8"))
+    return to_api(content, client.object_info()) if "nodes" in content else content
 
 
 def to_api(

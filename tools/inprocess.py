@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tools import host
+from tools import environment
 
 PACK_NAME = "adastate_pack"
 
@@ -26,7 +26,9 @@ def open_comfyui(tree: Path | None = None, device: str = "cpu") -> None:
         tree: A ComfyUI tree; by default the one that `make demo` uses.
         device: `cpu`, or `cuda` for the graphics card that ComfyUI finds.
     """
-    tree = tree or Path(os.environ.get("COMFYUI_PATH") or host.tree_path(host.PRIMARY))
+    tree = tree or Path(
+        os.environ.get("COMFYUI_PATH") or environment.tree_path(environment.PRIMARY)
+    )
     # This repository's `nodes` folder must not hide ComfyUI's `nodes.py`.
     sys.path[:] = [str(tree), *(p for p in sys.path if p != str(tree))]
     arguments, sys.argv = sys.argv, ["comfyui", *(["--cpu"] if device == "cpu" else [])]
@@ -62,7 +64,9 @@ class Pack:
 
 def _load_pack() -> ModuleType:
     spec = importlib.util.spec_from_file_location(
-        PACK_NAME, host.ROOT / "__init__.py", submodule_search_locations=[str(host.ROOT)]
+        PACK_NAME,
+        environment.ROOT / "__init__.py",
+        submodule_search_locations=[str(environment.ROOT)],
     )
     assert spec is not None
     assert spec.loader is not None

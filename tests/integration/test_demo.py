@@ -8,7 +8,7 @@ import av
 import pytest
 from PIL import Image
 
-from tools import demo, host
+from tools import demo, environment
 
 
 @pytest.mark.slow
@@ -34,7 +34,7 @@ def test_the_demo_leaves_a_video_and_a_picture(
 def test_a_broken_workflow_is_one_sentence_and_leaves_no_server(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    workflow = (host.ROOT / "workflows" / demo.DEMO_WORKFLOW).read_text(encoding="utf-8")
+    workflow = (environment.ROOT / "workflows" / demo.DEMO_WORKFLOW).read_text(encoding="utf-8")
     broken = tmp_path / "broken.json"
     broken.write_text(workflow.replace('"AdaStateApply"', '"AdaStateGone"'), encoding="utf-8")
     assert demo.main(["--workflow", str(broken), "--output", str(tmp_path / "out")]) == 1

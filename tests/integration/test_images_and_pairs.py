@@ -8,7 +8,8 @@ import pytest
 
 from tests.integration.test_streams import base_graph, node
 from tests.support import tiny_models
-from tools.client import ComfyClient, PromptError
+from tools.client import ComfyClient
+from tools.events import PromptError
 
 
 def image_graph(color: int, *, start: bool = False) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from tests.integration.test_streams import CACHES, base_graph, forwards, node, step
-from tools.client import ComfyClient, PromptError
+from tools.client import ComfyClient
+from tools.events import PromptError
 from tools.server import ComfyServer
 
 KILLS = int(os.environ.get("ADASTATE_KILLS", "5"))

@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from tests.support import tiny_models
-from tools.client import ComfyClient, PromptInterrupted
+from tools.client import ComfyClient
+from tools.events import PromptInterrupted
 from tools.server import ComfyServer
 
 Graph = dict[str, dict[str, Any]]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.support import tiny_models
-from tools.client import ComfyClient, PromptError
+from tools.client import ComfyClient
+from tools.events import PromptError
 from tools.server import ComfyServer
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support import tiny_models
-from tools.client import ComfyClient, PromptError
-from tools.events import PromptInterrupted
+from tools.client import ComfyClient
+from tools.events import PromptError, PromptInterrupted
 from tools.server import ComfyServer
 
 # K and V of one state and three content frames: 16 tokens, 128 channels, 2 layers, float32.

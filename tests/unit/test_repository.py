@@ -13,7 +13,6 @@ from PIL import Image
 SHIPPED = {
     *("__init__.py", "adastate_comfy", "adastate_core", "assets", "nodes", "web", "workflows"),
     *("LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "requirements.txt"),
-    "tools",
 }
 # The registry flags a version for any of these, wherever it finds them.
 TRIPWIRES = re.compile(
@@ -54,13 +53,6 @@ def test_archive_holds_all_that_users_need(archive: set[str], sources: set[str])
     needed = {n for n in sources if n.startswith(folders) and not n.endswith("ruff.toml")}
     assert needed <= archive, sorted(needed - archive)
     assert {"web/docs/AdaStateStream.md", "README.md", "LICENSE"} <= archive
-
-
-def test_archive_holds_the_batch_client_alone_of_the_tools(archive: set[str]) -> None:
-    """Also what it imports, but nothing that starts servers or sets environments up."""
-    names = ("__init__", "batch", "client", "events", "graph", "progress_bar")
-    found = {name for name in archive if name.startswith("tools/")}
-    assert found == {f"tools/{name}.py" for name in names}
 
 
 def test_archive_trips_no_security_scan(repository: Path, archive: set[str]) -> None:

@@ -1,92 +1,117 @@
-"""Adding up what the tiers report."""
+"""The tiers as nox runs them, and the table of what they counted."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TextIO
+from typing import Any, cast
 
 import pytest
 
+import noxfile
+from noxfile import FLOOR, PRIMARY, TIERS, Tier
 from tools import run_tests
-from tools.run_tests import Outcome, Tier
 
-REPORT = """<?xml version="1.0"?><testsuites>
-<testsuite name="pytest" errors="1" failures="2" skipped="3" tests="10"/></testsuites>"""
+NOXFILE = """
+import sys
+import nox
 
+nox.options.default_venv_backend = "none"
 
-def read(tmp_path: Path, text: str | None, code: int) -> Outcome:
-    report = tmp_path / "report.xml"
-    if text:
-        report.write_text(text)
-    return run_tests._read_report(report, code)
+def tier(session):
+    name = session.name
+    command = (sys.executable, "-m", "pytest", f"test_{name}.py", "-q", "-p", "no:cacheprovider")
+    session.run(*command, f"--junitxml=reports/{name}.xml", *session.posargs)
 
-
-def test_counts_come_from_the_report(tmp_path: Path) -> None:
-    assert read(tmp_path, REPORT, 1) == Outcome(passed=4, failed=3, skipped=3)
-
-
-def test_a_crash_without_a_report_counts_as_a_failure(tmp_path: Path) -> None:
-    outcome = read(tmp_path, None, 4)
-    assert (outcome.failed, outcome.note) == (1, "pytest ended with code 4 and no report")
+for name in ("one", "two"):
+    nox.session(tier, name=name, allow_parallel=True)
+"""
 
 
-def test_a_failing_run_with_a_clean_report_counts_as_a_failure(tmp_path: Path) -> None:
-    clean = '<testsuites><testsuite errors="0" failures="0" skipped="0" tests="2"/></testsuites>'
-    assert read(tmp_path, clean, 3).failed == 1
+class Recorded:
+    """A session that records how pytest would be started."""
+
+    def __init__(self, *posargs: str) -> None:
+        self.posargs = posargs
+        self.command: tuple[str, ...] = ()
+        self.options: dict[str, Any] = {}
+
+    def run(self, *command: str, **options: Any) -> None:
+        self.command, self.options = command, options
 
 
-def test_nothing_selected_is_no_failure(tmp_path: Path) -> None:
-    assert read(tmp_path, None, 5) == Outcome(note="no tests")
+def start(tier: Tier, *posargs: str) -> Recorded:
+    session = Recorded(*posargs)
+    tier.run(cast(Any, session))
+    return session
 
 
-def test_a_tier_without_tests_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_tests.host, "ROOT", tmp_path)
-    assert Tier("gone", "tests/gone").run([]).failed == 1
+def test_every_tier_has_the_import_path_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COMFYUI_PATH", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    seen = {tier.name: start(tier).options["env"] for tier in TIERS}
+    assert {env["PYTHONSAFEPATH"] for env in seen.values()} == {"1"}
+    assert {env["OMP_NUM_THREADS"] for env in seen.values()} == {"1"}
+    without_root = {name for name, env in seen.items() if env["PYTHONPATH"] == ""}
+    assert without_root == {f"nodes-{PRIMARY}", f"nodes-{FLOOR}"}
+    trees = {name: Path(env["COMFYUI_PATH"] or "none").name for name, env in seen.items()}
+    assert trees == {
+        "unit": "none",
+        "training": PRIMARY,
+        **{
+            f"{tier}-{version}": version
+            for tier in ("nodes", "integration")
+            for version in (PRIMARY, FLOOR)
+        },
+    }
 
 
-def test_a_tier_that_collects_nothing_is_a_failure_unless_it_was_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_no_tests_are_a_failure_unless_they_were_chosen() -> None:
+    tier = TIERS[0]
+    assert start(tier).options["success_codes"] == [0]
+    chosen = start(tier, "-k", "other")
+    assert chosen.options["success_codes"] == [0, 5]
+    assert "-k" in chosen.command
+
+
+def test_every_tier_has_its_folder(repository: Path) -> None:
+    assert all(any((repository / tier.folder).rglob("test_*.py")) for tier in noxfile.TIERS)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(run_tests.environment, "ROOT", tmp_path)
+    monkeypatch.setattr(run_tests, "REPORTS", tmp_path / "reports")
+    monkeypatch.setattr(run_tests, "NAMES", ("one", "two"))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # nothing here needs one
+    (tmp_path / "noxfile.py").write_text(NOXFILE)
+    (tmp_path / "test_one.py").write_text("def test_a(): pass\ndef test_b(): pass\n")
+    (tmp_path / "test_two.py").write_text("def test_a(): pass\ndef test_b(): assert False\n")
+    return tmp_path
+
+
+def table(printed: str) -> dict[str, list[str]]:
+    return {line.split()[0]: line.split()[1:4] for line in printed.splitlines() if line}
+
+
+def test_counts_and_exit_code(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_tests.main([]) != 0
+    printed = capsys.readouterr().out
+    assert table(printed)["one"] == ["2", "0", "0"]
+    assert table(printed)["two"] == ["1", "1", "0"]
+    assert printed.splitlines()[-1] == "3 passed, 1 failed"
+    assert run_tests.main(["on", "--", "-k", "test_a or nothing"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "1 passed, 0 failed"
+
+
+def test_pytest_that_breaks_off_counts_as_a_failure(
+    project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run_tests.host, "ROOT", tmp_path)
-    monkeypatch.setattr(run_tests, "REPORTS", tmp_path)
-    (tmp_path / "tests").mkdir()
-    (tmp_path / "tests" / "test_it.py").write_text("def test_it():\n    pass\n")
-    tier = Tier("one", "tests")
-    assert tier.run([]).passed == 1
-    assert tier.run(["-k", "other"]) == Outcome(note="no tests")
-    (tmp_path / "tests" / "test_it.py").write_text("")
-    assert tier.run([]).failed == 1
+    (project / "test_two.py").write_text("import os\nos._exit(3)\n")
+    assert run_tests.main(["two"]) != 0
+    assert capsys.readouterr().out.splitlines()[-1] == "0 passed, 1 failed"
 
 
-def test_tiers_are_chosen_by_the_beginning_of_their_names() -> None:
-    assert [t.name for t in run_tests._select(["nodes"])] == ["nodes-0.30.0", "nodes-0.27.0"]
-    assert len(run_tests._select([])) == len(run_tests.TIERS)
-    with pytest.raises(SystemExit, match="no test tier nope"):
-        run_tests._select(["nope"])
-
-
-def test_closing_line_and_exit_code(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    class Fixed:
-        def __init__(self, name: str, passed: int, failed: int) -> None:
-            self.name, self._outcome = name, Outcome(passed=passed, failed=failed)
-
-        def run(self, arguments: object, output: TextIO | None = None) -> Outcome:
-            print(f"this is {self.name}", file=output)
-            return self._outcome
-
-    monkeypatch.setattr(run_tests, "REPORTS", tmp_path)
-    for jobs in ("1", "2"):
-        monkeypatch.setattr(run_tests, "TIERS", (Fixed("one", 5, 0), Fixed("two", 7, 0)))
-        assert run_tests.main(["--jobs", jobs]) == 0
-        told = capsys.readouterr().out
-        for name in ("one", "two"):
-            assert f"== {name} ==\nthis is {name}\n" in told
-        assert told.splitlines()[-1] == "12 passed, 0 failed"
-    monkeypatch.setattr(run_tests, "TIERS", (Fixed("one", 5, 0), Fixed("two", 7, 0)))
-    assert run_tests.main([]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "12 passed, 0 failed"
-    monkeypatch.setattr(run_tests, "TIERS", (Fixed("one", 5, 0), Fixed("two", 7, 2)))
-    assert run_tests.main([]) == 1
-    assert capsys.readouterr().out.splitlines()[-1] == "12 passed, 2 failed"
+def test_unknown_tiers_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run_tests.main(["nope"])
+    assert "there is no tier nope; known are nodes-0.30.0" in capsys.readouterr().err

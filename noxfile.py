@@ -26,6 +26,7 @@ CHECKS = (
     ("ruff", "format", "--check", "."),
     ("ruff", "check", "."),
     ("mypy",),
+    ("tools.check_pack",),
 )
 
 _NO_TESTS_COLLECTED = 5  # pytest's exit code

@@ -42,7 +42,7 @@ class Decode:
 
 def _in_parts(vae: Any, latents: Tensor) -> Tensor:
     parts = latents.split(CHUNK, dim=2)
-    decoder = pack().part("nodes.pictures").open_decoder(vae, tuple(parts[0].shape))
+    decoder = pack().part("adastate_comfy.video.decoders").open_decoder(vae, tuple(parts[0].shape))
     decoder.load()
     return torch.cat([decoder.decode(part) for part in parts], dim=1)
 

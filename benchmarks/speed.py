@@ -43,7 +43,7 @@ class Speed:
         model = subject.build()
         stream = Stream(subject, model, SIGMAS, sampler="lcm", history_chunks=history)
         without = self._timed(stream.advance)
-        pictures, vae = pack().part("nodes.pictures"), wan_vae(self.vae_dim)
+        pictures, vae = pack().part("adastate_comfy.video.decoders"), wan_vae(self.vae_dim)
         decoder = pictures.open_decoder(vae, subject.latent_shape(CHUNK))
 
         def shown() -> None:

@@ -53,8 +53,8 @@ class States:
 
 def _files(chunks: int) -> dict[str, float]:
     """Save, load and commit a stream of random latents."""
-    storage = pack().part("adastate_core.storage")
-    named = pack().part("adastate_core.named_stream")
+    storage = pack().part("adastate_core.files.state_file")
+    named = pack().part("adastate_core.files.named_stream")
     with tempfile.TemporaryDirectory(prefix="adastate-bench-") as folder:
         path, root = Path(folder) / "long.adastate.safetensors", Path(folder) / "streams"
         state = _long_stream(chunks)
@@ -73,24 +73,24 @@ def _files(chunks: int) -> dict[str, float]:
 
 
 def _long_stream(chunks: int) -> Any:
-    model = pack().part("adastate_core.record").ModelFingerprint("bench", LATENT[0], "0")
-    state = pack().part("adastate_core.state").StreamState((1, *LATENT), model)
+    model = pack().part("adastate_core.fingerprint").ModelFingerprint("bench", LATENT[0], "0")
+    state = pack().part("adastate_core.stream.state").StreamState((1, *LATENT), model)
     for index in range(chunks):
         state = _with_chunk(state, index)
     return state
 
 
 def _with_chunk(state: Any, index: int) -> Any:
-    record = pack().part("adastate_core.record")
+    record = pack().part("adastate_core.stream.events")
     config = pack().part("adastate_core.config").StreamConfig()
-    prompt = pack().part("adastate_core.conditioning").Conditioning.pack("a prompt")
+    prompt = pack().part("adastate_core.stream.conditioning").Conditioning.pack("a prompt")
     source = torch.Generator().manual_seed(index)
     channels, *size = LATENT
     hidden, content = (torch.randn((1, channels, n, *size), generator=source) for n in (1, 3))
-    entry = record.ChunkEntry(
+    event = record.ChunkEvent(
         index, 0, prompt.digest, None, "", config, latents=str(index), state=hidden, content=content
     )
-    return state.append(entry, record.Conditions(prompt))
+    return state.append_chunk(event, record.Conditions(prompt))
 
 
 def _size(folder: Path) -> int:

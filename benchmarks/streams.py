@@ -53,7 +53,7 @@ class Stream:
         self._model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "bench", self._count)
         self.forwards = 0
         """Forwards of the model so far."""
-        self.binding: Any = pack().part("nodes.bridge").binding_of(self._model)
+        self.binding: Any = pack().part("adastate_comfy.model.binding").bound_model(self._model)
         """What the pack keeps of the model: its traits, and the pool of keys and values."""
         empty = torch.zeros(subject.latent_shape(1))
         self._new = {"latent": {"samples": empty}, "history_chunks": history_chunks}

@@ -57,15 +57,15 @@ def _drawing(config: StreamConfig, shown: tuple[int, ...]) -> list[str]:
 
 def _chunks(config: StreamConfig, count: int) -> list[dict[int, str]]:
     """Run the layout and the commit plans over a few chunks, with names in place of frames."""
-    policy, held = policy_for(config), CachedFrames()
+    policy, cached = policy_for(config), CachedFrames()
     anchor: list[str] = []
     window: list[str] = []
     chunks = []
     for chunk in range(count):
-        layout = policy.layout(config, held)
+        layout = policy.layout(config, cached)
         content = [str(chunk * config.chunk_frames + i) for i in range(config.chunk_frames)]
         chunks.append(_cells(layout, anchor, window, content))
-        plan = policy.commit(config, held, hold=False)
+        plan = policy.commit(config, cached, hold=False)
         names = {"anchor": anchor, "window": window, "content": content}
         names["state"] = [""] * config.state_frames
 
@@ -78,7 +78,9 @@ def _chunks(config: StreamConfig, count: int) -> list[dict[int, str]]:
             ]
             for part in (plan.anchor, plan.window)
         )
-        held = CachedFrames((0,) * len(anchor), (0,) * len(window), held.seen + config.chunk_frames)
+        cached = CachedFrames(
+            (0,) * len(anchor), (0,) * len(window), cached.committed + config.chunk_frames
+        )
     return chunks
 
 

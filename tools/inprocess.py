@@ -49,7 +49,7 @@ class Pack:
         self._nodes = asyncio.run(_collect(self.module))
 
     def part(self, name: str) -> ModuleType:
-        """Return a module of the pack, such as `nodes.bridge`."""
+        """Return a module of the pack, such as `nodes.apply`."""
         return importlib.import_module(f"{PACK_NAME}.{name}")
 
     def run(self, node_id: str, **inputs: Any) -> tuple[Any, ...]:

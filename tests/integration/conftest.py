@@ -71,7 +71,7 @@ def start_server(
 def server_with(start_server: ServerFactory) -> ServerFactory:
     """Return a function that gives one running server per set of flags, reused by later calls.
 
-    As in `server_with("--cache-none")`. Tests that kill or flood a server take `start_server`.
+    As in `server_with("--cache-none")`. Tests that stop or kill a server take `mortal_server`.
     """
     running: dict[tuple[str, ...], ComfyServer] = {}
 
@@ -81,6 +81,22 @@ def server_with(start_server: ServerFactory) -> ServerFactory:
         return running[flags]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def _mortal_server(start_server: ServerFactory) -> ComfyServer:
+    return start_server()
+
+
+@pytest.fixture
+def mortal_server(_mortal_server: ComfyServer) -> ComfyServer:
+    """Return a running server that a test may stop or kill, which is then started again.
+
+    Such tests share one, with all it has written: a start costs more than most of them.
+    """
+    if not _mortal_server.is_alive():
+        _mortal_server.__enter__()
+    return _mortal_server
 
 
 @pytest.fixture(scope="session")

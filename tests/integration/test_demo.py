@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tools import demo, environment
+from tools.server import ComfyServer
 
 
 @pytest.mark.slow
@@ -31,11 +32,31 @@ def test_the_demo_leaves_a_video_and_a_picture(
         assert sheet.width > 10 * 100
 
 
+class Running:
+    """A server that runs already, in place of one that the demo starts and stops itself."""
+
+    def __init__(self, server: ComfyServer) -> None:
+        self.url, self.log_path = server.url, server.log_path
+        self.stopped = False
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.stopped = True
+
+
 def test_a_broken_workflow_is_one_sentence_and_leaves_no_server(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: ComfyServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    running = Running(server)
+    monkeypatch.setattr(demo, "ComfyServer", lambda *_: running)
     workflow = (environment.ROOT / "workflows" / demo.DEMO_WORKFLOW).read_text(encoding="utf-8")
     broken = tmp_path / "broken.json"
     broken.write_text(workflow.replace('"AdaStateApply"', '"AdaStateGone"'), encoding="utf-8")
     assert demo.main(["--workflow", str(broken), "--output", str(tmp_path / "out")]) == 1
     assert "AdaStateGone" in capsys.readouterr().err
+    assert running.stopped

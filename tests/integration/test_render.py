@@ -115,15 +115,16 @@ def written(folder: Path) -> int:
 @pytest.mark.floor
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
 def test_a_kill_leaves_a_file_that_plays(
-    start_server: Callable[..., ComfyServer], connect: Callable[[ComfyServer], ComfyClient]
+    mortal_server: ComfyServer, connect: Callable[[ComfyServer], ComfyClient]
 ) -> None:
-    server = start_server()
+    server = mortal_server
     folder = server.base_dir / "output" / "render"
     connect(server).queue(
         graph("render/killed", 100_000), {"extra_pnginfo": {"workflow": {"a": 1}}}
     )
     wait_for(lambda: written(folder) >= 3)
     os.kill(server.pid, signal.SIGKILL)
+    server.stop()
     (path,) = folder.glob("*.mp4")
     frames = len(frames_of(path))
     assert (frames - 9) % 12 == 0

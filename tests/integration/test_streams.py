@@ -124,7 +124,7 @@ def test_keys_and_values_stay_within_the_pool(
     client.free()
     # Without a cache of outputs the MODEL goes after each prompt, and its pool with it.
     least = 0 if "--cache-none" in flags else 1
-    for seed in range(10):
+    for seed in range(3):  # one more than there may be sets
         client.run(chain([1, 2, 100 + seed]))
         alive = client.get("/adastate_test/kv")
         assert least <= alive["sets"] <= 2

@@ -69,7 +69,7 @@ def forwards(client: ComfyClient) -> int:
 
 @pytest.mark.parametrize(
     ("flags", "kept"),
-    [((), 2), (("--cache-classic",), 2), (("--cache-lru", "100"), 2), (("--cache-none",), 0)],
+    [((), 2), (("--cache-classic",), 2), (("--cache-lru", "50"), 2), (("--cache-none",), 0)],
     ids=["default", "classic", "lru", "none"],
 )
 def test_an_edit_runs_what_comes_after_it(

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import tomllib
 import torch
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +49,23 @@ COMFYUI = _open_comfyui()
 
 # Tensors here are tiny: threads would wait for each other more than they compute.
 torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked `newest` where the tree is the oldest supported ComfyUI.
+
+    So are marked: tests of our own arithmetic, bookkeeping and files that take long, and go
+    through no interface of the host that another test does not go through on either version.
+    """
+    import comfyui_version
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    oldest = project["tool"]["comfy"]["requires-comfyui"].removeprefix(">=")
+    if comfyui_version.__version__ != oldest:
+        return
+    left_out = [item for item in items if item.get_closest_marker("newest")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not item.get_closest_marker("newest")]
 
 
 @pytest.fixture(scope="session")

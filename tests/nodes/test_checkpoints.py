@@ -80,7 +80,7 @@ def test_the_demo_models_stream_and_decode(studio: NodeStudio) -> None:
         positive = clip.encode_from_tokens_scheduled(clip.tokenize(text))
     assert positive[0][0].shape[-1] != conditioning(0)[0][0].shape[-1]  # an encoder of its own
     (model,) = studio.run("AdaStateApply", model, "adaptive", 3, 3, 1, 3)
-    (state,) = studio.run("AdaStateNewStream", {"samples": torch.zeros((1, 16, 1, 16, 16))}, 0)
+    (state,) = studio.run("AdaStateNewStream", {"samples": torch.zeros((1, 16, 1, 8, 8))}, 0)
     sampling = model.get_model_object("model_sampling")
     _, latent = studio.run(
         "AdaStateStream", model=model, state=state, positive=positive, cfg=1.0,
@@ -89,7 +89,7 @@ def test_the_demo_models_stream_and_decode(studio: NodeStudio) -> None:
     )  # fmt: skip
     with torch.inference_mode():
         frames = vae.decode(latent["samples"])
-    assert frames.shape == (1, 21, 128, 128, 3)
+    assert frames.shape == (1, 21, 64, 64, 3)
     assert torch.isfinite(frames).all()
 
 

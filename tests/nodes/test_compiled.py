@@ -126,6 +126,7 @@ def test_the_graph_is_no_more_broken_than_without_a_stream(
     assert as_on_a_gpu.calls - before == 20
 
 
+@pytest.mark.newest
 def test_other_samplers_and_streams_do_not_share_a_graph(
     studio: NodeStudio, as_on_a_gpu: Fused
 ) -> None:
@@ -139,6 +140,7 @@ def test_other_samplers_and_streams_do_not_share_a_graph(
     assert graphs_and_breaks() == (2, 0)
 
 
+@pytest.mark.newest
 def test_a_graph_that_other_packs_break(studio: NodeStudio) -> None:
     """Then layers share what was traced for one of them."""
 
@@ -166,6 +168,7 @@ def test_blocks_that_are_compiled_one_by_one(studio: NodeStudio, as_on_a_gpu: Fu
     assert graphs_and_breaks() == bare
 
 
+@pytest.mark.newest
 def test_guidance_and_counted_positions(studio: NodeStudio) -> None:
     """No chunk is traced again, though each stands elsewhere in time."""
     plain = applied(studio, studio.bare, preset="self_forcing")
@@ -177,6 +180,7 @@ def test_guidance_and_counted_positions(studio: NodeStudio) -> None:
     assert graphs_and_breaks() == (2, 0)
 
 
+@pytest.mark.newest
 def test_a_stream_goes_on_with_a_compiled_model_and_a_lora(
     studio: NodeStudio, tiny_models: Path
 ) -> None:
@@ -211,6 +215,7 @@ def test_the_layout_is_checked(studio: NodeStudio) -> None:
         studio.step(studio.fresh(), model=model)
 
 
+@pytest.mark.newest
 def test_other_attention_calls_than_in_the_first_forward_are_an_error(studio: NodeStudio) -> None:
     model = compiled(applied(studio, studio.bare))
     state, _ = studio.step(studio.fresh(), model=model)

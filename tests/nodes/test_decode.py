@@ -10,39 +10,46 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.studio import NodeStudio
+from tests.support.studio import SMALL, NodeStudio
 from tests.support.tiny_models import WAN, WAN_VAE
 from tests.support.tiny_vaes import random_weights, taehv, wan_21, wan_22
 
 TIME_STRIDE = {16: 4, 32: 4, 48: 4, 128: 8}
+CLASSES = {
+    "wan 2.1": (wan_21, 16),
+    "wan 2.2": (wan_22, 48),
+    **{f"taehv {channels}": (taehv(channels), channels) for channels in TIME_STRIDE},
+}
 
 
-@pytest.mark.parametrize(
-    ("make", "channels"),
-    [
-        (wan_21, 16),
-        (wan_22, 48),
-        (taehv(16), 16),
-        (taehv(32), 32),
-        (taehv(48), 48),
-        (taehv(128), 128),
-    ],
-)
-@pytest.mark.parametrize("sizes", [(3, 3, 3, 3), (1,) * 12, (5, 1, 6), (2, 3, 7)])
-def test_parts_equal_the_whole(core: Any, make: Any, channels: int, sizes: tuple[int, ...]) -> None:
-    decoding = importlib.import_module(f"{core.__name__}.vae.registry")
+@pytest.fixture(scope="module", params=CLASSES)
+def decoded_at_once(request: pytest.FixtureRequest) -> tuple[nn.Module, Tensor, Tensor]:
+    """Return a VAE, a latent, and the video that is all of it."""
+    make, channels = CLASSES[request.param]
     vae = random_weights(make())
-    latents = torch.randn((1, channels, 12, 2, 3), generator=torch.Generator().manual_seed(1))
+    latents = torch.randn((1, channels, 12, 1, 2), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        whole = vae.decode(latents)
-        decoder = decoding.stream_decoder(vae)
+        return vae, latents, vae.decode(latents)
+
+
+@pytest.mark.parametrize("sizes", [(3, 3, 3, 3), (1,) * 12, (5, 1, 6), (2, 3, 7)])
+def test_parts_equal_the_whole(core: Any, decoded_at_once: Any, sizes: tuple[int, ...]) -> None:
+    decoding = importlib.import_module(f"{core.__name__}.vae.registry")
+    vae, latents, whole = decoded_at_once
+    decoder = decoding.stream_decoder(vae)
+    with torch.inference_mode():
         parts = torch.cat([decoder.decode(part) for part in latents.split(sizes, dim=2)], dim=2)
-        anew = torch.cat([vae.decode(part) for part in latents.split(sizes, dim=2)], dim=2)
     torch.testing.assert_close(parts, whole, atol=1e-4, rtol=0)
-    assert parts.shape[2] == 1 + 11 * TIME_STRIDE[channels]
+    assert parts.shape[2] == 1 + 11 * TIME_STRIDE[latents.shape[1]]
     assert whole.std() > 0.01
-    # The host's own loop begins anew with every part.
-    assert anew.shape != whole.shape
+
+
+def test_the_host_itself_begins_anew_with_every_part(decoded_at_once: Any) -> None:
+    """The control: what the host makes of parts is not the whole."""
+    vae, latents, whole = decoded_at_once
+    with torch.inference_mode():
+        parts = [vae.decode(part) for part in latents.split(6, dim=2)]
+    assert sum(part.shape[2] for part in parts) != whole.shape[2]
 
 
 @pytest.mark.parametrize("channels", [16, 32, 48, 128])
@@ -64,7 +71,7 @@ def test_tiny_vaes_as_comfyui_loads_them(pack: Any, channels: int) -> None:
 
 @pytest.fixture(scope="module")
 def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
-    return NodeStudio(node_classes, WAN)
+    return NodeStudio(node_classes, WAN, SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +99,7 @@ def test_chunks_are_those_of_the_whole_video(studio: NodeStudio, vae: Any) -> No
 
 
 def test_the_start_is_part_of_the_video_if_asked_for(studio: NodeStudio, vae: Any) -> None:
-    clip = {"samples": torch.randn((1, 16, 2, 4, 6), generator=torch.Generator().manual_seed(5))}
+    clip = studio.latent(2, seed=5)
     state, latent = studio.step(studio.fresh(start_latent=clip), 2)
     import nodes
 
@@ -130,7 +137,7 @@ def test_a_latent_is_decoded_in_parts(
 ) -> None:
     import nodes
 
-    latent = {"samples": torch.randn((2, 16, 19, 4, 6), generator=torch.Generator().manual_seed(8))}
+    latent = studio.latent(19, seed=8, batch=2)
     with torch.inference_mode():
         expected = nodes.VAEDecode().decode(vae, latent)[0]
     seen = []
@@ -145,7 +152,7 @@ def test_a_latent_is_decoded_in_parts(
 
 
 @pytest.fixture
-def decoded_at_once(vae: Any) -> Iterator[list[int]]:
+def sizes_decoded(vae: Any) -> Iterator[list[int]]:
     """Return the latent frames of all parts that the VAE decodes."""
     frames: list[int] = []
     hook = vae.first_stage_model.conv2.register_forward_pre_hook(
@@ -156,24 +163,24 @@ def decoded_at_once(vae: Any) -> Iterator[list[int]]:
 
 
 def test_a_start_clip_is_decoded_in_parts(
-    studio: NodeStudio, vae: Any, decoded_at_once: list[int]
+    studio: NodeStudio, vae: Any, sizes_decoded: list[int]
 ) -> None:
-    clip = torch.randn((1, 16, 19, 4, 6), generator=torch.Generator().manual_seed(3))
-    state, _ = studio.step(studio.fresh(start_latent={"samples": clip}), 1)
+    clip = studio.latent(19, seed=3)
+    state, _ = studio.step(studio.fresh(start_latent=clip), 1)
     (shown,) = studio.run("AdaStateDecode", vae, state)
-    assert decoded_at_once == [8, 8, 3, 3]
+    assert sizes_decoded == [8, 8, 3, 3]
     content = studio.run("AdaStateRead", state)[2]["samples"]
-    (whole,) = studio.run("AdaStateDecode", vae, latent={"samples": torch.cat((clip, content), 2)})
+    joined = {"samples": torch.cat((clip["samples"], content), 2)}
+    (whole,) = studio.run("AdaStateDecode", vae, latent=joined)
     torch.testing.assert_close(shown, whole, atol=1e-4, rtol=0)
 
 
 def test_cancel_is_heard_between_the_parts_of_a_start_clip(
-    studio: NodeStudio, vae: Any, decoded_at_once: list[int]
+    studio: NodeStudio, vae: Any, sizes_decoded: list[int]
 ) -> None:
     from comfy import model_management
 
-    clip = torch.randn((1, 16, 19, 4, 6), generator=torch.Generator().manual_seed(3))
-    state = studio.fresh(start_latent={"samples": clip})
+    state = studio.fresh(start_latent=studio.latent(19, seed=3))
     hook = vae.first_stage_model.conv2.register_forward_hook(
         lambda *_: model_management.interrupt_current_processing(True)
     )
@@ -183,17 +190,17 @@ def test_cancel_is_heard_between_the_parts_of_a_start_clip(
     finally:
         hook.remove()
         model_management.interrupt_current_processing(False)
-    assert decoded_at_once == [8]
+    assert sizes_decoded == [8]
 
 
+@pytest.mark.newest
 def test_what_is_forgotten_and_may_show_is_said(
     pack: Any, studio: NodeStudio, vae: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decode = importlib.import_module(f"{pack.__name__}.nodes.decode")
     said: list[str] = []
     monkeypatch.setattr(decode, "write_under", lambda _, text: said.append(text))
-    latent = {"samples": torch.zeros((1, 16, 5, 4, 6))}
-    (bounded,) = studio.run("AdaStateNewStream", latent, 14)
+    bounded = studio.fresh(history=14)
     for chunks, first, expected in ((14, 0, False), (1, 2, True), (0, 14, False)):
         bounded, _ = studio.step(bounded, chunks) if chunks else (bounded, None)
         said.clear()
@@ -210,7 +217,7 @@ def test_a_state_or_a_latent_but_not_both(studio: NodeStudio, vae: Any) -> None:
     for first_chunk, chunks in ((1, 0), (0, 2)):
         with pytest.raises(ValueError, match="expected 0 and 0, since a latent has no chunks"):
             studio.run("AdaStateDecode", vae, None, first_chunk, chunks, True, latent)
-    picture = {"samples": torch.zeros((1, 16, 4, 6))}
+    picture = {"samples": torch.zeros((1, 16, *SMALL))}
     with pytest.raises(ValueError, match="got 4 dimensions, expected 5"):
         studio.run("AdaStateDecode", vae, None, 0, 0, True, picture)
 
@@ -238,8 +245,8 @@ def test_a_loaded_vae_may_run_in_another_thread(pack: Any, studio: NodeStudio, v
     from concurrent.futures import ThreadPoolExecutor
 
     pictures = importlib.import_module(f"{pack.__name__}.adastate_comfy.video.decoders")
-    latents = torch.randn((1, 16, 6, 4, 6), generator=torch.Generator().manual_seed(9))
-    decoder = pictures.open_decoder(vae, (1, 16, 3, 4, 6))
+    latents = studio.latent(6, seed=9)["samples"]
+    decoder = pictures.open_decoder(vae, (1, 16, 3, *SMALL))
     decoder.load()
     assert decoder.exact
     assert decoder.can_run_apart

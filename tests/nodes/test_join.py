@@ -37,7 +37,7 @@ class DemoStudio:
             return node.execute(*args, **kwargs).args
 
     def stream(self, seed: int, chunks: int, start: dict[str, Any] | None = None) -> dict[str, Any]:
-        empty = {"samples": torch.zeros((1, 16, 1, 16, 16))}
+        empty = {"samples": torch.zeros((1, 16, 1, 8, 8))}
         (state,) = self.run("AdaStateNewStream", empty, 0, start)
         _, latent = self.run(
             "AdaStateStream", self.model, state, positive=self.positive, negative=self.negative,
@@ -63,11 +63,12 @@ def join_over_median(frames: Tensor, before: int) -> float:
     return float(steps[before - 1] / steps[: before - 1].median())
 
 
+@pytest.mark.newest
 def test_a_stream_joins_the_clip_it_continues(studio: DemoStudio) -> None:
     clip = studio.stream(seed=7, chunks=CHUNKS)
     before = 4 * (3 * CHUNKS - 1) + 1
     continued = studio.frames(clip, studio.stream(seed=107, chunks=1, start=clip))
     assert join_over_median(continued, before) <= LARGEST_JOIN
-    # A stream that has not seen the clip jumps (2.4 times), so the measure can fail.
+    # A stream that has not seen the clip jumps (2.6 times), so the measure can fail.
     strange = studio.frames(clip, studio.stream(seed=107, chunks=1))
     assert join_over_median(strange, before) > LARGEST_JOIN

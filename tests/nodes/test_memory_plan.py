@@ -75,6 +75,7 @@ def test_the_plan_knows_in_which_type_a_model_computes(
     require_planned_is_taken(pack, model)
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("anchor", ["adaptive", "frozen", "ema", "dual_ema", "rolling", "none"])
 def test_the_plan_knows_every_anchor(

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -14,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.forked import run_forked
 from tests.support.studio import NodeStudio
 from tests.support.tiny_models import WAN
 
-ROOT = Path(__file__).parents[2]
 SUFFIX = ".adastate.safetensors"
 
 
@@ -108,7 +105,7 @@ def test_a_state_is_named_as_a_video_of_its_size(
     studio: NodeStudio, save: Any, base_dir: Path
 ) -> None:
     year = datetime.now().year
-    state, _ = studio.step(studio.fresh(height=4, width=6))
+    state, _ = studio.step(studio.fresh())
     path = save("names/%year%/%width%x%height%", state)
     assert path == base_dir / "output" / "names" / str(year) / f"48x32_00001{SUFFIX}"
     path = save("names/%AdaStateStream.seed%", prompt=PROMPT, extra_pnginfo={"workflow": WORKFLOW})
@@ -155,50 +152,11 @@ def test_a_number_is_free_for_all_files_that_have_it(names: Any, tmp_path: Path)
     ]  # fmt: skip
 
 
-WRITER = """
-import asyncio, importlib.util, sys, time
-tree, root, base, begin = sys.argv[1:]
-sys.path.insert(0, tree)
-sys.argv = ["x", "--cpu", "--base-directory", base]
-import comfy.options
-comfy.options.enable_args_parsing()
-import server, torch
-server.PromptServer(asyncio.new_event_loop())
-spec = importlib.util.spec_from_file_location("writer_pack", root + "/__init__.py")
-module = importlib.util.module_from_spec(spec)
-sys.modules["writer_pack"] = module
-spec.loader.exec_module(module)
-from writer_pack.nodes.files import AdaStateSave
-from writer_pack.adastate_core.state import StreamState
-print("ready", flush=True)
-while not __import__("os").path.exists(begin):
-    time.sleep(0.001)
-node = AdaStateSave.PREPARE_CLASS_CLONE({"hidden_inputs": {}})
-for _ in range(10):
-    print(node.execute(StreamState((1, 16, 4, 6)), "both/state").args[0], flush=True)
-"""
-
-
-def test_two_processes_never_write_one_file(comfyui_version: str, tmp_path: Path) -> None:
-    begin = tmp_path / "begin"
-    for folder in ("input", "output", "temp", "models"):
-        (tmp_path / folder).mkdir()
-    command = [
-        sys.executable, "-c", WRITER, os.environ["COMFYUI_PATH"], str(ROOT), str(tmp_path),
-        str(begin),
-    ]  # fmt: skip
-    writers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    for writer in writers:
-        assert writer.stdout is not None
-        while (line := writer.stdout.readline()) != "ready\n":
-            assert line, "a writer ended"
-    begin.touch()
-    told = [line for writer in writers for line in writer.communicate(timeout=120)[0].split("\n")]
-    told = sorted(line for line in told if line)
-    assert len(told) == len(set(told)) == 20
-    found = sorted(map(str, (tmp_path / "output" / "both").iterdir()))
-    assert found == told
-    assert [Path(path).name for path in told] == [f"state_{n:05}{SUFFIX}" for n in range(1, 21)]
+def test_two_processes_never_write_one_file(save: Callable[..., Path], base_dir: Path) -> None:
+    told = run_forked(lambda: [str(save("both/state")) for _ in range(10)], copies=2)
+    paths = sorted(told[0] + told[1])
+    assert paths == sorted(map(str, (base_dir / "output" / "both").iterdir()))
+    assert [Path(path).name for path in paths] == [f"state_{n:05}{SUFFIX}" for n in range(1, 21)]
 
 
 def test_a_name_that_is_only_taken_is_not_listed(

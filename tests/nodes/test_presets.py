@@ -136,6 +136,7 @@ def written_out(studio: NodeStudio, core: Any, method: Method, chunks: int) -> l
     return made
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("name", METHODS)
 def test_a_preset_equals_the_method_written_out(studio: NodeStudio, core: Any, name: str) -> None:
     (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 1, 0, 0, 1, preset=name)
@@ -145,6 +146,7 @@ def test_a_preset_equals_the_method_written_out(studio: NodeStudio, core: Any, n
         torch.testing.assert_close(chunk.content, wanted, atol=1e-5, rtol=0)
 
 
+@pytest.mark.newest
 def test_the_comparison_tells_the_methods_apart(studio: NodeStudio, core: Any) -> None:
     """The negative control: the closest wrong variants are outside of the tolerance."""
     ema = written_out(studio, core, reward_forcing, CHUNKS)
@@ -176,6 +178,7 @@ def test_an_ema_rate_out_of_range_is_refused(studio: NodeStudio) -> None:
         studio.run("AdaStateApply", studio.bare, "ema", 3, 3, 1, 3, ema_rate=1.5)
 
 
+@pytest.mark.newest
 def test_presets_may_change_on_the_way(studio: NodeStudio) -> None:
     state = studio.fresh()
     for name in ("adastate", *METHODS, "adastate"):

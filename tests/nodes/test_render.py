@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tests.support.rendered import luma, luma_of, receipt_lines, receipts
-from tests.support.studio import NodeStudio, conditioning, pool_of
+from tests.support.studio import SMALL, NodeStudio, conditioning, pool_of
 from tests.support.tiny_models import WAN
 
 CHUNK_FRAMES = 12
@@ -24,7 +24,7 @@ CHUNK_FRAMES = 12
 
 @pytest.fixture(scope="module")
 def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
-    return NodeStudio(node_classes, WAN)
+    return NodeStudio(node_classes, WAN, SMALL)
 
 
 @pytest.mark.parametrize("apart", [False, True])
@@ -57,9 +57,9 @@ def test_what_is_held_does_not_grow_with_the_length(studio: NodeStudio, render: 
         render(studio.fresh(), chunks[1] + 1, model=model, history_chunks=history)
         return counts
 
-    early, late = held(2, (6, 18))
+    early, late = held(2, (5, 11))
     assert late == early
-    early, late = held(0, (6, 18))
+    early, late = held(0, (5, 11))
     assert late > early
 
 
@@ -220,9 +220,9 @@ def test_a_disk_that_fills_at_the_very_end_hides_nothing(
         for name in ("video_file", "decoders", "render_job")
     )
     receipts = importlib.import_module(f"{pack.__name__}.adastate_core.files.receipts")
-    video = video_file.VideoFile(tmp_path / "a.mp4", (48, 32), fps=16.0, crf=20.0)
+    video = video_file.VideoFile(tmp_path / "a.mp4", (32, 16), fps=16.0, crf=20.0)
     log = receipts.ReceiptFile(tmp_path / "a.jsonl", {})
-    decoder = pictures.open_decoder(vae, (1, 16, 3, 4, 6))
+    decoder = pictures.open_decoder(vae, (1, 16, 3, *SMALL))
     made = recording.RenderJob(video, log, decoder, lambda _: None, apart=False)
     with torch.inference_mode():
         made.begin(studio.fresh(), 3, True)

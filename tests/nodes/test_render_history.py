@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.support.rendered import luma, luma_of, receipts
-from tests.support.studio import NodeStudio
+from tests.support.studio import SMALL, NodeStudio
 from tests.support.tiny_models import WAN
 
 CHUNK_FRAMES = 12
@@ -19,7 +19,7 @@ CHUNK_FRAMES = 12
 
 @pytest.fixture(scope="module")
 def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
-    return NodeStudio(node_classes, WAN)
+    return NodeStudio(node_classes, WAN, SMALL)
 
 
 def test_a_second_file_goes_on_where_the_first_ended(
@@ -35,6 +35,7 @@ def test_a_second_file_goes_on_where_the_first_ended(
     assert [r["frames"] for r in receipts(second) if r["event"] == "chunk"] == [[0, 11], [12, 23]]
 
 
+@pytest.mark.newest
 def test_the_default_history_reaches_as_far_as_the_decoder_looks_back(
     studio: NodeStudio, vae: Any, render: Any, output: Path
 ) -> None:
@@ -55,7 +56,7 @@ def test_the_default_history_reaches_as_far_as_the_decoder_looks_back(
 def test_a_clip_is_continued(
     studio: NodeStudio, vae: Any, render: Any, output: Path, include_start: bool
 ) -> None:
-    clip = {"samples": torch.randn((1, 16, 5, 4, 6), generator=torch.Generator().manual_seed(5))}
+    clip = studio.latent(5, seed=5)
     render(studio.fresh(start_latent=clip), 2, crf=0.0, include_start=include_start)
     state, _ = studio.step(studio.fresh(start_latent=clip), 2)
     (shown,) = studio.run("AdaStateDecode", vae, state, 0, 0, True)
@@ -64,6 +65,7 @@ def test_a_clip_is_continued(
     torch.testing.assert_close(found, luma_of(shown)[begin:], atol=0.02, rtol=0)
 
 
+@pytest.mark.newest
 def test_history_is_bounded_unless_it_is_asked_for(studio: NodeStudio, render: Any) -> None:
     bounded, _ = render(studio.fresh(), 4, history_chunks=2)
     whole, _ = render(studio.fresh(), 4, history_chunks=0)
@@ -75,18 +77,18 @@ def remembered(state: Any) -> int:
     return sum(entry.content is not None for entry in state.chunks)
 
 
+@pytest.mark.newest
 def test_a_render_never_lowers_what_is_remembered(studio: NodeStudio, render: Any) -> None:
     begun, _ = studio.step(studio.fresh(), 15)
     state, _ = render(begun, 2)
     assert (remembered(state), state.history_chunks) == (17, 15 + 13)
-    latent = {"samples": torch.zeros((1, 16, 5, 4, 6))}
-    (bounded,) = studio.run("AdaStateNewStream", latent, 20)
-    assert render(bounded, 1)[0].history_chunks == 20
+    assert render(studio.fresh(history=20), 1)[0].history_chunks == 20
     # What an artist chooses counts.
     assert remembered(render(begun, 1, history_chunks=5)[0]) == 5
     assert render(begun, 1, history_chunks=0)[0].history_chunks == 0
 
 
+@pytest.mark.newest
 def test_a_named_stream_forgets_nothing(studio: NodeStudio, render: Any, base_dir: Path) -> None:
     (opened, _) = studio.run("AdaStateOpenStream", "rendered", studio.fresh())
     for made in (15, 16):
@@ -101,7 +103,8 @@ def test_a_named_stream_forgets_nothing(studio: NodeStudio, render: Any, base_di
     assert (remembered(opened), opened.history_chunks) == (4, 4)
 
 
-@pytest.mark.parametrize("chunk_frames", [1, 2, 5])
+@pytest.mark.newest
+@pytest.mark.parametrize("chunk_frames", [1, 5])
 def test_short_chunks_join_as_well(
     studio: NodeStudio, vae: Any, render: Any, output: Path, chunk_frames: int
 ) -> None:
@@ -116,6 +119,7 @@ def test_short_chunks_join_as_well(
     torch.testing.assert_close(found, luma_of(shown), atol=0.01, rtol=0)
 
 
+@pytest.mark.newest
 def test_a_seam_is_said(
     pack: Any, studio: NodeStudio, render: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.studio import NodeStudio, conditioning
+from tests.support.studio import SMALL, NodeStudio, conditioning
 from tests.support.tiny_models import WAN
 
 SIGMAS = (1.0, 0.8, 0.5, 0.25, 0.0)
@@ -18,7 +18,7 @@ SIGMAS = (1.0, 0.8, 0.5, 0.25, 0.0)
 
 @pytest.fixture(scope="module")
 def studio(node_classes: dict[str, Any], tiny_models: Path) -> NodeStudio:
-    return NodeStudio(node_classes, WAN)
+    return NodeStudio(node_classes, WAN, SMALL)
 
 
 def step(

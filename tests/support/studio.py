@@ -8,12 +8,22 @@ from typing import Any
 
 import torch
 
+SMALL = (2, 4)
+"""Pictures of 16 x 32: what is decoded costs by the pixel, and time does not care."""
+
 
 class NodeStudio:
-    """A loaded tiny model and the nodes around it."""
+    """A loaded tiny model and the nodes around it.
 
-    def __init__(self, nodes: dict[str, Any], model: Any) -> None:
+    Args:
+        nodes: Node classes by id.
+        model: A file for *Load Streaming Model*, or a MODEL.
+        size: Height and width of a fresh stream's latent. What decodes many chunks takes `SMALL`.
+    """
+
+    def __init__(self, nodes: dict[str, Any], model: Any, size: tuple[int, int] = (4, 6)) -> None:
         self.nodes = nodes
+        self.size = size
         self.hidden: dict[Any, Any] = {}
         """What ComfyUI tells nodes about the prompt, by `io.Hidden`."""
         self.bare = model
@@ -27,9 +37,17 @@ class NodeStudio:
         with torch.inference_mode(), same_rng():
             return node.execute(*args, **kwargs).args
 
-    def fresh(self, *, batch: int = 1, height: int = 4, width: int = 6, **kwargs: Any) -> Any:
-        latent = {"samples": torch.zeros((batch, 16, 5, height, width))}
-        return self.run("AdaStateNewStream", latent, 0, **kwargs)[0]
+    def latent(self, frames: int, seed: int | None = None, batch: int = 1) -> dict[str, Any]:
+        """Return a latent of the studio's size, random if there is a seed."""
+        shape = (batch, 16, frames, *self.size)
+        if seed is None:
+            return {"samples": torch.zeros(shape)}
+        source = torch.Generator().manual_seed(seed)
+        return {"samples": torch.randn(shape, generator=source)}
+
+    def fresh(self, *, batch: int = 1, history: int = 0, **kwargs: Any) -> Any:
+        latent = self.latent(5, batch=batch)
+        return self.run("AdaStateNewStream", latent, history, **kwargs)[0]
 
     def step(
         self,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,8 +83,7 @@ def whole(state: StreamState) -> bool:
 def test_every_open_gives_one_revision(tmp_path: Path, history: int) -> None:
     fresh, seen = Studio().fresh, [0]
     with committing(tmp_path, history):
-        until = time.monotonic() + 4
-        while time.monotonic() < until:
+        while len(set(seen)) < 40:
             state = open_stream(tmp_path, NAME, fresh)
             assert state.origin is not None
             assert state.origin.revision >= seen[-1]
@@ -93,7 +91,6 @@ def test_every_open_gives_one_revision(tmp_path: Path, history: int) -> None:
             assert whole(state)
             if len(seen) % 2:  # now and then as after a restart
                 del state
-    assert len(set(seen)) > 20
     last = open_stream(tmp_path, NAME, fresh)  # killed in the middle of a commit
     assert whole(last)
     assert commit_stream(tmp_path, last.hold_anchor(1)).origin is not None

@@ -239,9 +239,16 @@ class Groups:
 
 
 def grouped_block(
-    p: Params, x: Tensor, e: Tensor, text: Tensor, bias: Tensor, free: int, past: Tensor,
-    own: tuple[Tensor, Tensor], context: tuple[Tensor, Tensor],
-) -> Tensor:  # fmt: skip
+    p: Params,
+    x: Tensor,
+    e: Tensor,
+    text: Tensor,
+    bias: Tensor,
+    free: int,
+    past: Tensor,
+    own: tuple[Tensor, Tensor],
+    context: tuple[Tensor, Tensor],
+) -> Tensor:
     def mix(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         before_k, before_v = rotate(k[past], context), v[past]
         q, k = rotate(q, own), rotate(k, own)
@@ -253,9 +260,15 @@ def grouped_block(
 
 
 def grouped_forward(
-    p: Params, config: DitConfig, x: Tensor, t: Tensor, text: Tensor, lengths: Tensor,
-    groups: Groups, run_block: Callable[..., Tensor] = grouped_block,
-) -> Tensor:  # fmt: skip
+    p: Params,
+    config: DitConfig,
+    x: Tensor,
+    t: Tensor,
+    text: Tensor,
+    lengths: Tensor,
+    groups: Groups,
+    run_block: Callable[..., Tensor] = grouped_block,
+) -> Tensor:
     """Predict the velocity of all groups.
 
     Args:
@@ -274,7 +287,14 @@ def grouped_forward(
     tokens = embed_patches(p, x)
     for i in range(config.layers):
         tokens = run_block(
-            block_params(p, i), tokens, e_blocks, words, bias, groups.free, groups.past,
-            own, context,
-        )  # fmt: skip
+            block_params(p, i),
+            tokens,
+            e_blocks,
+            words,
+            bias,
+            groups.free,
+            groups.past,
+            own,
+            context,
+        )
     return unpatchify(head(p, tokens, e), height, width)

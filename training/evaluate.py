@@ -54,9 +54,12 @@ class Scores:
 
 
 def evaluate(
-    generate: Generate, rows: tuple[Row, ...], pairs: list[tuple[Prompt, int]],
-    long_pairs: int, chunks: int,
-) -> dict[Row, Scores]:  # fmt: skip
+    generate: Generate,
+    rows: tuple[Row, ...],
+    pairs: list[tuple[Prompt, int]],
+    long_pairs: int,
+    chunks: int,
+) -> dict[Row, Scores]:
     """Score every row: what is shown on short clips, drift on ``long_pairs`` long streams."""
     table: dict[Row, Scores] = {}
     for row in rows:

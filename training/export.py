@@ -24,17 +24,48 @@ TEXT_FILE = "adastate_demo_umt5.safetensors"
 SHIFT = 3.0
 # ComfyUI's latent format Wan21: what it takes away and divides by before the DiT sees a latent.
 WAN_MEAN = (
-    -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
-    0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
-)  # fmt: skip
+    -0.7571,
+    -0.7089,
+    -0.9113,
+    0.1075,
+    -0.1745,
+    0.9653,
+    -0.1517,
+    1.5508,
+    0.4134,
+    -0.0715,
+    0.5517,
+    -0.3632,
+    -0.1922,
+    -0.9497,
+    0.2503,
+    -0.2921,
+)
 WAN_STD = (
-    2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
-    3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160,
-)  # fmt: skip
+    2.8184,
+    1.4541,
+    2.3275,
+    2.6558,
+    1.2196,
+    1.7708,
+    2.6052,
+    2.0743,
+    3.2687,
+    2.1526,
+    2.8652,
+    1.5579,
+    1.6382,
+    1.1253,
+    2.8251,
+    1.9160,
+)
 UMT5_CONFIG = {
-    "d_model": text.D_MODEL, "num_layers": text.LAYERS, "num_heads": text.HEADS,
-    "d_kv": text.HEAD_DIM, "d_ff": text.D_FF,
-}  # fmt: skip
+    "d_model": text.D_MODEL,
+    "num_layers": text.LAYERS,
+    "num_heads": text.HEADS,
+    "d_kv": text.HEAD_DIM,
+    "d_ff": text.D_FF,
+}
 # The loader tells T5 sizes apart by this tensor of a layer which the demo encoder does not have.
 MARKER = "encoder.block.23.layer.1.DenseReluDense.wi_1.weight"
 

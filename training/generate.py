@@ -43,9 +43,14 @@ class NodeGenerator:
         import torch
 
         (model,) = self.pack.run(
-            "AdaStateApply", model=self.model, anchor=ANCHORS[row], chunk_frames=3,
-            window_frames=3, state_frames=1, anchor_frames=3,
-        )  # fmt: skip
+            "AdaStateApply",
+            model=self.model,
+            anchor=ANCHORS[row],
+            chunk_frames=3,
+            window_frames=3,
+            state_frames=1,
+            anchor_frames=3,
+        )
         empty = {"samples": torch.zeros((1, 16, 1, HEIGHT // 8, WIDTH // 8))}
         (state,) = self.pack.run("AdaStateNewStream", latent=empty, history_chunks=0)
         if row == "held":
@@ -63,6 +68,14 @@ class NodeGenerator:
 
     def _stream(self, model: Any, state: Any, prompts: Any, seed: int, chunks: int) -> Any:
         return self.pack.run(
-            "AdaStateStream", model=model, state=state, positive=prompts[0], negative=prompts[1],
-            cfg=self.cfg, sampler=self.sampler, sigmas=self.sigmas, seed=seed, chunks=chunks,
-        )  # fmt: skip
+            "AdaStateStream",
+            model=model,
+            state=state,
+            positive=prompts[0],
+            negative=prompts[1],
+            cfg=self.cfg,
+            sampler=self.sampler,
+            sigmas=self.sigmas,
+            seed=seed,
+            chunks=chunks,
+        )

@@ -41,9 +41,15 @@ def draw_noise(seeds: list[int], purpose: int, chunk: int, frames: int, grid: Gr
 
 
 def cached_forward(
-    p: Params, config: DitConfig, x: Tensor, t: float, text: tuple[Tensor, Tensor],
-    own: list[int], past: Cache | None, past_frames: list[int],
-) -> tuple[Tensor, Cache]:  # fmt: skip
+    p: Params,
+    config: DitConfig,
+    x: Tensor,
+    t: float,
+    text: tuple[Tensor, Tensor],
+    own: list[int],
+    past: Cache | None,
+    past_frames: list[int],
+) -> tuple[Tensor, Cache]:
     """Velocity of one block a stream, and the block's own unrotated keys and values."""
     height, width = x.shape[-2] // 2, x.shape[-1] // 2
 

@@ -30,11 +30,20 @@ def vocabulary() -> bytes:
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([*texts, letters, letters]),
-        model_writer=model, model_type="unigram", vocab_size=128, hard_vocab_limit=False,
+        model_writer=model,
+        model_type="unigram",
+        vocab_size=128,
+        hard_vocab_limit=False,
         user_defined_symbols=["\u2581" + word for word in words],
-        pad_id=0, eos_id=EOS, unk_id=2, bos_id=-1, character_coverage=1.0, num_threads=1,
-        shuffle_input_sentence=False, minloglevel=2,
-    )  # fmt: skip
+        pad_id=0,
+        eos_id=EOS,
+        unk_id=2,
+        bos_id=-1,
+        character_coverage=1.0,
+        num_threads=1,
+        shuffle_input_sentence=False,
+        minloglevel=2,
+    )
     return model.getvalue()
 
 

@@ -74,10 +74,15 @@ def arrange(run: DitRun) -> Groups:
     """Who sees whom. Order: clean first chunks, noisy first chunks (long, short), then the rest."""
     b, n, r, e = run.long_clips, LONG_CHUNKS, run.copies, run.short_clips
     free = b + b + e
-    later_clean = [c if k == 1 else free + c * (n - 2) + k - 2
-                   for c in range(b) for k in range(1, n - 1)]  # fmt: skip
-    later_noisy = [c if k == 1 else free + c * (n - 2) + k - 2
-                   for _ in range(r) for c in range(b) for k in range(1, n)]  # fmt: skip
+    later_clean = [
+        c if k == 1 else free + c * (n - 2) + k - 2 for c in range(b) for k in range(1, n - 1)
+    ]
+    later_noisy = [
+        c if k == 1 else free + c * (n - 2) + k - 2
+        for _ in range(r)
+        for c in range(b)
+        for k in range(1, n)
+    ]
     long = list(range(b))
     clip = long + long + [b + i for i in range(e)]
     clip += [c for c in long for _ in range(1, n - 1)]
@@ -221,8 +226,9 @@ def own_past(
     return torch.stack(made, dim=1)
 
 
-def save_run(folder: Path, params: Params, average: Average, optimizer: TwoOptimizers,
-             progress: Progress) -> None:  # fmt: skip
+def save_run(
+    folder: Path, params: Params, average: Average, optimizer: TwoOptimizers, progress: Progress
+) -> None:
     meta = {"step": str(int(progress[0])), "spent": f"{float(progress[1]):.1f}"}
     # Written aside and renamed: an export may read, and a stop may come, at any moment.
     files: dict[str, Callable[[Path], None]] = {
@@ -294,8 +300,14 @@ def dit_worker(rank: int, params: Params, progress: Progress, run: DitRun) -> No
         sums += torch.tensor([errors[:first_count].mean(), errors[first_count:].mean(), norm])
         if local % 25 == 0:
             first, later, mean_norm = (sums / 25).tolist()
-            log.info("step %d, %.0f s, first %.4f, later %.4f, gradient %.2f",
-                     int(progress[0]), spent, first, later, mean_norm)  # fmt: skip
+            log.info(
+                "step %d, %.0f s, first %.4f, later %.4f, gradient %.2f",
+                int(progress[0]),
+                spent,
+                first,
+                later,
+                mean_norm,
+            )
             sums.zero_()
         if local % 100 == 0 or float(progress[1]) >= limit:
             save_run(folder, params, average, optimizer, progress)

@@ -161,17 +161,27 @@ def vae_worker(
         if local % 25 == 0:
             log.info(
                 "step %d, %.0f s, loss %.4f (%.2f dB), picture %.4f (%.2f dB), kl %.3f, norm %.2f",
-                int(progress[0]), spent, float(loss.detach()), np.mean(psnrs[-25:]),
-                float(still.detach()), still_psnr, kl, norm,
-            )  # fmt: skip
+                int(progress[0]),
+                spent,
+                float(loss.detach()),
+                np.mean(psnrs[-25:]),
+                float(still.detach()),
+                still_psnr,
+                kl,
+                norm,
+            )
         if local % 100 == 0 or float(progress[1]) >= limit:
             save_vae(folder, stage, vae, average, optimizer, progress)
 
 
 def save_vae(
-    folder: Path, stage: VaeStage, vae: ClipVAE, average: Average,
-    optimizer: TwoOptimizers, progress: Progress,
-) -> None:  # fmt: skip
+    folder: Path,
+    stage: VaeStage,
+    vae: ClipVAE,
+    average: Average,
+    optimizer: TwoOptimizers,
+    progress: Progress,
+) -> None:
     holder = ClipVAE(VAE_DIM)
     holder.load_state_dict(vae.state_dict() | average.values)
     resume = {

@@ -62,9 +62,14 @@ class Residual(nn.Module):
     def __init__(self, cin: int, cout: int) -> None:
         super().__init__()
         self.residual = nn.Sequential(
-            Norm(cin, 3), nn.SiLU(), Conv(cin, cout, 3, 3, 3),
-            Norm(cout, 3), nn.SiLU(), nn.Identity(), Conv(cout, cout, 3, 3, 3),
-        )  # fmt: skip
+            Norm(cin, 3),
+            nn.SiLU(),
+            Conv(cin, cout, 3, 3, 3),
+            Norm(cout, 3),
+            nn.SiLU(),
+            nn.Identity(),
+            Conv(cout, cout, 3, 3, 3),
+        )
         self.shortcut = Conv(cin, cout, 1, 1, 1) if cin != cout else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,38 @@
+"""What the documents say of the code is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+FLOORS = ("", "adastate_core", "adastate_comfy", "nodes", "docs", "tests/unit")
+NAMED = re.compile(r"`([\w./-]+\.(?:py|ini|toml|md)|[\w-]+(?:/[\w-]+)*/)`")
+CLASS = re.compile(r"`([\w/]+\.py)`: `(\w+)`")
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/architecture.md", "README.md"])
+def test_files_that_a_document_names_exist(repository: Path, name: str) -> None:
+    """A bare file name may be of any folder: a paragraph about a package names its modules so."""
+    text = (repository / name).read_text("utf-8")
+    known = {path.name for floor in FLOORS[1:4] for path in (repository / floor).rglob("*.py")}
+    known |= {f"{path.name}/" for floor in FLOORS[1:4] for path in (repository / floor).rglob("*/")}
+    tails = {
+        "/".join(path.parts[-2:]) for f in FLOORS[1:4] for path in (repository / f).rglob("*.py")
+    }
+    missing = {
+        found
+        for found in NAMED.findall(text)
+        if not any((repository / floor / found).exists() for floor in FLOORS)
+        and found not in known | tails
+    }
+    assert missing <= {"__init__.py"}, f"{name} names what is not there: {sorted(missing)}"
+
+
+def test_classes_of_the_glossary_exist(repository: Path) -> None:
+    found = CLASS.findall((repository / "CONTRIBUTING.md").read_text("utf-8"))
+    assert len(found) > 5
+    for path, name in found:
+        source = (repository / "adastate_core" / path).read_text("utf-8")
+        assert re.search(rf"^class {name}\b", source, re.MULTILINE), f"{path} has no {name}"

@@ -158,8 +158,8 @@ def render(studio: Any, vae: Any, output: Path) -> Any:
         return studio.run(
             "AdaStateRender",
             model or studio.model,
-            state,
-            vae,
+            state=state,
+            vae=vae,
             positive=conditioning(0),
             cfg=1.0,
             sampler=comfy.samplers.sampler_object("lcm"),

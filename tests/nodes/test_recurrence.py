@@ -66,7 +66,7 @@ def test_temporal_indices_are_the_same_at_every_chunk(studio: NodeStudio, pack: 
 
     def spy(executor: Any, *args: Any, **kwargs: Any) -> Any:
         view = next(arg for arg in args if isinstance(arg, dict))[keys.VIEW]
-        if not view.commit:
+        if not hasattr(view, "committed"):
             seen.append((*view.layout.context, *view.layout.block))
         return executor(*args, **kwargs)
 

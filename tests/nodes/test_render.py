@@ -248,7 +248,7 @@ def test_names_too_long_for_the_stream_are_refused_before_work(
     broken = failing_at(studio.model, 0)
     with pytest.raises(ValueError, match="filename_prefix: got a name of 240 bytes"):
         studio.run(
-            "AdaStateRender", broken, studio.fresh(), vae, **inputs,
+            "AdaStateRender", broken, studio.fresh(), vae=vae, **inputs,
             filename_prefix=f"{output.name}/{'n' * 240}",
         )  # fmt: skip
     assert list(output.iterdir()) == []

@@ -36,9 +36,11 @@ def applied(studio: NodeStudio, model: Any) -> Any:
 
 def fingerprint(studio: NodeStudio, model: Any) -> Any:
     """Fingerprint a MODEL as it is now, by a binding of its own."""
-    bound = applied(studio, model)
-    identity = importlib.import_module("adastate_pack.adastate_comfy.model.fingerprint")
-    return identity.fingerprint_of(bound, bound.get_attachment("adastate"))
+    binding, fingerprints = (
+        importlib.import_module(f"adastate_pack.adastate_comfy.model.{name}")
+        for name in ("binding", "fingerprint")
+    )
+    return fingerprints.fingerprint_of(binding.bound_model(applied(studio, model)))
 
 
 def sampled(model: Any) -> torch.Tensor:

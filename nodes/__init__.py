@@ -1,4 +1,4 @@
-"""The nodes, in menu order. Everything below is a thin shell over `adastate_core`."""
+"""The nodes, in menu order: each class is a schema and a short `execute`."""
 
 from __future__ import annotations
 

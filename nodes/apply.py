@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..adastate_comfy.model.binding import bind
+from ..adastate_comfy.model.config_summary import CUSTOM, departure_note, summarize
 from ..adastate_comfy.model.kv_pool_patcher import CachePlace
 from ..adastate_comfy.progress import write_under
-from ..adastate_core.anchors.presets import PRESETS, departure, preset_config
-from ..adastate_core.config import MAX_FRAMES, MAX_STRENGTH, Precision, StreamConfig
+from ..adastate_core.anchors.presets import PRESETS, preset_config
+from ..adastate_core.config import (
+    MAX_FRAMES,
+    MAX_STRENGTH,
+    Anchor,
+    Precision,
+    PromptSwitch,
+    StreamConfig,
+)
 from .inputs import CATEGORY
 
 
@@ -86,8 +95,8 @@ class AdaStateApply(io.ComfyNode):
                 io.Combo.Input(
                     "preset",
                     optional=True,
-                    options=["custom", *PRESETS],
-                    default="custom",
+                    options=[CUSTOM, *PRESETS],
+                    default=CUSTOM,
                     tooltip=(
                         "A published method, to compare it on the same weights. It overrides "
                         "anchor, sizes and rates; custom takes what you set. With another "
@@ -180,25 +189,25 @@ class AdaStateApply(io.ComfyNode):
     def execute(
         cls,
         model: ModelPatcher,
-        anchor: str,
+        anchor: Anchor,
         chunk_frames: int,
         window_frames: int,
         state_frames: int,
         anchor_frames: int,
-        preset: str = "custom",
+        preset: str = CUSTOM,
         ema_rate: float = 0.999,
         anchor_strength: float = 1.0,
         ema_fast_rate: float = 0.9,
         cache_precision: Precision = "model",
         cache_place: CachePlace = "device",
-        prompt_switch: str = "preset",
+        prompt_switch: PromptSwitch | Literal["preset"] = "preset",
     ) -> io.NodeOutput:
         """Bind the choices to a clone of the model."""
-        if preset != "custom":
+        if preset != CUSTOM:
             config = preset_config(preset)
         else:
             config = StreamConfig(
-                anchor=anchor,  # type: ignore[arg-type]  # validated by the config
+                anchor=anchor,
                 chunk_frames=chunk_frames,
                 window_frames=window_frames,
                 state_frames=state_frames,
@@ -207,17 +216,9 @@ class AdaStateApply(io.ComfyNode):
                 ema_fast_rate=ema_fast_rate,
             )
         if prompt_switch != "preset":
-            config = replace(config, prompt_switch=prompt_switch)  # type: ignore[arg-type]
+            config = replace(config, prompt_switch=prompt_switch)
         config = replace(config, anchor_strength=anchor_strength, cache_precision=cache_precision)
-        note = "" if preset == "custom" else str(departure(config, preset))
+        note = departure_note(preset, config)
         bound = bind(model, config, cache_place, note)
-        write_under(cls.hidden.unique_id, "; ".join(filter(None, (_summary(preset, config), note))))
+        write_under(cls.hidden.unique_id, summarize(preset, config, note))
         return io.NodeOutput(bound)
-
-
-def _summary(preset: str, config: StreamConfig) -> str:
-    """Say what is in effect, since a preset overrides what the widgets show."""
-    return (
-        f"{preset}: anchor {config.anchor}, window of {config.window_frames}, chunks of "
-        f"{config.chunk_frames} latent frames, {config.prompt_switch} at a change of prompt"
-    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from comfy_api.latest import io
 
 from ..adastate_core.config import MAX_FRAMES
@@ -44,9 +46,12 @@ class AdaStateTransition(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, state: StreamState, transition: str, frames: int) -> io.NodeOutput:
+    def execute(
+        cls, state: StreamState, transition: Literal["recache", "flush"], frames: int
+    ) -> io.NodeOutput:
         """Edit the value."""
-        return io.NodeOutput(state.recache() if transition == "recache" else state.flush(frames))
+        after = state.recache() if transition == "recache" else state.flush(frames)
+        return io.NodeOutput(after)
 
 
 class AdaStateBlend(io.ComfyNode):

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from comfy_api.latest import io
-from comfy_execution.graph_utils import ExecutionBlocker
-from torch import Tensor
 
-from ..adastate_comfy.sockets.latents import from_model_space, latent_format, video_samples
+from ..adastate_comfy.sockets.latents import latent_or_block, samples_for, video_samples
 from ..adastate_core.stream.events import HOLD_FOREVER, ResetScope
 from ..adastate_core.stream.state import StreamState
 from ..adastate_core.stream.summary import describe_stream
@@ -57,9 +54,9 @@ class AdaStateNewStream(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        latent: dict[str, Any],
+        latent: io.Latent.Type,
         history_chunks: int,
-        start_latent: dict[str, Any] | None = None,
+        start_latent: io.Latent.Type | None = None,
     ) -> io.NodeOutput:
         """Take size and batch from the latent."""
         batch, channels, _, height, width = video_samples(latent, "New Stream").shape
@@ -126,12 +123,12 @@ class AdaStateRead(io.ComfyNode):
         """Return the parts of a state; what is not there yet blocks only the nodes wired to it."""
         context = state.context
         return io.NodeOutput(
-            _latent_or_block(state, context.anchor, "hidden state"),
-            _latent_or_block(state, context.window, "window"),
-            _latent_or_block(state, state.content(first_chunk), "content"),
+            latent_or_block(state, context.anchor, "hidden state"),
+            latent_or_block(state, context.window, "window"),
+            latent_or_block(state, state.content(first_chunk), "content"),
             state.chunk_index,
             json.dumps(describe_stream(state), indent=2),
-            _latent_or_block(state, state.hidden_states(), "hidden state"),
+            latent_or_block(state, state.hidden_states(), "hidden state"),
         )
 
 
@@ -168,15 +165,11 @@ class AdaStateReset(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, state: StreamState, scope: ResetScope, latent: dict[str, Any] | None = None
+        cls, state: StreamState, scope: ResetScope, latent: io.Latent.Type | None = None
     ) -> io.NodeOutput:
         """Edit the value; the model's cache follows when the next chunk is made."""
-        if latent is None:
-            return io.NodeOutput(state.reset(scope))
-        samples = video_samples(latent, "Reset State")
-        if state.latent_format:
-            samples = latent_format(state.latent_format).process_in(samples)
-        return io.NodeOutput(state.reset(scope, samples))
+        given = None if latent is None else samples_for(state, latent, "Reset State")
+        return io.NodeOutput(state.reset(scope, given))
 
 
 class AdaStateHold(io.ComfyNode):
@@ -209,12 +202,3 @@ class AdaStateHold(io.ComfyNode):
     def execute(cls, state: StreamState, chunks: int) -> io.NodeOutput:
         """Edit the value."""
         return io.NodeOutput(state.hold_anchor(chunks))
-
-
-def _latent_or_block(state: StreamState, latents: Tensor | None, what: str) -> object:
-    if latents is None:
-        return ExecutionBlocker(
-            f"Read State: this stream has no {what} yet; stream a chunk first, "
-            "with the adaptive anchor for a hidden state."
-        )
-    return from_model_space(state, latents)

@@ -48,7 +48,7 @@ class ChunkDecoder:
         return ""
 
     @property
-    def can_run_apart(self) -> bool:
+    def can_run_in_background(self) -> bool:
         """Whether `decode` calls no model management, so that another thread may run it.
 
         Known after `load` only.
@@ -84,7 +84,7 @@ class _CausalDecoder(ChunkDecoder):
         self._decoder = stream_decoder(vae.first_stage_model)
 
     @property
-    def can_run_apart(self) -> bool:
+    def can_run_in_background(self) -> bool:
         # Weights that are not all on the device are brought there layer by layer, over streams
         # and buffers that all models share.
         modules = self._vae.first_stage_model.modules()

@@ -32,7 +32,7 @@ class RenderJob:
         receipts: The receipts beside it.
         decoder: Decoder of this video.
         show: Called with the pictures that were written, (frames, H, W, 3).
-        apart: Whether a thread decodes and writes a chunk while the next one is made.
+        in_background: Whether a thread decodes and writes a chunk while the next one is made.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class RenderJob:
         decoder: ChunkDecoder,
         show: Callable[[Tensor], None],
         *,
-        apart: bool,
+        in_background: bool,
     ) -> None:
         self._video, self._receipts, self._decoder = video, receipts, decoder
         self._show = show
-        self._thread = ThreadPoolExecutor(1, "adastate-recording") if apart else None
+        self._thread = ThreadPoolExecutor(1, "adastate-render") if in_background else None
         self._pending: Future[Tensor] | None = None
         self._written: StreamState | None = None
         self._reserve = DiskReserve(video.path.parent)
@@ -83,7 +83,7 @@ class RenderJob:
         """Decode and write the newest chunk, or have it done while the next one is made."""
         self._wait()
         self._decoder.load()
-        if self._thread is not None and self._decoder.can_run_apart:
+        if self._thread is not None and self._decoder.can_run_in_background:
             self._pending = self._thread.submit(self._write, state)
         else:
             self._show(self._write(state))

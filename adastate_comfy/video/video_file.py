@@ -14,6 +14,7 @@ import os
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 from av.video.reformatter import Colorspace
@@ -23,13 +24,14 @@ from ...adastate_core.errors import VideoFileError
 from ..progress import pixels_of
 from .mp4_index import add_index, boxes, room_for_index, write_all
 
-ENCODERS = {"h264": "libx264", "h265": "libx265"}
+Codec = Literal["h264", "h265"]
+ENCODERS: dict[Codec, str] = {"h264": "libx264", "h265": "libx265"}
 _BT709 = 1
 _GLOBAL_HEADER = 1 << 22
 # No frame waits in the encoder for later ones, so that a part is complete when it is written.
-_AT_ONCE = {"tune": "zerolatency"}
+_NO_DELAY = {"tune": "zerolatency"}
 # Players of Apple take h265 only where the parameters of the encoder are in the header alone.
-_TAGS = {"h265": (b"hev1", b"hvc1")}
+_TAGS: dict[Codec, tuple[bytes, bytes]] = {"h265": (b"hev1", b"hvc1")}
 _QUIET = {"libx265": {"x265-params": "log-level=none"}}
 _MUXING = {
     "movflags": "empty_moov+frag_custom+default_base_moof+frag_discont+use_metadata_tags",
@@ -62,7 +64,7 @@ class VideoFile:
         *,
         fps: float,
         crf: float,
-        codec: str = "h264",
+        codec: Codec = "h264",
         metadata: dict[str, str] | None = None,
         expected: tuple[int, int] = (8192, 1024),
     ) -> None:
@@ -77,7 +79,7 @@ class VideoFile:
         # This container is never written: it owns the encoder and describes its stream to others.
         self._owner = av.open(io.BytesIO(), "w", format="mp4")
         name = ENCODERS[codec]
-        options = {"crf": f"{crf:g}", **_AT_ONCE, **_QUIET.get(name, {})}
+        options = {"crf": f"{crf:g}", **_NO_DELAY, **_QUIET.get(name, {})}
         try:
             self._stream = self._owner.add_stream(name, rate=self._rate, options=options)
         except ValueError as error:

@@ -146,7 +146,7 @@ def test_parts_line_up_with_the_whole(pack: Any, tiny_models: Any, name: str) ->
     assert parts.shape == whole.shape
     assert parts.dtype == whole.dtype
     assert not decoder.exact
-    assert not decoder.can_run_apart
+    assert not decoder.can_run_in_background
     assert 0 < told(decoder.note) <= 1
     # Two parts begin with the video; pictures one off would differ by far more.
     known = 1 + 5 * KINDS[name][2]

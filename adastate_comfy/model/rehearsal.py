@@ -123,9 +123,15 @@ def zeros_forward(check: Callable[[dict[str, Any]], object]) -> Callable[..., Te
     """
 
     def forward(
-        executor: Any, x: Tensor, t: Any, concat: Any, text: Any, control: Any,
-        options: dict[str, Any], **kwargs: Any,
-    ) -> Tensor:  # fmt: skip
+        executor: Any,
+        x: Tensor,
+        t: Any,
+        concat: Any,
+        text: Any,
+        control: Any,
+        options: dict[str, Any],
+        **kwargs: Any,
+    ) -> Tensor:
         check(options)
         return torch.zeros_like(x)
 

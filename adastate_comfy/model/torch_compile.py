@@ -203,9 +203,15 @@ def _opaque(func: Callable[..., Any], q: Any, k: Any, v: Any, *args: Any, **kwar
 # The count is changed by every call, so torch keeps their order: it is how a call is known.
 @torch.library.custom_op("adastate::attention", mutates_args=("count",))
 def _attention(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, count: Tensor,
-    heads: int, by_head: bool, output_by_head: bool,
-) -> Tensor:  # fmt: skip
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    count: Tensor,
+    heads: int,
+    by_head: bool,
+    output_by_head: bool,
+) -> Tensor:
     number = int(count)
     count.add_(1)
     out = _RUNNING.get().attend(number, q, k, v, mask)
@@ -214,9 +220,15 @@ def _attention(
 
 @_attention.register_fake
 def _shape(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, count: Tensor,
-    heads: int, by_head: bool, output_by_head: bool,
-) -> Tensor:  # fmt: skip
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    count: Tensor,
+    heads: int,
+    by_head: bool,
+    output_by_head: bool,
+) -> Tensor:
     batch, tokens = q.shape[0], q.shape[2] if by_head else q.shape[1]
     channels = q.shape[3] if by_head else q.shape[2] // heads
     if output_by_head:

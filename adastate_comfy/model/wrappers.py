@@ -48,9 +48,13 @@ def prepare_forward(
         if runs_compiled(options):
             override = AttentionOverride(options[VIEW], options)
             return forward_compiled(
-                executor, (x, t, concat, text, control), options, kwargs, override,
+                executor,
+                (x, t, concat, text, control),
+                options,
+                kwargs,
+                override,
                 wrapped=_calls_wrappers(executor.class_obj.diffusion_model),
-            )  # fmt: skip
+            )
         if not _calls_wrappers(executor.class_obj.diffusion_model):
             options = dict(options)
             _install(options)

@@ -20,9 +20,14 @@ from ..sockets.conditioning import has_image, record
 _STEP_SKIPPERS = ("easycache", "lazycache", "teacache", "magcache", "firstblockcache")
 _PARTIAL = ("area", "mask", "start_percent", "end_percent", "clip_start_percent")
 _MORE_FRAMES = (
-    "reference_latents", "time_dim_concat", "time_dim_replace", "context_latents",
-    "keyframe_idxs", "guiding_latent", "ref_latent",
-)  # fmt: skip
+    "reference_latents",
+    "time_dim_concat",
+    "time_dim_replace",
+    "context_latents",
+    "keyframe_idxs",
+    "guiding_latent",
+    "ref_latent",
+)
 
 
 def check_step(

@@ -40,19 +40,22 @@ def paired(high: BoundModel, low: ModelPatcher) -> BoundModel:
         )
     if theirs.traits != high.traits:
         raise _mismatch(
-            _described(theirs), f"another {_described(high)}, like model",
+            _described(theirs),
+            f"another {_described(high)}, like model",
             "load the two files of one model",
-        )  # fmt: skip
+        )
     if theirs.config != high.config:
         raise _mismatch(
-            "other options of Apply AdaState than model", "the same options",
+            "other options of Apply AdaState than model",
+            "the same options",
             "set both Apply AdaState nodes alike",
-        )  # fmt: skip
+        )
     if _identity(high) == _identity(theirs):
         raise _mismatch(
-            "the same weights as model", "the low-noise model of the pair",
+            "the same weights as model",
+            "the low-noise model of the pair",
             "load the other file, or leave model_low_noise out",
-        )  # fmt: skip
+        )
     beside = low.clone()
     attach_memory(beside, memory_of(high.model))
     return replace(theirs, model=beside)

@@ -144,8 +144,9 @@ def open_decoder(vae: Any, latent_shape: tuple[int, ...]) -> ChunkDecoder:
             expected=f"one for the {latent_shape[1]} channels of these latents",
             remedy="connect the VAE that belongs to the model",
         )
-    remembers = vae_kind(vae.first_stage_model) is not None
-    return (_CausalDecoder if remembers else _OverlapDecoder)(vae, latent_shape)
+    if vae_kind(vae.first_stage_model) is not None:
+        return _CausalDecoder(vae, latent_shape)
+    return _OverlapDecoder(vae, latent_shape)
 
 
 def _time_stride(vae: Any) -> int:

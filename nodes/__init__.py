@@ -42,7 +42,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
 
 
 class AdaStateExtension(ComfyExtension):
-    """Register the nodes with ComfyUI."""
+    """The pack, as ComfyUI asks for its nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """List the nodes."""

@@ -42,13 +42,16 @@ class AdaStateApply(io.ComfyNode):
                     options=["adaptive", "frozen", "ema", "dual_ema", "rolling", "none"],
                     default="adaptive",
                     tooltip=(
-                        "What the model keeps looking back to.\n"
-                        "adaptive: a hidden frame that it renews with every chunk.\n"
+                        "What every chunk attends to besides the newest frames.\n"
+                        "adaptive: a hidden frame that is renewed with every chunk.\n"
                         "frozen: the first frames, for ever; steady, but scenes stop moving.\n"
-                        "ema: the first frames, into which older ones are slowly blended.\n"
-                        "dual_ema: the first frames, a slow and a quick average of the scene.\n"
-                        "rolling: the first frames, forwards and backwards; lasts long, repeats.\n"
-                        "none: only the last few frames; lively, but it drifts."
+                        "ema: the first frames, into which frames that leave the window are slowly "
+                        "blended.\n"
+                        "dual_ema: the first frames, and a slow and a fast average of what leaves "
+                        "the window.\n"
+                        "rolling: the first frames, forwards and backwards in turn; lasts long, "
+                        "repeats.\n"
+                        "none: only the newest frames; lively, but it drifts."
                     ),
                 ),
                 io.Int.Input(
@@ -69,8 +72,8 @@ class AdaStateApply(io.ComfyNode):
                     max=MAX_FRAMES,
                     advanced=True,
                     tooltip=(
-                        "Latent frames of the past that stay visible besides the anchor. More "
-                        "gives smoother joins and costs memory and time."
+                        "Latent frames of the past that a chunk attends to besides the anchor. "
+                        "More gives smoother joins and costs memory and time."
                     ),
                 ),
                 io.Int.Input(
@@ -89,7 +92,7 @@ class AdaStateApply(io.ComfyNode):
                     advanced=True,
                     tooltip=(
                         "First latent frames that the frozen, ema, dual_ema and rolling anchors "
-                        "keep. The rolling one wants many, such as 18."
+                        "keep. The rolling anchor needs many, such as 18."
                     ),
                 ),
                 io.Combo.Input(
@@ -129,8 +132,8 @@ class AdaStateApply(io.ComfyNode):
                     advanced=True,
                     tooltip=(
                         "How much the anchor counts against everything else. 0 hides it. Values "
-                        "other than 1 need an attention mask, which the fastest kernels do not "
-                        "take."
+                        "other than 1 need an attention mask, which the fastest attention "
+                        "kernels do not support."
                     ),
                 ),
                 io.Float.Input(
@@ -142,7 +145,7 @@ class AdaStateApply(io.ComfyNode):
                     step=0.001,
                     round=0.0001,
                     advanced=True,
-                    tooltip="The same for the quick average of dual_ema.",
+                    tooltip="The same as ema_rate for the fast average of dual_ema.",
                 ),
                 io.Combo.Input(
                     "cache_precision",
@@ -151,8 +154,8 @@ class AdaStateApply(io.ComfyNode):
                     default="model",
                     advanced=True,
                     tooltip=(
-                        "How the memory of past frames is kept. fp8 takes half the room of bf16 "
-                        "and changes the video a little."
+                        "How keys and values of past frames are stored. fp8 takes half the "
+                        "memory of bf16 and changes the video a little."
                     ),
                 ),
                 io.Combo.Input(
@@ -162,8 +165,8 @@ class AdaStateApply(io.ComfyNode):
                     default="device",
                     advanced=True,
                     tooltip=(
-                        "Whose memory keeps past frames. system memory leaves more of the GPU to "
-                        "the model, and is several times slower."
+                        "Where keys and values of past frames are stored. system memory leaves "
+                        "more of the GPU to the model, and is several times slower."
                     ),
                 ),
                 io.Combo.Input(
@@ -173,10 +176,10 @@ class AdaStateApply(io.ComfyNode):
                     default="preset",
                     advanced=True,
                     tooltip=(
-                        "What a changed prompt does to the memory.\n"
-                        "preset: what the preset publishes; swap for custom.\n"
-                        "swap: nothing; the picture turns over some chunks.\n"
-                        "recache: read anchor and window again under the new prompt.\n"
+                        "What a changed prompt does to the memory of past frames.\n"
+                        "preset: as published; swap for custom.\n"
+                        "swap: nothing; the scene changes over some chunks.\n"
+                        "recache: compute anchor and window again under the new prompt.\n"
                         "flush: keep the anchor and the newest frame only."
                     ),
                 ),

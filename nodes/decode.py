@@ -27,11 +27,13 @@ class AdaStateDecode(io.ComfyNode):
                     "vae",
                     tooltip=(
                         "The VAE of the model. Those of Wan 2.1 and 2.2 and the tiny ones (TAEHV) "
-                        "join exactly; others by overlap."
+                        "join exactly; others are joined by overlap."
                     ),
                 ),
                 AdaStateSocket.Input(
-                    "state", optional=True, tooltip="The stream to decode, unless a latent is."
+                    "state",
+                    optional=True,
+                    tooltip="The stream to decode. Connect this or a latent.",
                 ),
                 io.Int.Input(
                     "first_chunk",
@@ -39,8 +41,8 @@ class AdaStateDecode(io.ComfyNode):
                     min=0,
                     max=100000,
                     tooltip=(
-                        "Chunk to begin with. Earlier ones are decoded too, but not kept, so that "
-                        "the pictures are those of the whole video."
+                        "Chunk to begin with. Earlier ones are decoded too, but not returned, so "
+                        "that the images are those of the whole video."
                     ),
                 ),
                 io.Int.Input(
@@ -54,7 +56,7 @@ class AdaStateDecode(io.ComfyNode):
                     "include_start",
                     default=True,
                     tooltip=(
-                        "Whether the given frames of a stream that continues a picture or clip are "
+                        "Whether the given frames of a stream that continues an image or clip are "
                         "part of the video."
                     ),
                 ),
@@ -62,12 +64,12 @@ class AdaStateDecode(io.ComfyNode):
                     "latent",
                     optional=True,
                     tooltip=(
-                        "A video latent to decode in place of a stream, all of it. Leave "
+                        "A video latent to decode instead of a stream, all of it. Leave "
                         "first_chunk and chunks at 0."
                     ),
                 ),
             ],
-            outputs=[io.Image.Output(tooltip="The pictures of these chunks.")],
+            outputs=[io.Image.Output(tooltip="The images of these chunks.")],
             hidden=[io.Hidden.unique_id],
         )
 

@@ -20,7 +20,7 @@ class AdaStateEncode(io.ComfyNode):
             node_id="AdaStateEncode",
             display_name="Encode Clip for Stream",
             category=CATEGORY,
-            description="Encode a picture or clip that a stream continues, also a very long one.",
+            description="Encode an image or clip that a stream continues, also a very long one.",
             search_aliases=["vae encode", "video to latent", "continue a video"],
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE of Wan 2.1 or Wan 2.2, or a TAEHV."),
@@ -28,7 +28,7 @@ class AdaStateEncode(io.ComfyNode):
                     "clip",
                     types=[io.Image, io.Video],
                     tooltip=(
-                        "Pictures, or a video. A video file is read frame by frame and is never "
+                        "Images, or a video. A video file is read frame by frame and is never "
                         "in memory as a whole."
                     ),
                 ),
@@ -38,7 +38,7 @@ class AdaStateEncode(io.ComfyNode):
                     min=0,
                     max=16384,
                     tooltip=(
-                        "Width of the stream's pictures. The clip is scaled to fill them and "
+                        "Width of the stream's images. The clip is scaled to fill them and "
                         "cropped in the centre. 0 keeps the clip's width, or its proportions if "
                         "a height is given."
                     ),
@@ -49,7 +49,7 @@ class AdaStateEncode(io.ComfyNode):
                     min=0,
                     max=16384,
                     tooltip=(
-                        "Height of the stream's pictures. 0 keeps the clip's height, or its "
+                        "Height of the stream's images. 0 keeps the clip's height, or its "
                         "proportions if a width is given."
                     ),
                 ),

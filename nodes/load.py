@@ -47,8 +47,8 @@ class AdaStateLoadModel(io.ComfyNode):
                     step=0.01,
                     advanced=True,
                     tooltip=(
-                        "Shift of the noise schedule. 0 takes what the file says, else 5 for "
-                        "causal models, else the model's usual value."
+                        "Shift of the noise schedule. 0 takes the value in the file; without one, "
+                        "5 for causal models and the usual value for all others."
                     ),
                 ),
             ],

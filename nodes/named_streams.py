@@ -1,4 +1,4 @@
-"""Keep a stream in a folder, so that the same workflow goes on with it every time it is queued."""
+"""Keep a stream in a folder, which the same workflow continues every time it is queued."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class AdaStateOpenStream(io.ComfyNode):
                 state_input(
                     "start",
                     tooltip=(
-                        "What to begin with while there is no stream of this name, such as New "
-                        "Stream. Afterwards it is not looked at."
+                        "What to begin with when there is no stream of this name, such as New "
+                        "Stream. Later it is ignored."
                     ),
                 ),
             ],

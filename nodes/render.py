@@ -50,7 +50,10 @@ class AdaStateRender(io.ComfyNode):
                     default=40,
                     min=1,
                     max=1000000,
-                    tooltip="How many chunks to add. Neither memory nor time a chunk grows.",
+                    tooltip=(
+                        "How many chunks to add. Neither memory nor the time of a chunk grows with "
+                        "it."
+                    ),
                 ),
                 io.Float.Input(
                     "fps",
@@ -72,7 +75,9 @@ class AdaStateRender(io.ComfyNode):
                     max=51.0,
                     step=1.0,
                     optional=True,
-                    tooltip="Lower is better and larger. 20 is hard to tell from the original.",
+                    tooltip=(
+                        "Quality: lower is better and larger. 20 is hard to tell from the original."
+                    ),
                 ),
                 io.Combo.Input(
                     "codec",
@@ -88,8 +93,8 @@ class AdaStateRender(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip=(
-                        "Whether the picture or clip that the stream continues is the beginning "
-                        "of the video. It can be in front of chunk 0 only."
+                        "Whether the video begins with the image or clip that the stream "
+                        "continues. This is possible only in front of chunk 0."
                     ),
                 ),
                 io.Int.Input(
@@ -100,9 +105,10 @@ class AdaStateRender(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip=(
-                        "Chunks that the stream remembers, for going on, rewinding and decoding "
-                        "again. At 13 it never remembers less than before, and as many more as "
-                        "short chunks need; 0 remembers all, which grows with the length."
+                        "How many chunks the stream keeps afterwards, to continue, rewind and "
+                        "decode again. 13 keeps as many as it needs to continue exactly, and "
+                        "never fewer than before; any other number is used as it is. 0 keeps "
+                        "all, which grows with the length."
                     ),
                 ),
                 io.Boolean.Input(
@@ -111,9 +117,9 @@ class AdaStateRender(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip=(
-                        "Decode and encode a chunk while the next one is made. Needs room for the "
-                        "model and the VAE at once. Has no effect under Dynamic VRAM, the default "
-                        "on NVIDIA cards."
+                        "Decode and encode a chunk while the next one is made. Needs memory for "
+                        "the model and the VAE together. Has no effect under Dynamic VRAM, the "
+                        "default on NVIDIA cards."
                     ),
                 ),
                 *pair_inputs(),

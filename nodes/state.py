@@ -1,4 +1,4 @@
-"""Begin a stream, look into it, and steer its memory. None of these nodes needs a model."""
+"""Begin a stream, look into it, and change its memory. None of these nodes needs a model."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class AdaStateNewStream(io.ComfyNode):
             node_id="AdaStateNewStream",
             display_name="New Stream",
             category=CATEGORY,
-            description="Begin a stream of a given picture size.",
+            description="Begin a stream of a given size.",
             inputs=[
                 io.Latent.Input(
                     "latent",
                     tooltip=(
-                        "An empty video latent. Its width, height and batch size count; its "
-                        "length does not, since a stream has no end."
+                        "An empty video latent. Its width, height and batch size are used; its "
+                        "length is not, since a stream has no end."
                     ),
                 ),
                 io.Latent.Input(
                     "start_latent",
                     optional=True,
-                    tooltip="An encoded picture or clip to continue from.",
+                    tooltip="An encoded image or clip to continue from.",
                 ),
                 io.Int.Input(
                     "history_chunks",
@@ -43,8 +43,8 @@ class AdaStateNewStream(io.ComfyNode):
                     max=100000,
                     advanced=True,
                     tooltip=(
-                        "Chunks whose frames the state remembers; 0 remembers all, which lets "
-                        "it rebuild its memory exactly. Set a number for endless streams."
+                        "How many of the newest chunks the state keeps. 0 keeps all, so that its "
+                        "memory can be rebuilt exactly. Set a number for endless streams."
                     ),
                 ),
             ],
@@ -75,7 +75,7 @@ class AdaStateRead(io.ComfyNode):
             node_id="AdaStateRead",
             display_name="Read State",
             category=CATEGORY,
-            description="Look at what a stream remembers.",
+            description="Show the memory and the history of a stream.",
             inputs=[
                 state_input(tooltip="The stream to look into."),
                 io.Int.Input(
@@ -95,7 +95,9 @@ class AdaStateRead(io.ComfyNode):
                     tooltip="What slot 0 holds: the frame the model never shows. Decode it alone.",
                 ),
                 io.Latent.Output(
-                    "window", display_name="window", tooltip="The newest frames it looks back to."
+                    "window",
+                    display_name="window",
+                    tooltip="The newest frames, which the next chunk attends to.",
                 ),
                 io.Latent.Output(
                     "content",
@@ -113,7 +115,7 @@ class AdaStateRead(io.ComfyNode):
                 io.Latent.Output(
                     "hidden_states",
                     display_name="all hidden states",
-                    tooltip="The hidden state of every chunk, as a batch of single pictures.",
+                    tooltip="The hidden state of every chunk, as a batch of single images.",
                 ),
             ],
         )
@@ -141,7 +143,7 @@ class AdaStateReset(io.ComfyNode):
             node_id="AdaStateReset",
             display_name="Reset State",
             category=CATEGORY,
-            description="Make a stream forget, or remember something else.",
+            description="Empty the memory of a stream, or put something else in.",
             inputs=[
                 state_input(tooltip="The stream to reset."),
                 io.Combo.Input(
@@ -149,15 +151,15 @@ class AdaStateReset(io.ComfyNode):
                     options=["anchor", "window", "all"],
                     default="anchor",
                     tooltip=(
-                        "anchor: forget the hidden state; motion goes on, the look may change.\n"
-                        "window: forget the newest frames; the scene goes on, motion may jump.\n"
-                        "all: forget both; a new scene begins."
+                        "anchor: remove the hidden state; motion continues, the look may change.\n"
+                        "window: remove the newest frames; the scene continues, motion may jump.\n"
+                        "all: remove both; a new scene begins."
                     ),
                 ),
                 io.Latent.Input(
                     "latent",
                     optional=True,
-                    tooltip="An encoded picture or clip to remember instead.",
+                    tooltip="An encoded image or clip to put there instead.",
                 ),
             ],
             outputs=[state_output()],
@@ -190,8 +192,8 @@ class AdaStateHold(io.ComfyNode):
                     min=HOLD_FOREVER,
                     max=100000,
                     tooltip=(
-                        "For how many chunks. -1 holds until the next Hold Anchor, 0 lets go. "
-                        "On a stream that has not begun, the first state is the one held."
+                        "For how many chunks. -1 holds until the next Hold Anchor, 0 ends a hold. "
+                        "On a stream that has not begun, the first state will be held."
                     ),
                 ),
             ],

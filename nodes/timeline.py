@@ -52,7 +52,7 @@ class AdaStateStreamTimeline(io.ComfyNode):
                         "6.5s recache: a blue square in the fog\n"
                         "1:10: a green square on a hill\n"
                         "Chunk numbers count from the start of the stream. blend mixes over some "
-                        "chunks, recache reads the memory again under the new prompt, flush 1 "
+                        "chunks, recache computes the memory again under the new prompt, flush 1 "
                         "keeps the anchor and the newest frame."
                     ),
                 ),
@@ -80,7 +80,7 @@ class AdaStateStreamTimeline(io.ComfyNode):
                 io.Latent.Output(
                     "latent",
                     display_name="latent",
-                    tooltip="The frames of these chunks, as far as the stream remembers them.",
+                    tooltip="The frames of these chunks, as far as the stream keeps them.",
                 ),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],

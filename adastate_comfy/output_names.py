@@ -30,7 +30,7 @@ _PARTIAL_BYTES = len(f"..4194304{PARTIAL}")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class OutputTarget:
     """Where a prefix leads.
 
     Args:
@@ -80,18 +80,18 @@ class Place:
         return int(digits.removesuffix(after) if after else digits)
 
 
-def place(
+def find_target(
     prefix: str,
     size: tuple[int, int],
     endings: Sequence[str],
     prompt: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
-) -> Place:
+) -> OutputTarget:
     """Return where a prefix leads, and make its folder.
 
     Args:
         prefix: The widget.
-        size: Width and height of the pictures.
+        size: Width and height of the images.
         endings: Endings of the files to write, numbers included.
         prompt: The hidden input of that name.
         extra: The hidden input `extra_pnginfo`, which holds the workflow.
@@ -126,7 +126,7 @@ def place(
             "files of a stream fit",
             remedy="shorten filename_prefix",
         )
-    return Place(Path(folder), name, first, subfolder)
+    return OutputTarget(Path(folder), name, first, subfolder)
 
 
 def filled_in(prefix: str, prompt: Mapping[str, Any], extra: Mapping[str, Any]) -> str:

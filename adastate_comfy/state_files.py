@@ -11,7 +11,7 @@ import folder_paths
 from ..adastate_core.errors import StateFileError
 from ..adastate_core.files.state_file import SUFFIX, save_claimed
 from ..adastate_core.stream.state import StreamState
-from .output_names import place
+from .output_names import find_target
 from .sockets.latents import latent_format
 
 
@@ -37,7 +37,7 @@ def save_numbered(
         VideoFileError: If no file can be made there.
         StateFileError: If the stream cannot be written.
     """
-    target = place(prefix, _image_size(state), [f"_00001{SUFFIX}"], prompt, extra)
+    target = find_target(prefix, _image_size(state), [f"_00001{SUFFIX}"], prompt, extra)
     path = target.claim("_{:05}", [SUFFIX])
     save_claimed(state, path)
     return path, f"{(Path(target.subfolder) / path.name).as_posix()} [output]"

@@ -78,7 +78,7 @@ def options_key(model: ModelPatcher, own: str, numbers: ObjectNumbers) -> str:
 
 
 class _Text:
-    """Write nested options as text."""
+    """Nested options as text."""
 
     def __init__(self, numbers: ObjectNumbers, own: str) -> None:
         self._numbers, self._own = numbers, own
@@ -93,7 +93,7 @@ class _Text:
             return "{" + ", ".join(row for row in rows if not row.endswith(": {}")) + "}"
         if isinstance(value, list | tuple):
             return f"{type(value).__name__} [" + ", ".join(map(self.of, value)) + "]"
-        if isinstance(value, types.MethodType):  # made anew whenever it is looked up
+        if isinstance(value, types.MethodType):  # a new one whenever it is looked up
             owner = self._numbers.number(value.__self__)
             return f"method {self._numbers.number(value.__func__)} of {owner}"
         return f"{type(value).__qualname__} {self._numbers.number(value)}"

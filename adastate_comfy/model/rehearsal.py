@@ -1,9 +1,9 @@
-"""Find out before the first step whether a stream can be made with what hangs on a MODEL.
+"""Find out before the first step whether a stream can be made with what is attached to a MODEL.
 
 Other nodes put functions on a MODEL that guide the sampler, or run in place of blocks. Guidance is
 tried at every noise level with a forward that returns zeros, which shows whose forwards it asks
 for. Blocks are tried in one real forward, as a commit makes it, which shows whether every layer is
-computed once. Nothing is tried where nothing hangs on the MODEL.
+computed once. Nothing is tried where nothing is attached.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Stream a MODEL whose forward goes through torch.compile.
 
 torch.compile runs the model's Python while it traces, not in every forward, and ComfyUI has it
-take whatever stands in the transformer options for constant. So nothing of a chunk may be seen in a
+take whatever is in the transformer options for constant. So nothing of a chunk may be seen in a
 trace: every attention call becomes one operation that torch does not look into, and what it does
 for this chunk is looked up when it runs. The graph stays whole and is the same for all chunks.
 """
@@ -133,7 +133,7 @@ def forward_compiled(
         calls.extend(seen)
         return result
     count = torch.zeros((), dtype=torch.int64)
-    with _entered(_Running(calls, override, options)), _StreamGraphGuard():
+    with _set_running(_Running(calls, override, options)), _StreamGraphGuard():
         result = forward({_OVERRIDE: _opaque, _COUNT: count})
     if int(count) != len(calls):
         raise _other_calls(int(count), len(calls))
@@ -176,7 +176,7 @@ _RUNNING: ContextVar[_Running] = ContextVar("adastate_forward")
 
 
 @contextmanager
-def _entered(running: _Running) -> Iterator[None]:
+def _set_running(running: _Running) -> Iterator[None]:
     token = _RUNNING.set(running)
     try:
         yield
@@ -193,7 +193,7 @@ class _StreamGraphGuard(BaseTorchFunctionMode):
 
 
 def _opaque(func: Callable[..., Any], q: Any, k: Any, v: Any, *args: Any, **kwargs: Any) -> Any:
-    """Stand for the attention override in a trace; `func` and most options are known already."""
+    """Replace the attention override in a trace; `func` and most options are known already."""
     heads = kwargs["heads"] if "heads" in kwargs else args[0]
     count, mask = kwargs["transformer_options"][_COUNT], kwargs.get("mask")
     by_head, output_by_head = kwargs.get("skip_reshape"), kwargs.get("skip_output_reshape")

@@ -27,7 +27,7 @@ class Executor(Protocol):
     class_obj: Any
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Go on with the call."""
+        """Continue the call."""
         ...
 
 
@@ -72,7 +72,7 @@ def extend_attention(executor: Executor, *args: Any, **kwargs: Any) -> Any:
 
 def _install(options: dict[str, Any]) -> None:
     view: BlockAttention = options[VIEW]
-    # The host merges these options anew for every forward, so writing to them leaks nowhere.
+    # The host merges these options again for every forward, so writing to them leaks nowhere.
     if view.origin:
         options["rope_options"] = _shifted(options.get("rope_options") or {}, view.origin)
     override = AttentionOverride(view, options)

@@ -275,7 +275,7 @@ def _recorded(conditioning: list[Any], name: str) -> Conditioning:
         raise ConfigError(
             name,
             seen=f"a conditioning limited by {', '.join(partial)}",
-            expected="one that holds for the whole picture and every step",
+            expected="one that holds for the whole image and every step",
             remedy=f"remove the area, mask or timestep node before {name}",
         )
     more = [key for key in _MORE_FRAMES if key in conditioning[0][1]]

@@ -22,13 +22,13 @@ from ...adastate_core.rollout.stream_chunks import Session
 from ...adastate_core.stream.events import Conditions
 from ..model.binding import BoundModel, bound_model
 from ..model.fingerprint import fingerprint_of, weights_digest
-from ..model.kv_pool_patcher import attach_memory, memory_of
+from ..model.kv_pool_patcher import attach_pool_patcher, pool_patcher_of
 from ..model.torch_compile import is_compiled
 from .session import ComfyHost, ComfySession
 
 
-def paired(high: BoundModel, low: ModelPatcher) -> BoundModel:
-    """Return the low-noise model, made to load together with the memory of the other.
+def pair_models(high: BoundModel, low: ModelPatcher) -> BoundModel:
+    """Return the low-noise model, made to load together with the KV caches of the other.
 
     Raises:
         ConfigError: If the two do not belong together.
@@ -56,9 +56,9 @@ def paired(high: BoundModel, low: ModelPatcher) -> BoundModel:
             "the low-noise model of the pair",
             "load the other file, or leave model_low_noise out",
         )
-    beside = low.clone()
-    attach_memory(beside, memory_of(high.model))
-    return replace(theirs, model=beside)
+    clone = low.clone()
+    attach_pool_patcher(clone, pool_patcher_of(high.model))
+    return replace(theirs, model=clone)
 
 
 def steps_above(sigmas: Tensor, switch_sigma: float) -> int:

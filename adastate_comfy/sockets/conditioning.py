@@ -60,6 +60,6 @@ def _lengthened(image: Tensor, mask: Tensor | None, frames: int) -> dict[str, Te
 
 
 def pick_frames(x: Tensor, first: int, count: int) -> Tensor:
-    """Take frames of (B, C, T, H, W); beyond either end the last one there stands for all."""
+    """Take frames of (B, C, T, H, W); the first and the last are repeated beyond the ends."""
     wanted = torch.arange(first, first + count, device=x.device).clamp(0, x.shape[2] - 1)
     return x.index_select(2, wanted)

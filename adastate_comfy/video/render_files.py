@@ -16,7 +16,7 @@ from ...adastate_core.files.state_file import SUFFIX as STATE_SUFFIX
 from ...adastate_core.files.strict_json import strict_json
 from ...adastate_core.stream.state import StreamState
 from ...adastate_core.stream.summary import receipt
-from ..output_names import place
+from ..output_names import find_target
 from .video_file import Codec, VideoFile, disk_error
 
 _ENDINGS = (".mp4", RECEIPTS_SUFFIX, STATE_SUFFIX)
@@ -110,7 +110,7 @@ def open_files(
     """
     pixels = (size.width, size.height)
     endings = [f"_00001_{ending}" for ending in _ENDINGS]
-    target = place(prefix, pixels, endings, prompt, extra)
+    target = find_target(prefix, pixels, endings, prompt, extra)
     path = target.claim("_{:05}_", _ENDINGS)
     head = {
         "video": path.name,

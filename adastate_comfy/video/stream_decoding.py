@@ -113,7 +113,7 @@ def run_decoding(vae: VAE, plan: DecodePlan) -> tuple[Tensor, list[str]]:
     notes = [decoder.note] if decoder.note else []
     if decoder.exact and not plan.sees_enough():
         notes.append(
-            "the stream has forgotten frames that the VAE needs, so that the first images may "
+            "the stream no longer keeps frames that the VAE needs, so that the first images may "
             "differ from those of the whole video"
         )
     return torch.cat(kept, dim=1), notes
@@ -170,4 +170,4 @@ def _stream_parts(state: StreamState, include_start: bool) -> list[LatentPart]:
 
 def _kept_chunks(parts: list[LatentPart]) -> str:
     chunks = [part.number for part in parts if part.number != START]
-    return f"a chunk that is remembered ({chunks[0]} to {chunks[-1]})" if chunks else "a chunk"
+    return f"a chunk that is kept ({chunks[0]} to {chunks[-1]})" if chunks else "a chunk"

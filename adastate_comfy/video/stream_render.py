@@ -16,7 +16,7 @@ from ..model.binding import bound_model
 from ..sampling.stream_run import StreamInputs, StreamRun
 from .decoders import ChunkDecoder, open_decoder
 from .render_files import RenderSize, VideoFormat, open_files
-from .render_history import for_render, joins_exactly
+from .render_history import joins_exactly, with_render_history
 from .render_job import RenderJob
 from .video_file import VideoFile
 
@@ -80,7 +80,7 @@ def render_stream(
         inputs = _with_vae_loaded(inputs, decoder)
     run = StreamRun.prepare(inputs, node_id=hidden.unique_id, together=1)
     joined = joins_exactly(run.start)
-    state = for_render(run.start, options.history_chunks, chunk_frames)
+    state = with_render_history(run.start, options.history_chunks, chunk_frames)
     files = open_files(
         options.filename_prefix,
         RenderSize.of(state, vae, inputs.chunks, chunk_frames),
@@ -144,7 +144,7 @@ def _notes(
     yield f"{video.frames} frames"
     if decoder.exact and not joined:
         yield (
-            "the stream had forgotten frames that the VAE needs, so that the beginning may not "
+            "the stream no longer kept frames that the VAE needs, so that the beginning may not "
             "join the video before"
         )
     if decoder.exact and not joins_exactly(state):

@@ -3,7 +3,7 @@
 The file is a fragmented MP4: a header, which holds the workflow, and then a fragment for every
 part. Each part is muxed in memory and appended with one write, so that neither a kill nor a full
 disk leaves more behind than the whole fragments before it. When it is closed it gets an index, so
-that players know its length and every frame at once.
+that players know its length and every frame from the start.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _MUXING = {
 
 
 class VideoFile:
-    """Write one video.
+    """A video that is being written.
 
     Args:
         path: The file; it must not exist, or be empty.
@@ -96,21 +96,21 @@ class VideoFile:
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         self._owner.start_encoding()
 
-    def add(self, pictures: Tensor) -> None:
+    def add(self, images: Tensor) -> None:
         """Encode and write the next part.
 
         Args:
-            pictures: (frames, height, width, 3), 0 to 1.
+            images: (frames, height, width, 3), 0 to 1.
 
         Raises:
             VideoFileError: If the disk does not take it; the file then ends with the part before.
         """
-        packets = [packet for picture in pixels_of(pictures) for packet in self._encode(picture)]
+        packets = [packet for pixels in pixels_of(images) for packet in self._encode(pixels)]
         self._append(self._fragment(packets))
         self.frames = self._encoded
 
     def close(self) -> None:
-        """Let go of the encoder and add the index; once closed, nothing happens any more.
+        """Close the encoder and add the index; closing again does nothing.
 
         Raises:
             VideoFileError: If there is no room for the index; the video plays without.
@@ -159,7 +159,7 @@ class VideoFile:
 
     def _append(self, data: bytes) -> None:
         try:
-            with open(self.path, "r+b", buffering=0, opener=_made) as file:
+            with open(self.path, "r+b", buffering=0, opener=_open_or_create) as file:
                 if file.seek(0, os.SEEK_END) and not self._bytes:
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
                 try:
@@ -185,6 +185,6 @@ def disk_error(path: Path, error: OSError) -> VideoFileError:
     )
 
 
-def _made(path: str, flags: int) -> int:
+def _open_or_create(path: str, flags: int) -> int:
     """Open a file, and make it if it is missing."""
     return os.open(path, flags | os.O_CREAT, 0o666)

@@ -128,7 +128,7 @@ def test_what_cannot_be_decoded_is_refused(studio: NodeStudio, vae: Any) -> None
     class Other:
         first_stage_model = nn.Identity()
 
-    with pytest.raises(ValueError, match="vae: got Identity, which decodes single pictures"):
+    with pytest.raises(ValueError, match="vae: got Identity, which decodes single images"):
         studio.run("AdaStateDecode", Other(), state, 0, 0, True)
 
 
@@ -205,7 +205,7 @@ def test_what_is_forgotten_and_may_show_is_said(
         bounded, _ = studio.step(bounded, chunks) if chunks else (bounded, None)
         said.clear()
         studio.run("AdaStateDecode", vae, bounded, first)
-        assert [("has forgotten" in text) for text in said] == [True] * expected
+        assert [("no longer keeps" in text) for text in said] == [True] * expected
 
 
 def test_a_state_or_a_latent_but_not_both(studio: NodeStudio, vae: Any) -> None:

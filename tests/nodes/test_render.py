@@ -231,7 +231,7 @@ def test_a_disk_that_fills_at_the_very_end_hides_nothing(
     with pytest.raises(ValueError, match="No space left"):
         made.finish()
     for _ in range(2):
-        assert made.stop("x").endswith("in a.adastate.safetensors: go on with Load State")
+        assert made.stop("x").endswith("in a.adastate.safetensors: continue with Load State")
     with av.open(str(video.path)) as container:
         assert container.streams.video[0].frames == 9
 

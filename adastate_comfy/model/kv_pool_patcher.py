@@ -214,7 +214,8 @@ def attach_pool_patcher(model: ModelPatcher, patcher: KVPoolPatcher) -> None:
     """
     model.set_attachments(_KEY, patcher)
     if not (model.is_dynamic() or isinstance(model, _RoomLeaver)):
-        model.__class__ = _room_leaver(type(model))  # type: ignore[arg-type]
+        kind: Any = type(model)
+        model.__class__ = _room_leaver(kind)
 
 
 def pool_patcher_of(model: ModelPatcher) -> KVPoolPatcher:

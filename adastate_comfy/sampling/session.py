@@ -171,7 +171,7 @@ class ComfySession:
 
         # Samplers that draw on their own use the global generators: seed a fork of them.
         with private_rng(self._device, seed):
-            return sampler.sample(  # type: ignore[no-any-return]
+            sampled: Tensor = sampler.sample(
                 self._guider,
                 sigmas.clone(),
                 self._arguments(view, seed),
@@ -181,6 +181,7 @@ class ComfySession:
                 None,
                 True,
             )
+        return sampled
 
     def commit(self, block: Tensor, view: BlockAttention) -> None:
         """Forward a clean block at sigma 0, once under each of its conditionings."""

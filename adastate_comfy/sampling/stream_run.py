@@ -21,9 +21,10 @@ from ..model.kv_pool_patcher import pool_patcher_of
 from ..model.option_key import options_key
 from ..progress import StreamProgress
 from ..sockets.latents import into_model_space
-from .checks import check_size, check_step
+from .checks import check_step
 from .expert_pair import ExpertPairHost, pair_models, steps_above
 from .memory_plan import announce, plan_memory
+from .model_checks import check_size
 from .session import ComfyHost
 
 

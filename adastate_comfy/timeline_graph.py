@@ -74,20 +74,20 @@ class TimelineGraph(GraphBuilder):
         self.state = self.node("AdaStateStream", f"chunk{number}", **inputs).out(0)
 
     def _positive(self, prompt: ChunkPrompt) -> Link:
-        text = self._encoded(prompt.text)
+        text = self._encode_text(prompt.text)
         if prompt.before is None:
             return text
         mixed = self.node(
             "ConditioningAverage",
             f"blend{prompt.chunk}",
             conditioning_to=text,
-            conditioning_from=self._encoded(prompt.before),
+            conditioning_from=self._encode_text(prompt.before),
             conditioning_to_strength=prompt.share,
         )
         link: Link = mixed.out(0)
         return link
 
-    def _encoded(self, text: str) -> Link:
+    def _encode_text(self, text: str) -> Link:
         # One node for each text, however many chunks it lasts.
         name = f"text{hashlib.sha256(text.encode()).hexdigest()[:12]}"
         link: Link = self.node("CLIPTextEncode", name, text=text, clip=self._clip).out(0)

@@ -72,7 +72,7 @@ def options_key(model: ModelPatcher, own: str, numbers: ObjectNumbers) -> str:
         _Text(numbers, own).of(model.wrappers),
         _Text(numbers, own).of(getattr(model, "forced_hooks", None)),
         # A schedule's shift moves noise levels; a commit knows noise level 0 only.
-        _at_zero(model.get_model_object("model_sampling"), numbers),
+        _describe_schedule(model.get_model_object("model_sampling"), numbers),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
@@ -99,7 +99,7 @@ class _Text:
         return f"{type(value).__qualname__} {self._numbers.number(value)}"
 
 
-def _at_zero(sampling: Any, numbers: ObjectNumbers) -> str:
+def _describe_schedule(sampling: Any, numbers: ObjectNumbers) -> str:
     """Write what a schedule makes of noise level 0: its time, and the scale of the input."""
     zero = torch.zeros(())
     try:

@@ -86,7 +86,7 @@ def rehearse_guidance(
         for sigma in sigmas[:-1]:
             guide(sigma)
     except LayoutError as error:
-        raise _refused(functions, error.seen, error.expected) from error
+        raise _refusal(functions, error.seen, error.expected) from error
 
 
 def rehearse_blocks(
@@ -112,7 +112,7 @@ def rehearse_blocks(
     seen = [f"layer {layer} computed twice" for layer in twice[:1]]
     seen += [f"layer {layer} skipped" for layer in skipped[:1]]
     if seen:
-        raise _refused(functions, " and ".join(seen), "every layer computed once in a forward")
+        raise _refusal(functions, " and ".join(seen), "every layer computed once in a forward")
 
 
 def zeros_forward(check: Callable[[dict[str, Any]], object]) -> Callable[..., Tensor]:
@@ -138,7 +138,7 @@ def zeros_forward(check: Callable[[dict[str, Any]], object]) -> Callable[..., Te
     return forward
 
 
-def _refused(functions: list[Callable[..., Any]], seen: object, expected: object) -> ConfigError:
+def _refusal(functions: list[Callable[..., Any]], seen: object, expected: object) -> ConfigError:
     return ConfigError(
         f"what {node_names(functions)} does to the model",
         seen=seen,

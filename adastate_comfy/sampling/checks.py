@@ -58,7 +58,7 @@ def check_step(
     guided = any(is_guided(model, sampler, cfg) for model in patchers)
     # Guidance of other nodes may ask for the negative at any cfg.
     guided = guided or (negative is not None and any(map(guidance_functions, patchers)))
-    conditions = conditions_from(positive, negative, guided, cfg)
+    conditions = record_conditions(positive, negative, guided, cfg)
     check_image(first, positive, negative)
     check_frame_rate(first, positive, negative)
     return conditions
@@ -140,7 +140,7 @@ def is_guided(model: ModelPatcher, sampler: comfy.samplers.Sampler, cfg: float) 
     return getattr(function, "__name__", "").endswith("_pp")
 
 
-def conditions_from(
+def record_conditions(
     positive: list[Any], negative: list[Any] | None, guided: bool, cfg: float
 ) -> Conditions:
     """Record the conditionings of a step.
@@ -156,13 +156,13 @@ def conditions_from(
             remedy="wire negative on Stream Chunks, or set cfg to 1.0 and take a plain sampler",
         )
     return Conditions(
-        _recorded(positive, "positive"),
-        _recorded(negative, "negative") if negative is not None else None,
+        _record_one(positive, "positive"),
+        _record_one(negative, "negative") if negative is not None else None,
         guided,
     )
 
 
-def _recorded(conditioning: list[Any], name: str) -> Conditioning:
+def _record_one(conditioning: list[Any], name: str) -> Conditioning:
     if len(conditioning) != 1:
         raise ConfigError(
             name,

@@ -40,8 +40,8 @@ def pair_models(high: BoundModel, low: ModelPatcher) -> BoundModel:
         )
     if theirs.traits != high.traits:
         raise _mismatch(
-            _described(theirs),
-            f"another {_described(high)}, like model",
+            _describe(theirs),
+            f"another {_describe(high)}, like model",
             "load the two files of one model",
         )
     if theirs.config != high.config:
@@ -118,7 +118,7 @@ def _identity(bound: BoundModel) -> tuple[str, str]:
     return fingerprint_of(bound).digest, weights_digest(bound)
 
 
-def _described(bound: BoundModel) -> str:
+def _describe(bound: BoundModel) -> str:
     traits = bound.traits
     sizes = f"{traits.layers} layers and width {traits.width}, {traits.latent_channels} channels"
     return f"{traits.family} of {sizes}"

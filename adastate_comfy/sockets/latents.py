@@ -78,7 +78,7 @@ def into_model_space(state: StreamState, model: ModelPatcher) -> StreamState:
     events = state.events
     for position, event in enumerate(events):
         if isinstance(event, GivenLatentsEvent) and event.raw:
-            events = events.replaced(position, _converted(event, form))
+            events = events.replaced(position, _convert(event, form))
     return replace(state, latent_format=type(form).__name__, events=events)
 
 
@@ -99,7 +99,7 @@ def latent_format(name: str) -> Any:
     return form()
 
 
-def _converted(event: GivenLatentsEvent, form: Any) -> GivenLatentsEvent:
+def _convert(event: GivenLatentsEvent, form: Any) -> GivenLatentsEvent:
     return replace(
         event,
         raw=False,

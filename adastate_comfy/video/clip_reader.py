@@ -76,7 +76,7 @@ class FileClip:
                 container.seek(first, stream=stream)
             for packet in container.demux(stream):
                 comfy.model_management.throw_exception_if_processing_interrupted()
-                for frame in _decoded(packet):
+                for frame in _decode_packet(packet):
                     if frame.pts is not None and duration and frame.pts >= end:
                         return
                     if frame.pts is None or frame.pts >= first:
@@ -135,7 +135,7 @@ def open_clip(clip: Any) -> Clip:
     return ImageClip(clip.get_components().images)
 
 
-def _decoded(packet: Any) -> list[VideoFrame]:
+def _decode_packet(packet: Any) -> list[VideoFrame]:
     try:
         frames: list[VideoFrame] = packet.decode()
     except av.error.InvalidDataError:  # ComfyUI skips damaged packets as well

@@ -342,7 +342,7 @@ def test_an_average_over_the_picture_knows_its_places(studio: NodeStudio, case: 
         wrong = dataclasses.replace(binding, traits=traits)
         wrong.layout_checked.clear()
         model.set_attachments("adastate", wrong)
-        with pytest.raises(ValueError, match=r"got frames placed in time and picture otherwise"):
+        with pytest.raises(ValueError, match=r"got frames placed in time and image otherwise"):
             step(studio, case, fresh(studio, case), 1, model=model)
     unknown = dataclasses.replace(binding.traits, spatial_rope=None)
     model.set_attachments("adastate", dataclasses.replace(binding, traits=unknown))

@@ -2,6 +2,8 @@
 
 A kind has a module of torch, such as `torch.cuda`, `torch.xpu`, `torch.mps` or `torch.npu`. They
 are not alike: that of MPS knows one device only, and DirectML has none and draws on the CPU.
+`torch.random.fork_rng` takes them for alike: it fails on DirectML, and on MPS with older
+releases of torch, and does not save the generator of the CPU for `meta`.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from types import ModuleType
 
 import torch
@@ -27,20 +30,20 @@ def private_rng(device: torch.device, seed: int | None = None) -> Iterator[None]
         seed: What to seed them with meanwhile; without it they go on from where they are.
     """
     module = _generator_module(device)
-    place = (device,) if module and _takes_device(module) else ()
+    which = (device,) if module and _takes_device(module) else ()
     cpu = torch.get_rng_state()
-    own = module.get_rng_state(*place) if module else None
+    own = module.get_rng_state(*which) if module else None
     try:
         if seed is not None:
             torch.default_generator.manual_seed(seed)
             if module:
-                with module.device(device) if place else contextlib.nullcontext():
+                with _current_device(module, device):
                     module.manual_seed(seed)
         yield
     finally:
         torch.set_rng_state(cpu)
         if module:
-            module.set_rng_state(own, *place)
+            module.set_rng_state(own, *which)
 
 
 def same_device(one: torch.device, other: torch.device) -> bool:
@@ -65,6 +68,14 @@ def _generator_module(device: torch.device) -> ModuleType | None:
     module = getattr(torch, device.type, None)
     owns = module is not None and all(hasattr(module, name) for name in _GENERATOR)
     return module if owns else None
+
+
+def _current_device(module: ModuleType, device: torch.device) -> AbstractContextManager[object]:
+    """Make a device the current one of its kind, unless the kind has only one, as MPS."""
+    if not hasattr(module, "device"):
+        return contextlib.nullcontext()
+    current: AbstractContextManager[object] = module.device(device)
+    return current
 
 
 def _takes_device(module: ModuleType) -> bool:

@@ -30,7 +30,7 @@ _PARTIAL_BYTES = len(f"..4194304{PARTIAL}")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class OutputTarget:
     """Where a prefix leads.
 
     Args:
@@ -80,18 +80,18 @@ class Place:
         return int(digits.removesuffix(after) if after else digits)
 
 
-def place(
+def find_target(
     prefix: str,
     size: tuple[int, int],
     endings: Sequence[str],
     prompt: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
-) -> Place:
+) -> OutputTarget:
     """Return where a prefix leads, and make its folder.
 
     Args:
         prefix: The widget.
-        size: Width and height of the pictures.
+        size: Width and height of the images.
         endings: Endings of the files to write, numbers included.
         prompt: The hidden input of that name.
         extra: The hidden input `extra_pnginfo`, which holds the workflow.
@@ -101,7 +101,7 @@ def place(
     """
     prefix = filled_in(prefix, prompt or {}, extra or {})
     if os.path.basename(os.path.normpath(prefix)) in ("", ".", ".."):
-        raise _refused(prefix)
+        raise _refusal(prefix)
     root = folder_paths.get_output_directory()
     width, height = size
     try:
@@ -116,17 +116,18 @@ def place(
             remedy="change filename_prefix, or make room there",
         ) from error
     except Exception as error:  # what ComfyUI raises has no type of its own
-        raise _refused(prefix) from error
+        raise _refusal(prefix) from error
     length = max(len(os.fsencode(name + ending)) for ending in endings) + _PARTIAL_BYTES
-    if length > _longest(folder):
+    possible = _max_name_bytes(folder)
+    if length > possible:
         raise ConfigError(
             "filename_prefix",
             seen=f"a name of {len(os.fsencode(name))} bytes",
-            expected=f"{len(os.fsencode(name)) - length + _longest(folder)} at most, so that the "
+            expected=f"{len(os.fsencode(name)) - length + possible} at most, so that the "
             "files of a stream fit",
             remedy="shorten filename_prefix",
         )
-    return Place(Path(folder), name, first, subfolder)
+    return OutputTarget(Path(folder), name, first, subfolder)
 
 
 def filled_in(prefix: str, prompt: Mapping[str, Any], extra: Mapping[str, Any]) -> str:
@@ -139,13 +140,13 @@ def filled_in(prefix: str, prompt: Mapping[str, Any], extra: Mapping[str, Any]) 
             found = _widget(parts[0], parts[1], prompt, extra)
             return match[0] if found is None else _NO_NAME.sub("_", found)
         if parts[0].startswith("date:"):
-            return _dated(parts[0].removeprefix("date:"), now)
+            return _format_date(parts[0].removeprefix("date:"), now)
         return match[0]
 
     return _TOKEN.sub(value, prefix)
 
 
-def _dated(form: str, now: datetime) -> str:
+def _format_date(form: str, now: datetime) -> str:
     numbers = {"d": now.day, "M": now.month, "h": now.hour, "m": now.minute, "s": now.second}
 
     def part(match: re.Match[str]) -> str:
@@ -214,14 +215,14 @@ def _as_text(value: object) -> str:
     return str(value)
 
 
-def _longest(folder: str) -> int:
+def _max_name_bytes(folder: str) -> int:
     """Return how many bytes a name may have there."""
     with suppress(OSError, ValueError, AttributeError):
         return min(os.pathconf(folder, "PC_NAME_MAX"), _MOST_BYTES)
     return _MOST_BYTES
 
 
-def _refused(prefix: str) -> ConfigError:
+def _refusal(prefix: str) -> ConfigError:
     return ConfigError(
         "filename_prefix",
         seen=repr(prefix),

@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 class StreamProgress:
-    """Report to ComfyUI's progress bar and previewer.
+    """A running stream on ComfyUI's progress bar and previewer.
 
     Args:
         model: The MODEL; decides the preview method.
@@ -41,7 +41,7 @@ class StreamProgress:
         self._first, self._done = first_chunk, 0
         self._node_id, self._note = node_id, note
         self._commits = self._planned = 0
-        self._pictures: Tensor | None = None
+        self._images: Tensor | None = None
         self._bar = comfy.utils.ProgressBar(chunks * steps)
 
     def step(self, step: int, denoised: Tensor) -> None:
@@ -55,7 +55,7 @@ class StreamProgress:
     def replay(self, commits: int) -> None:
         """Say how many chunks have to be read again before the first one is made."""
         self._commits, self._planned = 0, commits
-        # One is the normal course; more mean that the memory is being rebuilt.
+        # One is the normal course; more mean that the KV cache is being rebuilt.
         if commits > 1:
             logging.info("AdaState: rebuilding the memory of %d chunks first.", commits)
             self.say(f"rebuilding the memory: {commits} chunks first, one forward each")
@@ -74,11 +74,11 @@ class StreamProgress:
         self._bar.update_absolute(self._done * self._steps, self._chunks * self._steps)
         self.say(f"chunk {self._first + self._done - 1} ({self._done} of {self._chunks})")
 
-    def show(self, pictures: Tensor) -> None:
-        """Preview these pictures, (frames, H, W, 3), over the steps of the next chunk."""
-        self._pictures = pictures
+    def show(self, images: Tensor) -> None:
+        """Preview images, (frames, H, W, 3), over the steps of the next chunk."""
+        self._images = images
         self._bar.update_absolute(
-            self._done * self._steps, self._chunks * self._steps, _preview_of(pictures[0])
+            self._done * self._steps, self._chunks * self._steps, _preview_of(images[0])
         )
 
     def say(self, text: str) -> None:
@@ -87,9 +87,9 @@ class StreamProgress:
 
     def _preview(self, step: int, denoised: Tensor) -> tuple[str, Image.Image, int] | None:
         """Play what was decoded last; without that, draw the newest content from its latents."""
-        if self._pictures is not None:
-            newest = len(self._pictures) - 1
-            return _preview_of(self._pictures[newest * step // self._steps])
+        if self._images is not None:
+            newest = len(self._images) - 1
+            return _preview_of(self._images[newest * step // self._steps])
         if self._previewer is None:
             return None
         # The previewer draws the first frame it is given: give it the newest content.
@@ -106,11 +106,11 @@ def write_under(node_id: str | None, text: str) -> None:
         server.send_progress_text(text, node_id)
 
 
-def pixels_of(pictures: Tensor) -> Tensor:
-    """Turn pictures, (..., H, W, channels) from 0 to 1, into bytes of three channels."""
-    return pictures[..., :3].mul(255).round_().clamp_(0, 255).to("cpu", torch.uint8).contiguous()
+def pixels_of(images: Tensor) -> Tensor:
+    """Return images, (..., H, W, channels) from 0 to 1, in 8-bit RGB."""
+    return images[..., :3].mul(255).round_().clamp_(0, 255).to("cpu", torch.uint8).contiguous()
 
 
-def _preview_of(picture: Tensor) -> tuple[str, Image.Image, int]:
-    image = Image.fromarray(pixels_of(picture).numpy())
-    return "JPEG", image, latent_preview.MAX_PREVIEW_RESOLUTION
+def _preview_of(image: Tensor) -> tuple[str, Image.Image, int]:
+    drawn = Image.fromarray(pixels_of(image).numpy())
+    return "JPEG", drawn, latent_preview.MAX_PREVIEW_RESOLUTION

@@ -32,7 +32,7 @@ class Growth:
     def measure(self) -> Measured:
         """Return the ratio, and the seconds of the chunks on the way."""
         subject = wan(self.dim, self.layers, size=self.size)
-        model, history = subject.build(), pack().part("nodes.render").HISTORY
+        model, history = subject.build(), pack().part("adastate_comfy.video.render_history").HISTORY
         long, short = (Stream(subject, model, SIGMAS, history_chunks=history) for _ in range(2))
         begin = self.late - self.pairs // 2
         along = [seconds(long.advance) for _ in range(begin)]

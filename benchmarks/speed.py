@@ -39,7 +39,7 @@ class Speed:
         """Return frames per second and the peak of the memory, without and with decoding."""
         shape = partial(wan, self.dim, self.layers, feed_forward=self.feed_forward, size=self.size)
         subject = shape(text_tokens=self.text_tokens, dtype=self.dtype)
-        history = pack().part("nodes.render").HISTORY
+        history = pack().part("adastate_comfy.video.render_history").HISTORY
         model = subject.build()
         stream = Stream(subject, model, SIGMAS, sampler="lcm", history_chunks=history)
         without = self._timed(stream.advance)

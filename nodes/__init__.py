@@ -1,4 +1,4 @@
-"""The nodes, in menu order. Everything below is a thin shell over `adastate_core`."""
+"""The nodes, in menu order: each class is a schema and a short `execute`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
 
 
 class AdaStateExtension(ComfyExtension):
-    """Register the nodes with ComfyUI."""
+    """The pack, as ComfyUI asks for its nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """List the nodes."""

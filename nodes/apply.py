@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..adastate_comfy.model.binding import bind
+from ..adastate_comfy.model.config_summary import CUSTOM, departure_note, summarize
 from ..adastate_comfy.model.kv_pool_patcher import CachePlace
 from ..adastate_comfy.progress import write_under
-from ..adastate_core.anchors.presets import PRESETS, departure, preset_config
-from ..adastate_core.config import MAX_FRAMES, MAX_STRENGTH, Precision, StreamConfig
+from ..adastate_core.anchors.presets import PRESETS, preset_config
+from ..adastate_core.config import (
+    MAX_FRAMES,
+    MAX_STRENGTH,
+    Anchor,
+    Precision,
+    PromptSwitch,
+    StreamConfig,
+)
 from .inputs import CATEGORY
 
 
@@ -33,13 +42,16 @@ class AdaStateApply(io.ComfyNode):
                     options=["adaptive", "frozen", "ema", "dual_ema", "rolling", "none"],
                     default="adaptive",
                     tooltip=(
-                        "What the model keeps looking back to.\n"
-                        "adaptive: a hidden frame that it renews with every chunk.\n"
+                        "What every chunk attends to besides the newest frames.\n"
+                        "adaptive: a hidden frame that is renewed with every chunk.\n"
                         "frozen: the first frames, for ever; steady, but scenes stop moving.\n"
-                        "ema: the first frames, into which older ones are slowly blended.\n"
-                        "dual_ema: the first frames, a slow and a quick average of the scene.\n"
-                        "rolling: the first frames, forwards and backwards; lasts long, repeats.\n"
-                        "none: only the last few frames; lively, but it drifts."
+                        "ema: the first frames, into which frames that leave the window are slowly "
+                        "blended.\n"
+                        "dual_ema: the first frames, and a slow and a fast average of what leaves "
+                        "the window.\n"
+                        "rolling: the first frames, forwards and backwards in turn; lasts long, "
+                        "repeats.\n"
+                        "none: only the newest frames; lively, but it drifts."
                     ),
                 ),
                 io.Int.Input(
@@ -60,8 +72,8 @@ class AdaStateApply(io.ComfyNode):
                     max=MAX_FRAMES,
                     advanced=True,
                     tooltip=(
-                        "Latent frames of the past that stay visible besides the anchor. More "
-                        "gives smoother joins and costs memory and time."
+                        "Latent frames of the past that a chunk attends to besides the anchor. "
+                        "More gives smoother joins and costs memory and time."
                     ),
                 ),
                 io.Int.Input(
@@ -80,14 +92,14 @@ class AdaStateApply(io.ComfyNode):
                     advanced=True,
                     tooltip=(
                         "First latent frames that the frozen, ema, dual_ema and rolling anchors "
-                        "keep. The rolling one wants many, such as 18."
+                        "keep. The rolling anchor needs many, such as 18."
                     ),
                 ),
                 io.Combo.Input(
                     "preset",
                     optional=True,
-                    options=["custom", *PRESETS],
-                    default="custom",
+                    options=[CUSTOM, *PRESETS],
+                    default=CUSTOM,
                     tooltip=(
                         "A published method, to compare it on the same weights. It overrides "
                         "anchor, sizes and rates; custom takes what you set. With another "
@@ -120,8 +132,8 @@ class AdaStateApply(io.ComfyNode):
                     advanced=True,
                     tooltip=(
                         "How much the anchor counts against everything else. 0 hides it. Values "
-                        "other than 1 need an attention mask, which the fastest kernels do not "
-                        "take."
+                        "other than 1 need an attention mask, which the fastest attention "
+                        "kernels do not support."
                     ),
                 ),
                 io.Float.Input(
@@ -133,7 +145,7 @@ class AdaStateApply(io.ComfyNode):
                     step=0.001,
                     round=0.0001,
                     advanced=True,
-                    tooltip="The same for the quick average of dual_ema.",
+                    tooltip="The same as ema_rate for the fast average of dual_ema.",
                 ),
                 io.Combo.Input(
                     "cache_precision",
@@ -142,8 +154,8 @@ class AdaStateApply(io.ComfyNode):
                     default="model",
                     advanced=True,
                     tooltip=(
-                        "How the memory of past frames is kept. fp8 takes half the room of bf16 "
-                        "and changes the video a little."
+                        "How keys and values of past frames are stored. fp8 takes half the "
+                        "memory of bf16 and changes the video a little."
                     ),
                 ),
                 io.Combo.Input(
@@ -153,8 +165,8 @@ class AdaStateApply(io.ComfyNode):
                     default="device",
                     advanced=True,
                     tooltip=(
-                        "Whose memory keeps past frames. system memory leaves more of the GPU to "
-                        "the model, and is several times slower."
+                        "Where keys and values of past frames are stored. system memory leaves "
+                        "more of the GPU to the model, and is several times slower."
                     ),
                 ),
                 io.Combo.Input(
@@ -164,10 +176,10 @@ class AdaStateApply(io.ComfyNode):
                     default="preset",
                     advanced=True,
                     tooltip=(
-                        "What a changed prompt does to the memory.\n"
-                        "preset: what the preset publishes; swap for custom.\n"
-                        "swap: nothing; the picture turns over some chunks.\n"
-                        "recache: read anchor and window again under the new prompt.\n"
+                        "What a changed prompt does to the memory of past frames.\n"
+                        "preset: as published; swap for custom.\n"
+                        "swap: nothing; the scene changes over some chunks.\n"
+                        "recache: compute anchor and window again under the new prompt.\n"
                         "flush: keep the anchor and the newest frame only."
                     ),
                 ),
@@ -180,25 +192,25 @@ class AdaStateApply(io.ComfyNode):
     def execute(
         cls,
         model: ModelPatcher,
-        anchor: str,
+        anchor: Anchor,
         chunk_frames: int,
         window_frames: int,
         state_frames: int,
         anchor_frames: int,
-        preset: str = "custom",
+        preset: str = CUSTOM,
         ema_rate: float = 0.999,
         anchor_strength: float = 1.0,
         ema_fast_rate: float = 0.9,
         cache_precision: Precision = "model",
         cache_place: CachePlace = "device",
-        prompt_switch: str = "preset",
+        prompt_switch: PromptSwitch | Literal["preset"] = "preset",
     ) -> io.NodeOutput:
         """Bind the choices to a clone of the model."""
-        if preset != "custom":
+        if preset != CUSTOM:
             config = preset_config(preset)
         else:
             config = StreamConfig(
-                anchor=anchor,  # type: ignore[arg-type]  # validated by the config
+                anchor=anchor,
                 chunk_frames=chunk_frames,
                 window_frames=window_frames,
                 state_frames=state_frames,
@@ -207,17 +219,9 @@ class AdaStateApply(io.ComfyNode):
                 ema_fast_rate=ema_fast_rate,
             )
         if prompt_switch != "preset":
-            config = replace(config, prompt_switch=prompt_switch)  # type: ignore[arg-type]
+            config = replace(config, prompt_switch=prompt_switch)
         config = replace(config, anchor_strength=anchor_strength, cache_precision=cache_precision)
-        note = "" if preset == "custom" else str(departure(config, preset))
+        note = departure_note(preset, config)
         bound = bind(model, config, cache_place, note)
-        write_under(cls.hidden.unique_id, "; ".join(filter(None, (_summary(preset, config), note))))
+        write_under(cls.hidden.unique_id, summarize(preset, config, note))
         return io.NodeOutput(bound)
-
-
-def _summary(preset: str, config: StreamConfig) -> str:
-    """Say what is in effect, since a preset overrides what the widgets show."""
-    return (
-        f"{preset}: anchor {config.anchor}, window of {config.window_frames}, chunks of "
-        f"{config.chunk_frames} latent frames, {config.prompt_switch} at a change of prompt"
-    )

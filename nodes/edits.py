@@ -1,6 +1,8 @@
-"""Edit a stream between two steps: change over, blend, rewind. None of these needs a model."""
+"""Edit a stream between two steps: transition, blend, rewind. None of these needs a model."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from comfy_api.latest import io
 
@@ -27,9 +29,9 @@ class AdaStateTransition(io.ComfyNode):
                     options=["recache", "flush"],
                     default="recache",
                     tooltip=(
-                        "recache: read anchor and window again under the new prompt; the picture "
+                        "recache: compute anchor and window again under the new prompt; the scene "
                         "stays and follows the new prompt sooner.\n"
-                        "flush: keep the anchor and the newest frames only; a quicker turn."
+                        "flush: keep the anchor and the newest frames only; a quicker change."
                     ),
                 ),
                 io.Int.Input(
@@ -44,13 +46,16 @@ class AdaStateTransition(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, state: StreamState, transition: str, frames: int) -> io.NodeOutput:
+    def execute(
+        cls, state: StreamState, transition: Literal["recache", "flush"], frames: int
+    ) -> io.NodeOutput:
         """Edit the value."""
-        return io.NodeOutput(state.recache() if transition == "recache" else state.flush(frames))
+        after = state.recache() if transition == "recache" else state.flush(frames)
+        return io.NodeOutput(after)
 
 
 class AdaStateBlend(io.ComfyNode):
-    """Mix what two streams remember."""
+    """Mix the memories of two streams."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -58,7 +63,7 @@ class AdaStateBlend(io.ComfyNode):
             node_id="AdaStateBlend",
             display_name="Blend States",
             category=CATEGORY,
-            description="Continue one stream with a memory that is mixed with another's.",
+            description="Continue one stream with a memory mixed from two.",
             inputs=[
                 state_input("a", "The stream to continue; frames and chunk numbers stay its own."),
                 state_input("b", "A stream of the same model and size, to mix in."),
@@ -91,9 +96,9 @@ class AdaStateRewind(io.ComfyNode):
             node_id="AdaStateRewind",
             display_name="Rewind",
             category=CATEGORY,
-            description="Take back the newest chunks of a stream.",
+            description="Remove the newest chunks of a stream.",
             inputs=[
-                state_input(tooltip="The stream to take back."),
+                state_input(tooltip="The stream to rewind."),
                 io.Int.Input(
                     "chunk",
                     default=-2,
@@ -101,7 +106,7 @@ class AdaStateRewind(io.ComfyNode):
                     max=100000,
                     tooltip=(
                         "The last chunk that stays. Negative numbers count from the newest one: "
-                        "-2 takes back one chunk."
+                        "-2 removes one chunk."
                     ),
                 ),
             ],

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import islice
-from typing import Any
-
-import comfy.model_management
-import comfy.utils
-from comfy_api.latest import io
+from comfy.sd import VAE
+from comfy_api.latest import Input, io
 from torch import Tensor
 
 from ..adastate_comfy.progress import write_under
-from ..adastate_comfy.video.clip_reader import open_clip
-from ..adastate_core.errors import LayoutError
-from ..adastate_core.vae.registry import stream_encoder
+from ..adastate_comfy.video.clip_encoder import ClipEncoder
 from .inputs import CATEGORY
 
 
@@ -26,7 +20,7 @@ class AdaStateEncode(io.ComfyNode):
             node_id="AdaStateEncode",
             display_name="Encode Clip for Stream",
             category=CATEGORY,
-            description="Encode a picture or clip that a stream continues, also a very long one.",
+            description="Encode an image or clip that a stream continues, also a very long one.",
             search_aliases=["vae encode", "video to latent", "continue a video"],
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE of Wan 2.1 or Wan 2.2, or a TAEHV."),
@@ -34,7 +28,7 @@ class AdaStateEncode(io.ComfyNode):
                     "clip",
                     types=[io.Image, io.Video],
                     tooltip=(
-                        "Pictures, or a video. A video file is read frame by frame and is never "
+                        "Images, or a video. A video file is read frame by frame and is never "
                         "in memory as a whole."
                     ),
                 ),
@@ -44,7 +38,7 @@ class AdaStateEncode(io.ComfyNode):
                     min=0,
                     max=16384,
                     tooltip=(
-                        "Width of the stream's pictures. The clip is scaled to fill them and "
+                        "Width of the stream's images. The clip is scaled to fill them and "
                         "cropped in the centre. 0 keeps the clip's width, or its proportions if "
                         "a height is given."
                     ),
@@ -55,7 +49,7 @@ class AdaStateEncode(io.ComfyNode):
                     min=0,
                     max=16384,
                     tooltip=(
-                        "Height of the stream's pictures. 0 keeps the clip's height, or its "
+                        "Height of the stream's images. 0 keeps the clip's height, or its "
                         "proportions if a width is given."
                     ),
                 ),
@@ -72,58 +66,11 @@ class AdaStateEncode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, vae: Any, clip: Any, width: int, height: int) -> io.NodeOutput:
-        """Count the frames, drop the oldest ones that do not fit, and encode the others."""
-        encoder = stream_encoder(vae.first_stage_model)
-        opened = open_clip(clip)
-        count = opened.count()
-        if count == 0:
-            raise LayoutError(
-                "clip", seen="no frames", expected="1 or more", remedy="connect another clip"
-            )
-        groups = (count - 1) // encoder.stride
-        used = groups * encoder.stride + 1
-        if used < count:
-            write_under(
-                cls.hidden.unique_id,
-                f"{count - used} of {count} frames dropped at the beginning: "
-                f"{used} = {groups} x {encoder.stride} + 1 are used",
-            )
-        bar = comfy.utils.ProgressBar(used)
-        for index, frame in enumerate(islice(opened.frames(), count - used, None)):
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            pixels = _prepared(vae, frame, width, height)
-            if index == 0:
-                _load(vae, (*pixels.shape[:2], min(used, 1 + encoder.stride), *pixels.shape[3:]))
-            encoder.add(pixels.to(vae.device))
-            bar.update(1)
-        latents = encoder.finish().to(vae.output_device, vae.vae_output_dtype())
-        return io.NodeOutput({"samples": latents}, used)
-
-
-def _prepared(vae: Any, frame: Tensor, width: int, height: int) -> Tensor:
-    """Scale a frame and bring it into the VAE's range, (1, C, 1, H, W)."""
-    size = _size((frame.shape[2], frame.shape[1]), width, height)
-    if size != (frame.shape[2], frame.shape[1]):
-        pixels = frame[..., :3].movedim(-1, 1)
-        frame = comfy.utils.common_upscale(pixels, *size, "lanczos", "center").movedim(1, -1)
-    frame = vae.vae_encode_crop_pixels(frame)
-    prepared: Tensor = vae.process_input(frame.movedim(-1, 1)[:, :, None]).to(vae.vae_dtype)
-    return prepared
-
-
-def _size(given: tuple[int, int], width: int, height: int) -> tuple[int, int]:
-    """Return width and height; one that is 0 follows from the other."""
-    if not width and not height:
-        return given
-    return (
-        width or max(1, round(given[0] * height / given[1])),
-        height or max(1, round(given[1] * width / given[0])),
-    )
-
-
-def _load(vae: Any, shape: tuple[int, ...]) -> None:
-    memory = vae.memory_used_encode(shape, vae.vae_dtype)
-    comfy.model_management.load_models_gpu(
-        [vae.patcher], memory_required=memory, force_full_load=vae.disable_offload
-    )
+    def execute(
+        cls, vae: VAE, clip: Tensor | Input.Video, width: int, height: int
+    ) -> io.NodeOutput:
+        """Drop the oldest frames that do not fit, and encode the others."""
+        encoder = ClipEncoder(vae, clip)
+        if encoder.note:
+            write_under(cls.hidden.unique_id, encoder.note)
+        return io.NodeOutput({"samples": encoder.encode(width, height)}, encoder.used)

@@ -93,7 +93,7 @@ def pair_inputs() -> list[io.Input]:
             optional=True,
             tooltip=(
                 "The second model of a pair, such as Wan 2.2 14B: it makes the steps at "
-                "low noise. It goes through an Apply AdaState of its own, set alike."
+                "low noise. It needs an Apply AdaState of its own, with the same settings."
             ),
         ),
         io.Float.Input(

@@ -1,15 +1,17 @@
-"""Keep a stream in a folder, so that the same workflow goes on with it every time it is queued."""
+"""Keep a stream in a folder, which the same workflow continues every time it is queued."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-import folder_paths
 from comfy_api.latest import io
 
-from ..adastate_core.errors import AdaStateError, StateMismatchError
-from ..adastate_core.files.named_stream import commit_or_keep, open_stream, stream_digest
+from ..adastate_comfy.named_streams import (
+    check_name,
+    commit_one,
+    revision_of,
+    stream_version,
+    streams_folder,
+)
+from ..adastate_core.files.named_stream import open_stream
 from ..adastate_core.stream.state import StreamState
 from .inputs import CATEGORY, state_input, state_output
 
@@ -38,8 +40,8 @@ class AdaStateOpenStream(io.ComfyNode):
                 state_input(
                     "start",
                     tooltip=(
-                        "What to begin with while there is no stream of this name, such as New "
-                        "Stream. Afterwards it is not looked at."
+                        "What to begin with when there is no stream of this name, such as New "
+                        "Stream. Later it is ignored."
                     ),
                 ),
             ],
@@ -56,26 +58,18 @@ class AdaStateOpenStream(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, name: str | None, start: None = None) -> str | float:
         """Change with every commit."""
-        digest = stream_digest(_streams(), name) if name is not None else None
-        # A new NaN each time: one object would equal itself in the keys of ComfyUI's cache.
-        return digest or float("nan")
+        return stream_version(name)
 
     @classmethod
     def validate_inputs(cls, name: str | None) -> bool | str:
         """Check the name before anything runs."""
-        if name is None:
-            return "name of the stream: got a link, expected text; type the name on Open Stream."
-        try:
-            stream_digest(_streams(), name)
-        except AdaStateError as error:
-            return str(error)
-        return True
+        return check_name(name)
 
     @classmethod
     def execute(cls, name: str, start: StreamState) -> io.NodeOutput:
         """Read and check the folder."""
-        state = open_stream(_streams(), name, start)
-        return io.NodeOutput(state, _revision(state))
+        state = open_stream(streams_folder(), name, start)
+        return io.NodeOutput(state, revision_of(state))
 
 
 class AdaStateCommitStream(io.ComfyNode):
@@ -112,31 +106,12 @@ class AdaStateCommitStream(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, **inputs: Any) -> float:
+    def fingerprint_inputs(cls, state: object = None, after: object = None) -> float:
         """Commit whenever it is queued, also what ComfyUI has cached."""
         return float("nan")
 
     @classmethod
-    def execute(cls, state: list[StreamState], after: list[Any] | None = None) -> io.NodeOutput:
+    def execute(cls, state: list[StreamState], after: list[object] | None = None) -> io.NodeOutput:
         """Write what is new; a state that cannot be committed is saved beside the stream."""
-        if len(state) != 1:
-            raise StateMismatchError(
-                "state to commit",
-                seen=f"a list of {len(state)}",
-                expected="one state",
-                remedy="wire one stream into Commit Stream",
-            )
-        output = Path(folder_paths.get_output_directory())
-        committed = commit_or_keep(_streams(), state[0], output)
-        revision = _revision(committed)
-        assert committed.origin is not None
-        text = f"{committed.origin.name}: revision {revision}, {committed.chunk_index} chunks"
-        return io.NodeOutput(committed, revision, ui={"text": [text]})
-
-
-def _streams() -> Path:
-    return Path(folder_paths.get_output_directory()) / "adastate" / "streams"
-
-
-def _revision(state: StreamState) -> int:
-    return state.origin.revision if state.origin is not None else 0
+        committed, text = commit_one(state)
+        return io.NodeOutput(committed, revision_of(committed), ui={"text": [text]})

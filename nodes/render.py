@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
-from comfy.cli_args import args
 from comfy.model_patcher import ModelPatcher
 from comfy.samplers import Sampler
 from comfy.sd import VAE
 from comfy_api.latest import InputImpl, io, ui
 from torch import Tensor
 
-from ..adastate_comfy.model.binding import bound_model
-from ..adastate_comfy.output_names import place
-from ..adastate_comfy.sampling.stream_run import StreamInputs, StreamRun
-from ..adastate_comfy.video.decoders import ChunkDecoder, open_decoder
-from ..adastate_comfy.video.render_history import HISTORY, for_render, joins_exactly
-from ..adastate_comfy.video.render_job import RenderJob
-from ..adastate_comfy.video.video_file import ENCODERS, VideoFile, disk_error
-from ..adastate_core.errors import LayoutError
-from ..adastate_core.files.receipts import SUFFIX, ReceiptFile
-from ..adastate_core.files.state_file import SUFFIX as STATE_SUFFIX
-from ..adastate_core.files.strict_json import strict_json
+from ..adastate_comfy.sampling.stream_run import StreamInputs
+from ..adastate_comfy.video.render_files import VideoFormat
+from ..adastate_comfy.video.render_history import HISTORY
+from ..adastate_comfy.video.stream_render import RenderOptions, render_stream
+from ..adastate_comfy.video.video_file import ENCODERS, Codec
 from ..adastate_core.stream.state import StreamState
-from ..adastate_core.stream.summary import receipt
 from .inputs import (
     CATEGORY,
     model_input,
@@ -36,10 +24,6 @@ from .inputs import (
     state_input,
     state_output,
 )
-
-_VAE = "adastate_vae"
-_ENDINGS = (".mp4", SUFFIX, STATE_SUFFIX)
-"""Of the video, its receipts, and the stream if it has to be saved; all have one number."""
 
 
 class AdaStateRender(io.ComfyNode):
@@ -66,7 +50,10 @@ class AdaStateRender(io.ComfyNode):
                     default=40,
                     min=1,
                     max=1000000,
-                    tooltip="How many chunks to add. Neither memory nor time a chunk grows.",
+                    tooltip=(
+                        "How many chunks to add. Neither memory nor the time of a chunk grows with "
+                        "it."
+                    ),
                 ),
                 io.Float.Input(
                     "fps",
@@ -88,7 +75,9 @@ class AdaStateRender(io.ComfyNode):
                     max=51.0,
                     step=1.0,
                     optional=True,
-                    tooltip="Lower is better and larger. 20 is hard to tell from the original.",
+                    tooltip=(
+                        "Quality: lower is better and larger. 20 is hard to tell from the original."
+                    ),
                 ),
                 io.Combo.Input(
                     "codec",
@@ -104,8 +93,8 @@ class AdaStateRender(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip=(
-                        "Whether the picture or clip that the stream continues is the beginning "
-                        "of the video. It can be in front of chunk 0 only."
+                        "Whether the video begins with the image or clip that the stream "
+                        "continues. This is possible only in front of chunk 0."
                     ),
                 ),
                 io.Int.Input(
@@ -116,9 +105,10 @@ class AdaStateRender(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip=(
-                        "Chunks that the stream remembers, for going on, rewinding and decoding "
-                        "again. At 13 it never remembers less than before, and as many more as "
-                        "short chunks need; 0 remembers all, which grows with the length."
+                        "How many chunks the stream keeps afterwards, to continue, rewind and "
+                        "decode again. 13 keeps as many as it needs to continue exactly, and "
+                        "never fewer than before; any other number is used as it is. 0 keeps "
+                        "all, which grows with the length."
                     ),
                 ),
                 io.Boolean.Input(
@@ -127,9 +117,9 @@ class AdaStateRender(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip=(
-                        "Decode and encode a chunk while the next one is made. Needs room for the "
-                        "model and the VAE at once. Has no effect under Dynamic VRAM, the default "
-                        "on NVIDIA cards."
+                        "Decode and encode a chunk while the next one is made. Needs memory for "
+                        "the model and the VAE together. Has no effect under Dynamic VRAM, the "
+                        "default on NVIDIA cards."
                     ),
                 ),
                 *pair_inputs(),
@@ -146,8 +136,8 @@ class AdaStateRender(io.ComfyNode):
         cls,
         model: ModelPatcher,
         state: StreamState,
-        positive: list[Any],
         vae: VAE,
+        positive: io.Conditioning.Type,
         cfg: float,
         sampler: Sampler,
         sigmas: Tensor,
@@ -155,9 +145,9 @@ class AdaStateRender(io.ComfyNode):
         chunks: int,
         fps: float,
         filename_prefix: str,
-        negative: list[Any] | None = None,
+        negative: io.Conditioning.Type | None = None,
         crf: float = 20.0,
-        codec: str = "h264",
+        codec: Codec = "h264",
         include_start: bool = True,
         history_chunks: int = HISTORY,
         decode_apart: bool = False,
@@ -165,116 +155,31 @@ class AdaStateRender(io.ComfyNode):
         switch_sigma: float = 0.875,
     ) -> io.NodeOutput:
         """Check everything first; then make, decode and write chunk by chunk."""
-        _require_one(state)
-        part = bound_model(model).config.chunk_frames
-        decoder = open_decoder(vae, (*state.latent_shape[:2], part, *state.latent_shape[2:]))
-        if decode_apart:
-            # Loaded in one go with the model, so that no session takes its place from it.
-            model, model_low_noise = (_beside(m, decoder) for m in (model, model_low_noise))
         inputs = StreamInputs(
-            model, state, positive, cfg, sampler, sigmas, seed, chunks,
-            negative, model_low_noise, switch_sigma,
-        )  # fmt: skip
-        run = StreamRun.prepare(inputs, node_id=cls.hidden.unique_id, together=1)
-        exact = joins_exactly(run.start)
-        state = for_render(run.start, history_chunks, part)
-        size = _pixels(state, vae)
-        hidden = cls.hidden
-        endings = [f"_00001_{ending}" for ending in _ENDINGS]
-        target = place(filename_prefix, size, endings, hidden.prompt, hidden.extra_pnginfo)
-        path = target.claim("_{:05}_", _ENDINGS)
-        try:
-            video = VideoFile(
-                path, size, fps=fps, crf=crf, codec=codec, metadata=cls._workflow(),
-                expected=_expected(state, vae, chunks, part),
-            )  # fmt: skip
-            receipts = _receipts(
-                path.with_suffix(SUFFIX),
-                {
-                    "video": path.name, "fps": fps, "size": size, "codec": codec, "crf": crf,
-                    "model": run.request.fingerprint.family, "first_chunk": state.chunk_index,
-                    "before": [receipt(event) for event in state.events],
-                },
-            )  # fmt: skip
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        job = RenderJob(video, receipts, decoder, run.progress.show, apart=decode_apart)
-        try:
-            job.begin(state, part, include_start)
-            for _ in range(chunks):
-                state = run.run(state, 1)
-                job.add(state)
-            job.finish()
-        except BaseException as error:
-            run.progress.say(job.stop(f"{type(error).__name__}: {error}".rstrip(": ")))
-            raise
-        notes = _notes(decoder, video, decode_apart, exact, state)
-        run.progress.say("; ".join(notes))
-        saved = ui.SavedResult(path.name, target.subfolder, io.FolderType.output)
-        return io.NodeOutput(state, InputImpl.VideoFromFile(str(path)), ui=ui.PreviewVideo([saved]))
-
-    @classmethod
-    def _workflow(cls) -> dict[str, str]:
-        """Return what ComfyUI's own nodes write into a video, unless the user has forbidden it."""
-        if args.disable_metadata:
-            return {}
-        values = dict(cls.hidden.extra_pnginfo or {})
-        if cls.hidden.prompt:
-            values["prompt"] = cls.hidden.prompt
-        return {key: strict_json(value) for key, value in values.items()}
-
-
-def _notes(
-    decoder: ChunkDecoder, video: VideoFile, decode_apart: bool, exact: bool, state: StreamState
-) -> Iterator[str]:
-    """Say what an artist should know about a finished video."""
-    yield f"{video.frames} frames"
-    if decoder.exact and not exact:
-        yield (
-            "the stream had forgotten frames that the VAE looks back at, so that the beginning may "
-            "not join the video before"
+            model=model,
+            state=state,
+            positive=positive,
+            cfg=cfg,
+            sampler=sampler,
+            sigmas=sigmas,
+            seed=seed,
+            chunks=chunks,
+            negative=negative,
+            model_low_noise=model_low_noise,
+            switch_sigma=switch_sigma,
         )
-    if decoder.exact and not joins_exactly(state):
-        yield "a video that goes on from here joins exactly with a longer history_chunks only"
-    if decoder.note:
-        yield decoder.note
-    if decode_apart and not decoder.can_run_apart:
-        yield "decoded in between, since the VAE is not kept whole on the device"
-
-
-def _require_one(state: StreamState) -> None:
-    if state.latent_shape[0] != 1:
-        raise LayoutError(
-            "batch of the stream",
-            seen=state.latent_shape[0],
-            expected="1, since a file holds one video",
-            remedy="set batch_size to 1 on the latent, or take Stream Chunks and Decode Stream",
+        options = RenderOptions(
+            filename_prefix=filename_prefix,
+            form=VideoFormat(fps, crf, codec),
+            include_start=include_start,
+            history_chunks=history_chunks,
+            in_background=decode_apart,
         )
-
-
-def _pixels(state: StreamState, vae: Any) -> tuple[int, int]:
-    scale = vae.spacial_compression_decode()
-    return state.latent_shape[3] * scale, state.latent_shape[2] * scale
-
-
-def _beside(model: ModelPatcher | None, decoder: ChunkDecoder) -> ModelPatcher | None:
-    if model is None:
-        return None
-    beside = model.clone()
-    beside.set_additional_models(_VAE, [decoder.patcher])
-    return beside
-
-
-def _expected(state: StreamState, vae: Any, chunks: int, part: int) -> tuple[int, int]:
-    """Return the frames and parts that the file will have, or a few more."""
-    stride = vae.temporal_compression_decode() or 1
-    given = state.next_frame if state.chunk_index == 0 else 0
-    return (given + chunks * part) * stride, given + chunks
-
-
-def _receipts(path: Path, head: dict[str, Any]) -> ReceiptFile:
-    try:
-        return ReceiptFile(path, head)
-    except OSError as error:
-        raise disk_error(path, error) from error
+        rendered = render_stream(inputs, vae, options, cls.hidden)
+        name = rendered.path.name
+        saved = ui.SavedResult(name, rendered.subfolder, io.FolderType.output)
+        return io.NodeOutput(
+            rendered.state,
+            InputImpl.VideoFromFile(str(rendered.path)),
+            ui=ui.PreviewVideo([saved]),
+        )

@@ -1,15 +1,12 @@
-"""Begin a stream, look into it, and steer its memory. None of these nodes needs a model."""
+"""Begin a stream, look into it, and change its memory. None of these nodes needs a model."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from comfy_api.latest import io
-from comfy_execution.graph_utils import ExecutionBlocker
-from torch import Tensor
 
-from ..adastate_comfy.sockets.latents import from_model_space, latent_format, video_samples
+from ..adastate_comfy.sockets.latents import latent_or_block, samples_for, video_samples
 from ..adastate_core.stream.events import HOLD_FOREVER, ResetScope
 from ..adastate_core.stream.state import StreamState
 from ..adastate_core.stream.summary import describe_stream
@@ -25,19 +22,19 @@ class AdaStateNewStream(io.ComfyNode):
             node_id="AdaStateNewStream",
             display_name="New Stream",
             category=CATEGORY,
-            description="Begin a stream of a given picture size.",
+            description="Begin a stream of a given size.",
             inputs=[
                 io.Latent.Input(
                     "latent",
                     tooltip=(
-                        "An empty video latent. Its width, height and batch size count; its "
-                        "length does not, since a stream has no end."
+                        "An empty video latent. Its width, height and batch size are used; its "
+                        "length is not, since a stream has no end."
                     ),
                 ),
                 io.Latent.Input(
                     "start_latent",
                     optional=True,
-                    tooltip="An encoded picture or clip to continue from.",
+                    tooltip="An encoded image or clip to continue from.",
                 ),
                 io.Int.Input(
                     "history_chunks",
@@ -46,8 +43,8 @@ class AdaStateNewStream(io.ComfyNode):
                     max=100000,
                     advanced=True,
                     tooltip=(
-                        "Chunks whose frames the state remembers; 0 remembers all, which lets "
-                        "it rebuild its memory exactly. Set a number for endless streams."
+                        "How many of the newest chunks the state keeps. 0 keeps all, so that its "
+                        "memory can be rebuilt exactly. Set a number for endless streams."
                     ),
                 ),
             ],
@@ -57,9 +54,9 @@ class AdaStateNewStream(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        latent: dict[str, Any],
+        latent: io.Latent.Type,
         history_chunks: int,
-        start_latent: dict[str, Any] | None = None,
+        start_latent: io.Latent.Type | None = None,
     ) -> io.NodeOutput:
         """Take size and batch from the latent."""
         batch, channels, _, height, width = video_samples(latent, "New Stream").shape
@@ -78,7 +75,7 @@ class AdaStateRead(io.ComfyNode):
             node_id="AdaStateRead",
             display_name="Read State",
             category=CATEGORY,
-            description="Look at what a stream remembers.",
+            description="Show the memory and the history of a stream.",
             inputs=[
                 state_input(tooltip="The stream to look into."),
                 io.Int.Input(
@@ -98,7 +95,9 @@ class AdaStateRead(io.ComfyNode):
                     tooltip="What slot 0 holds: the frame the model never shows. Decode it alone.",
                 ),
                 io.Latent.Output(
-                    "window", display_name="window", tooltip="The newest frames it looks back to."
+                    "window",
+                    display_name="window",
+                    tooltip="The newest frames, which the next chunk attends to.",
                 ),
                 io.Latent.Output(
                     "content",
@@ -116,7 +115,7 @@ class AdaStateRead(io.ComfyNode):
                 io.Latent.Output(
                     "hidden_states",
                     display_name="all hidden states",
-                    tooltip="The hidden state of every chunk, as a batch of single pictures.",
+                    tooltip="The hidden state of every chunk, as a batch of single images.",
                 ),
             ],
         )
@@ -126,12 +125,12 @@ class AdaStateRead(io.ComfyNode):
         """Return the parts of a state; what is not there yet blocks only the nodes wired to it."""
         context = state.context
         return io.NodeOutput(
-            _latent_or_block(state, context.anchor, "hidden state"),
-            _latent_or_block(state, context.window, "window"),
-            _latent_or_block(state, state.content(first_chunk), "content"),
+            latent_or_block(state, context.anchor, "hidden state"),
+            latent_or_block(state, context.window, "window"),
+            latent_or_block(state, state.content(first_chunk), "content"),
             state.chunk_index,
             json.dumps(describe_stream(state), indent=2),
-            _latent_or_block(state, state.hidden_states(), "hidden state"),
+            latent_or_block(state, state.hidden_states(), "hidden state"),
         )
 
 
@@ -144,7 +143,7 @@ class AdaStateReset(io.ComfyNode):
             node_id="AdaStateReset",
             display_name="Reset State",
             category=CATEGORY,
-            description="Make a stream forget, or remember something else.",
+            description="Empty the memory of a stream, or put something else in.",
             inputs=[
                 state_input(tooltip="The stream to reset."),
                 io.Combo.Input(
@@ -152,15 +151,15 @@ class AdaStateReset(io.ComfyNode):
                     options=["anchor", "window", "all"],
                     default="anchor",
                     tooltip=(
-                        "anchor: forget the hidden state; motion goes on, the look may change.\n"
-                        "window: forget the newest frames; the scene goes on, motion may jump.\n"
-                        "all: forget both; a new scene begins."
+                        "anchor: remove the hidden state; motion continues, the look may change.\n"
+                        "window: remove the newest frames; the scene continues, motion may jump.\n"
+                        "all: remove both; a new scene begins."
                     ),
                 ),
                 io.Latent.Input(
                     "latent",
                     optional=True,
-                    tooltip="An encoded picture or clip to remember instead.",
+                    tooltip="An encoded image or clip to put there instead.",
                 ),
             ],
             outputs=[state_output()],
@@ -168,15 +167,11 @@ class AdaStateReset(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, state: StreamState, scope: ResetScope, latent: dict[str, Any] | None = None
+        cls, state: StreamState, scope: ResetScope, latent: io.Latent.Type | None = None
     ) -> io.NodeOutput:
         """Edit the value; the model's cache follows when the next chunk is made."""
-        if latent is None:
-            return io.NodeOutput(state.reset(scope))
-        samples = video_samples(latent, "Reset State")
-        if state.latent_format:
-            samples = latent_format(state.latent_format).process_in(samples)
-        return io.NodeOutput(state.reset(scope, samples))
+        given = None if latent is None else samples_for(state, latent, "Reset State")
+        return io.NodeOutput(state.reset(scope, given))
 
 
 class AdaStateHold(io.ComfyNode):
@@ -197,8 +192,8 @@ class AdaStateHold(io.ComfyNode):
                     min=HOLD_FOREVER,
                     max=100000,
                     tooltip=(
-                        "For how many chunks. -1 holds until the next Hold Anchor, 0 lets go. "
-                        "On a stream that has not begun, the first state is the one held."
+                        "For how many chunks. -1 holds until the next Hold Anchor, 0 ends a hold. "
+                        "On a stream that has not begun, the first state will be held."
                     ),
                 ),
             ],
@@ -209,12 +204,3 @@ class AdaStateHold(io.ComfyNode):
     def execute(cls, state: StreamState, chunks: int) -> io.NodeOutput:
         """Edit the value."""
         return io.NodeOutput(state.hold_anchor(chunks))
-
-
-def _latent_or_block(state: StreamState, latents: Tensor | None, what: str) -> object:
-    if latents is None:
-        return ExecutionBlocker(
-            f"Read State: this stream has no {what} yet; stream a chunk first, "
-            "with the adaptive anchor for a hidden state."
-        )
-    return from_model_space(state, latents)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.samplers import Sampler
@@ -70,21 +68,30 @@ class AdaStateStream(io.ComfyNode):
         cls,
         model: ModelPatcher,
         state: StreamState,
-        positive: list[Any],
+        positive: io.Conditioning.Type,
         cfg: float,
         sampler: Sampler,
         sigmas: Tensor,
         seed: int,
         chunks: int,
-        negative: list[Any] | None = None,
+        negative: io.Conditioning.Type | None = None,
         model_low_noise: ModelPatcher | None = None,
         switch_sigma: float = 0.875,
     ) -> io.NodeOutput:
         """Check everything that can be checked, then let the core stream."""
         inputs = StreamInputs(
-            model, state, positive, cfg, sampler, sigmas, seed, chunks,
-            negative, model_low_noise, switch_sigma,
-        )  # fmt: skip
+            model=model,
+            state=state,
+            positive=positive,
+            cfg=cfg,
+            sampler=sampler,
+            sigmas=sigmas,
+            seed=seed,
+            chunks=chunks,
+            negative=negative,
+            model_low_noise=model_low_noise,
+            switch_sigma=switch_sigma,
+        )
         run = StreamRun.prepare(inputs, node_id=cls.hidden.unique_id)
         # Collected as they come: a bounded history may have forgotten the first ones by the end.
         made: list[Tensor] = []

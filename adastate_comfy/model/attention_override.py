@@ -68,8 +68,8 @@ class AttentionOverride:
 def conditionings_of(options: dict[str, Any]) -> tuple[int, ...]:
     """Return the conditioning index of each equal slice of a forward's batch.
 
-    A guidance function may compute one of them alone, or in another order; what tells them apart
-    is the id that the host gives each.
+    A guidance function may compute one of them alone, or in another order; what
+    distinguishes them is the id that the host gives each.
 
     Raises:
         LayoutError: If one is not of this step.

@@ -14,7 +14,7 @@ from ...adastate_core.errors import ConfigError
 from ...adastate_core.families import ModelTraits, describe_model
 from ...adastate_core.fingerprint import ModelFingerprint
 from .keys import KEY
-from .kv_pool_patcher import CachePlace, attach_memory, pool_for
+from .kv_pool_patcher import CachePlace, attach_pool_patcher, make_pool
 from .option_key import ObjectNumbers
 from .torch_compile import AttentionCall, is_compiled
 from .wrappers import extend_attention, prepare_forward
@@ -34,7 +34,7 @@ class Binding:
         weights: Digests of weight patches by the host's id of them.
         calls: Attention calls of one forward, known once a compiled model has run.
         numbers: Numbers of the functions and objects that were found on the MODEL.
-        rehearsed: What was found to work with what hangs on the MODEL.
+        rehearsed: What was found to work with what is attached to the MODEL.
     """
 
     config: StreamConfig
@@ -92,8 +92,8 @@ def bind(
     """
     traits = describe_model(model.get_model_object("diffusion_model"))
     bound = model.clone()
-    pool, memory = pool_for(bound, config.cache_precision, place)
-    attach_memory(bound, memory)
+    pool, patcher = make_pool(bound, config.cache_precision, place)
+    attach_pool_patcher(bound, patcher)
     bound.set_attachments(KEY, Binding(config, traits, pool, note=note))
     # Every family is called through the second; the first comes after other packs' wrappers of
     # that kind and is the one to renumber frames in, but not every model class calls it.

@@ -41,14 +41,14 @@ def follow_blocks(
     theirs = block_patches(options)
     if not theirs:
         return
-    ours = {key: _followed(key, patch, layers) for key, patch in theirs.items()}
+    ours = {key: _tracking_patch(key, patch, layers) for key, patch in theirs.items()}
     if geometry.calls.per_block is not None:
         names = [("double" + _SUFFIX, index) for index in range(geometry.layers)]
-        ours |= {name: _named(name, theirs.get(name), layers) for name in names}
+        ours |= {name: _naming_patch(name, theirs.get(name), layers) for name in names}
     options[_REPLACED] = {**options[_REPLACED], "dit": ours}
 
 
-def _followed(key: tuple[str, int], patch: Patch, layers: LayerCounter) -> Patch:
+def _tracking_patch(key: tuple[str, int], patch: Patch, layers: LayerCounter) -> Patch:
     block = (key[0].removesuffix(_SUFFIX), key[1])
 
     def run(args: dict[str, Any], extra: dict[str, Any]) -> Any:
@@ -61,8 +61,8 @@ def _followed(key: tuple[str, int], patch: Patch, layers: LayerCounter) -> Patch
     return run
 
 
-def _named(key: tuple[str, int], patch: Patch | None, layers: LayerCounter) -> Patch:
-    followed = _followed(key, patch or _plain, layers)
+def _naming_patch(key: tuple[str, int], patch: Patch | None, layers: LayerCounter) -> Patch:
+    followed = _tracking_patch(key, patch or _run_original, layers)
 
     def run(args: dict[str, Any], extra: dict[str, Any]) -> Any:
         here = {"block_type": key[0].removesuffix(_SUFFIX), "block_index": key[1]}
@@ -72,5 +72,5 @@ def _named(key: tuple[str, int], patch: Patch | None, layers: LayerCounter) -> P
     return run
 
 
-def _plain(args: dict[str, Any], extra: dict[str, Any]) -> Any:
+def _run_original(args: dict[str, Any], extra: dict[str, Any]) -> Any:
     return extra["original_block"](args)

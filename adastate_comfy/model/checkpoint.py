@@ -31,7 +31,7 @@ def unwrap_generator(weights: Mapping[str, Any]) -> dict[str, Tensor]:
         if isinstance(weights.get(key), Mapping):
             weights = weights[key]
             break
-    return {_plain(name): tensor for name, tensor in weights.items()}
+    return {_plain_name(name): tensor for name, tensor in weights.items()}
 
 
 def declared_shift(path: str) -> float:
@@ -48,7 +48,7 @@ def declared_shift(path: str) -> float:
         return 0.0
 
 
-def _plain(name: str) -> str:
+def _plain_name(name: str) -> str:
     for wrapper in _WRAPPERS:
         name = name.replace(wrapper, "")
     return name.removeprefix("model.")

@@ -166,7 +166,8 @@ def _feed(digest: Any, value: object) -> None:
     """Add a nested patch value: strengths, names and tensors."""
     if isinstance(value, Tensor):
         plain = type(value) in (Tensor, torch.nn.Parameter)
-        digest.update((tensor_digest if plain else weight_digest)(value).encode())
+        found = tensor_digest(value) if plain else weight_digest(value)
+        digest.update(found.encode())
     elif isinstance(value, list | tuple):
         for item in value:
             _feed(digest, item)

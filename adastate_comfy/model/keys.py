@@ -1,4 +1,4 @@
-"""The names under which a run of ours and what hangs on its MODEL find each other."""
+"""The names under which a run of ours and what is attached to its MODEL find each other."""
 
 from __future__ import annotations
 

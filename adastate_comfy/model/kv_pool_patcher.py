@@ -18,12 +18,12 @@ from ..devices import same_device
 
 CachePlace = Literal["device", "system memory"]
 
-SHARE_OF_MEMORY = 0.5
+DEVICE_SHARE = 0.5
 """Largest part of a device's memory that the pool may take."""
 
 _KEY = "adastate_memory"
 _EVERYTHING = 1e30
-"""From so many bytes on, the host asks to load a model whole."""
+"""From this many bytes on, the host asks to load a whole model."""
 
 
 class KVPoolPatcher(ModelPatcher):
@@ -33,13 +33,13 @@ class KVPoolPatcher(ModelPatcher):
     load device, which would free nothing, they are evicted and, when needed again, rebuilt by one
     replay.
 
-    It stands beside the model only while a run of ours loads it (`loading_beside`). Between runs
+    It is loaded with the model only while a run of ours lasts (`loading_with_model`). Between runs
     the host may free it for any other model.
     """
 
     starts_with = 0
-    """Bytes of the sets that the coming run goes on from; the most recent ones."""
-    _joins = False
+    """Bytes of the caches that the coming run goes on from; the most recent ones."""
+    _loads_with_model = False
 
     @property
     def pool(self) -> KVCachePool:
@@ -51,19 +51,19 @@ class KVPoolPatcher(ModelPatcher):
 
         Args:
             expected: Bytes of all that it will hold at the same time.
-            starts_with: Bytes of the sets that it goes on from, if they exist.
+            starts_with: Bytes of the caches that it goes on from, if they exist.
         """
         self.pool.expected_bytes = expected
         self.starts_with = starts_with
 
     def is_dynamic(self) -> bool:
-        """Return whether it is about to be loaded beside a model.
+        """Return whether it is about to be loaded with a model.
 
         The host frees memory for a dynamic model without unloading others of that kind. One plain
         model in the same load would make it unload the VAE and the text encoder as well. At any
         other time this is a plain model: its tensors do not leave the device on their own.
         """
-        return self._joins
+        return self._loads_with_model
 
     def model_size(self) -> int:
         """Count the bytes that are on the load device when it is loaded."""
@@ -75,7 +75,7 @@ class KVPoolPatcher(ModelPatcher):
         return sum(_size_on(kv, self.load_device) for kv in self.pool.sets.values())
 
     def pending_bytes(self, device: torch.device) -> int:
-        """Count the bytes to come on a device, besides the sets that the run goes on from."""
+        """Count the bytes to come on a device, besides the caches that the run goes on from."""
         if not same_device(device, self.load_device):
             return 0
         held = sum(kv.nbytes for kv in self._current())
@@ -84,11 +84,11 @@ class KVPoolPatcher(ModelPatcher):
     def partially_load(
         self, device_to: torch.device, extra_memory: float = 0, *args: Any, **kwargs: Any
     ) -> int:
-        """Bring the sets that a run goes on from to the device; others stay where they are."""
+        """Bring the caches that a run goes on from to the device; others stay where they are."""
         # From here on the host looks for the pages of a dynamic model, which this one has not.
-        self._joins = False
+        self._loads_with_model = False
         if extra_memory < 0:
-            self.give_up_others(-extra_memory)
+            self.free_others(-extra_memory)
         for kv in self._current():
             kv.to(device_to)
         self.model.device = device_to
@@ -97,11 +97,11 @@ class KVPoolPatcher(ModelPatcher):
     def partially_unload(
         self, device_to: torch.device, memory_to_free: float = 0, *args: Any, **kwargs: Any
     ) -> int:
-        """Give up the least recent sets until enough is free."""
+        """Offload or evict the least recently used caches until enough is free."""
         return self._offload_or_evict(list(self.pool.sets), memory_to_free)
 
-    def give_up_others(self, memory_to_free: float) -> int:
-        """Do the same, but keep the sets that the coming run goes on from."""
+    def free_others(self, memory_to_free: float) -> int:
+        """Do the same, but keep the caches that the coming run goes on from."""
         kept = len(self._current())
         names = list(self.pool.sets)
         return self._offload_or_evict(names[: len(names) - kept], memory_to_free)
@@ -113,7 +113,7 @@ class KVPoolPatcher(ModelPatcher):
             self.model.device = self.offload_device
         return self.pool
 
-    def loading_beside(self) -> Callable[..., Any]:
+    def loading_with_model(self) -> Callable[..., Any]:
         """Return a wrapper of the host's preparation that loads this pool with the model.
 
         The host counts it, and the bytes still to come, where it counts those of a ControlNet.
@@ -127,27 +127,27 @@ class KVPoolPatcher(ModelPatcher):
             *args: Any,
             **kwargs: Any,
         ) -> Any:
-            self._make_way(model, noise_shape)
-            share = {_KEY: [{"control": _Share(self, model.load_device)}]}
-            self._joins = True
+            self._free_others_for(model, noise_shape)
+            share = {_KEY: [{"control": _PoolControl(self, model.load_device)}]}
+            self._loads_with_model = True
             try:
                 loaded, given, models = executor(model, noise_shape, conds | share, *args, **kwargs)
             finally:
-                self._joins = False
+                self._loads_with_model = False
             return loaded, {name: cond for name, cond in given.items() if name != _KEY}, models
 
         return prepare
 
-    def _make_way(self, model: ModelPatcher, noise_shape: list[int]) -> None:
-        """Give up the sets of other streams before the model has to go without its weights."""
+    def _free_others_for(self, model: ModelPatcher, noise_shape: list[int]) -> None:
+        """Free the caches of other streams before the model has to go without its weights."""
         device = model.load_device
         if same_device(device, self.load_device):
             needed = model.model_size() - model.loaded_size() + self.pending_bytes(device)
             needed += model.memory_required(list(noise_shape))
-            self.give_up_others(needed - model.get_free_memory(device))
+            self.free_others(needed - model.get_free_memory(device))
 
     def _current(self) -> list[KVCache]:
-        """List the most recent sets that make up what a run goes on from, at least one."""
+        """List the most recent caches that make up what a run goes on from, at least one."""
         found: list[KVCache] = []
         for kv in reversed(list(self.pool.caches())):
             if found and sum(each.nbytes for each in (*found, kv)) > self.starts_with:
@@ -167,23 +167,23 @@ class KVPoolPatcher(ModelPatcher):
         return before - self.loaded_size()
 
 
-class _Share(ControlBase):
+class _PoolControl(ControlBase):
     """What the host adds to a run's memory for the pool; it controls nothing."""
 
-    def __init__(self, memory: KVPoolPatcher, device: torch.device) -> None:
+    def __init__(self, patcher: KVPoolPatcher, device: torch.device) -> None:
         super().__init__()
-        self._memory, self._device = memory, device
+        self._patcher, self._device = patcher, device
 
     def get_models(self) -> list[ModelPatcher]:
         """Return what has to be loaded."""
-        return [self._memory]
+        return [self._patcher]
 
     def inference_memory_requirements(self, dtype: torch.dtype) -> int:
         """Return the bytes to be kept free."""
-        return self._memory.pending_bytes(self._device)
+        return self._patcher.pending_bytes(self._device)
 
 
-class _LeavesRoom(ModelPatcher):
+class _RoomLeaver(ModelPatcher):
     """A model whose weights leave the announced bytes free.
 
     The host gives weights a share of the free memory on some devices whatever a run needs, and
@@ -194,7 +194,7 @@ class _LeavesRoom(ModelPatcher):
         self, device_to: torch.device, extra_memory: float = 0, *args: Any, **kwargs: Any
     ) -> Any:
         """Load as many weights as the host allows and the announced bytes do."""
-        pending = memory_of(self).pending_bytes(device_to)
+        pending = pool_patcher_of(self).pending_bytes(device_to)
         if pending and extra_memory < _EVERYTHING:
             management = comfy.model_management
             free = management.get_free_memory(device_to) - management.minimum_inference_memory()
@@ -204,47 +204,48 @@ class _LeavesRoom(ModelPatcher):
         return super().partially_load(device_to, extra_memory, *args, **kwargs)
 
 
-def attach_memory(model: ModelPatcher, memory: KVPoolPatcher) -> None:
-    """Give a clone that is ours its memory of the past.
+def attach_pool_patcher(model: ModelPatcher, patcher: KVPoolPatcher) -> None:
+    """Give a clone that is ours the pool of its KV caches.
 
     Args:
         model: The clone. It becomes of a class that leaves room, as do its clones; models that
             the host loads page by page make room on their own.
-        memory: The memory.
+        patcher: The pool.
     """
-    model.set_attachments(_KEY, memory)
-    if not (model.is_dynamic() or isinstance(model, _LeavesRoom)):
-        model.__class__ = _leaving_room(type(model))  # type: ignore[arg-type]
+    model.set_attachments(_KEY, patcher)
+    if not (model.is_dynamic() or isinstance(model, _RoomLeaver)):
+        kind: Any = type(model)
+        model.__class__ = _room_leaver(kind)
 
 
-def memory_of(model: ModelPatcher) -> KVPoolPatcher:
-    """Return the memory of a MODEL that went through Apply AdaState."""
+def pool_patcher_of(model: ModelPatcher) -> KVPoolPatcher:
+    """Return the pool of a MODEL that went through Apply AdaState, as a patcher."""
     return cast(KVPoolPatcher, model.get_attachment(_KEY))
 
 
-def pool_for(
+def make_pool(
     model: ModelPatcher, precision: Precision, place: CachePlace
 ) -> tuple[KVCachePool, KVPoolPatcher]:
-    """Make an empty pool, and its stand-in for memory management.
+    """Make an empty pool, and the patcher that memory management sees.
 
     Args:
         model: The model whose keys and values it keeps.
         precision: In which form they are kept.
         place: Whose memory takes them.
     """
-    apart = place == "system memory"
+    in_system_memory = place == "system memory"
     device, spare = model.load_device, model.offload_device
-    if apart:
+    if in_system_memory:
         device = spare = torch.device("cpu")
     total = comfy.model_management.get_total_memory(device)
-    kv_format = KVFormat(precision, device if apart else None)
-    pool = KVCachePool(max_bytes=int(total * SHARE_OF_MEMORY), kv_format=kv_format)
+    kv_format = KVFormat(precision, device if in_system_memory else None)
+    pool = KVCachePool(max_bytes=int(total * DEVICE_SHARE), kv_format=kv_format)
     return pool, KVPoolPatcher(pool, device, spare)
 
 
 @cache
-def _leaving_room(kind: Any) -> type[ModelPatcher]:
-    return type(kind.__name__, (_LeavesRoom, kind), {})
+def _room_leaver(kind: Any) -> type[ModelPatcher]:
+    return type(kind.__name__, (_RoomLeaver, kind), {})
 
 
 def _size_on(kv: torch.nn.Module, device: torch.device) -> int:

@@ -72,13 +72,13 @@ def options_key(model: ModelPatcher, own: str, numbers: ObjectNumbers) -> str:
         _Text(numbers, own).of(model.wrappers),
         _Text(numbers, own).of(getattr(model, "forced_hooks", None)),
         # A schedule's shift moves noise levels; a commit knows noise level 0 only.
-        _at_zero(model.get_model_object("model_sampling"), numbers),
+        _describe_schedule(model.get_model_object("model_sampling"), numbers),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 class _Text:
-    """Write nested options as text."""
+    """Nested options as text."""
 
     def __init__(self, numbers: ObjectNumbers, own: str) -> None:
         self._numbers, self._own = numbers, own
@@ -93,13 +93,13 @@ class _Text:
             return "{" + ", ".join(row for row in rows if not row.endswith(": {}")) + "}"
         if isinstance(value, list | tuple):
             return f"{type(value).__name__} [" + ", ".join(map(self.of, value)) + "]"
-        if isinstance(value, types.MethodType):  # made anew whenever it is looked up
+        if isinstance(value, types.MethodType):  # a new one whenever it is looked up
             owner = self._numbers.number(value.__self__)
             return f"method {self._numbers.number(value.__func__)} of {owner}"
         return f"{type(value).__qualname__} {self._numbers.number(value)}"
 
 
-def _at_zero(sampling: Any, numbers: ObjectNumbers) -> str:
+def _describe_schedule(sampling: Any, numbers: ObjectNumbers) -> str:
     """Write what a schedule makes of noise level 0: its time, and the scale of the input."""
     zero = torch.zeros(())
     try:

@@ -1,9 +1,9 @@
-"""Find out before the first step whether a stream can be made with what hangs on a MODEL.
+"""Find out before the first step whether a stream can be made with what is attached to a MODEL.
 
 Other nodes put functions on a MODEL that guide the sampler, or run in place of blocks. Guidance is
 tried at every noise level with a forward that returns zeros, which shows whose forwards it asks
 for. Blocks are tried in one real forward, as a commit makes it, which shows whether every layer is
-computed once. Nothing is tried where nothing hangs on the MODEL.
+computed once. Nothing is tried where nothing is attached.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def rehearse_guidance(
         for sigma in sigmas[:-1]:
             guide(sigma)
     except LayoutError as error:
-        raise _refused(functions, error.seen, error.expected) from error
+        raise _refusal(functions, error.seen, error.expected) from error
 
 
 def rehearse_blocks(
@@ -112,7 +112,7 @@ def rehearse_blocks(
     seen = [f"layer {layer} computed twice" for layer in twice[:1]]
     seen += [f"layer {layer} skipped" for layer in skipped[:1]]
     if seen:
-        raise _refused(functions, " and ".join(seen), "every layer computed once in a forward")
+        raise _refusal(functions, " and ".join(seen), "every layer computed once in a forward")
 
 
 def zeros_forward(check: Callable[[dict[str, Any]], object]) -> Callable[..., Tensor]:
@@ -123,16 +123,22 @@ def zeros_forward(check: Callable[[dict[str, Any]], object]) -> Callable[..., Te
     """
 
     def forward(
-        executor: Any, x: Tensor, t: Any, concat: Any, text: Any, control: Any,
-        options: dict[str, Any], **kwargs: Any,
-    ) -> Tensor:  # fmt: skip
+        executor: Any,
+        x: Tensor,
+        t: Any,
+        concat: Any,
+        text: Any,
+        control: Any,
+        options: dict[str, Any],
+        **kwargs: Any,
+    ) -> Tensor:
         check(options)
         return torch.zeros_like(x)
 
     return forward
 
 
-def _refused(functions: list[Callable[..., Any]], seen: object, expected: object) -> ConfigError:
+def _refusal(functions: list[Callable[..., Any]], seen: object, expected: object) -> ConfigError:
     return ConfigError(
         f"what {node_names(functions)} does to the model",
         seen=seen,

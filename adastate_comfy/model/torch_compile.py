@@ -1,7 +1,7 @@
 """Stream a MODEL whose forward goes through torch.compile.
 
 torch.compile runs the model's Python while it traces, not in every forward, and ComfyUI has it
-take whatever stands in the transformer options for constant. So nothing of a chunk may be seen in a
+take whatever is in the transformer options for constant. So nothing of a chunk may be seen in a
 trace: every attention call becomes one operation that torch does not look into, and what it does
 for this chunk is looked up when it runs. The graph stays whole and is the same for all chunks.
 """
@@ -133,7 +133,7 @@ def forward_compiled(
         calls.extend(seen)
         return result
     count = torch.zeros((), dtype=torch.int64)
-    with _entered(_Running(calls, override, options)), _StreamGraphGuard():
+    with _set_running(_Running(calls, override, options)), _StreamGraphGuard():
         result = forward({_OVERRIDE: _opaque, _COUNT: count})
     if int(count) != len(calls):
         raise _other_calls(int(count), len(calls))
@@ -176,7 +176,7 @@ _RUNNING: ContextVar[_Running] = ContextVar("adastate_forward")
 
 
 @contextmanager
-def _entered(running: _Running) -> Iterator[None]:
+def _set_running(running: _Running) -> Iterator[None]:
     token = _RUNNING.set(running)
     try:
         yield
@@ -193,7 +193,7 @@ class _StreamGraphGuard(BaseTorchFunctionMode):
 
 
 def _opaque(func: Callable[..., Any], q: Any, k: Any, v: Any, *args: Any, **kwargs: Any) -> Any:
-    """Stand for the attention override in a trace; `func` and most options are known already."""
+    """Replace the attention override in a trace; `func` and most options are known already."""
     heads = kwargs["heads"] if "heads" in kwargs else args[0]
     count, mask = kwargs["transformer_options"][_COUNT], kwargs.get("mask")
     by_head, output_by_head = kwargs.get("skip_reshape"), kwargs.get("skip_output_reshape")
@@ -203,9 +203,15 @@ def _opaque(func: Callable[..., Any], q: Any, k: Any, v: Any, *args: Any, **kwar
 # The count is changed by every call, so torch keeps their order: it is how a call is known.
 @torch.library.custom_op("adastate::attention", mutates_args=("count",))
 def _attention(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, count: Tensor,
-    heads: int, by_head: bool, output_by_head: bool,
-) -> Tensor:  # fmt: skip
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    count: Tensor,
+    heads: int,
+    by_head: bool,
+    output_by_head: bool,
+) -> Tensor:
     number = int(count)
     count.add_(1)
     out = _RUNNING.get().attend(number, q, k, v, mask)
@@ -214,9 +220,15 @@ def _attention(
 
 @_attention.register_fake
 def _shape(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, count: Tensor,
-    heads: int, by_head: bool, output_by_head: bool,
-) -> Tensor:  # fmt: skip
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    count: Tensor,
+    heads: int,
+    by_head: bool,
+    output_by_head: bool,
+) -> Tensor:
     batch, tokens = q.shape[0], q.shape[2] if by_head else q.shape[1]
     channels = q.shape[3] if by_head else q.shape[2] // heads
     if output_by_head:

@@ -27,7 +27,7 @@ class Executor(Protocol):
     class_obj: Any
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Go on with the call."""
+        """Continue the call."""
         ...
 
 
@@ -44,13 +44,17 @@ def prepare_forward(
     """Wrap one call of the host's model, which calls the DiT inside."""
     if VIEW in options:
         if concat is not None:
-            concat = _joined(concat, options[VIEW])
+            concat = _pick_image_frames(concat, options[VIEW])
         if runs_compiled(options):
             override = AttentionOverride(options[VIEW], options)
             return forward_compiled(
-                executor, (x, t, concat, text, control), options, kwargs, override,
+                executor,
+                (x, t, concat, text, control),
+                options,
+                kwargs,
+                override,
                 wrapped=_calls_wrappers(executor.class_obj.diffusion_model),
-            )  # fmt: skip
+            )
         if not _calls_wrappers(executor.class_obj.diffusion_model):
             options = dict(options)
             _install(options)
@@ -68,9 +72,9 @@ def extend_attention(executor: Executor, *args: Any, **kwargs: Any) -> Any:
 
 def _install(options: dict[str, Any]) -> None:
     view: BlockAttention = options[VIEW]
-    # The host merges these options anew for every forward, so writing to them leaks nowhere.
+    # The host merges these options again for every forward, so writing to them leaks nowhere.
     if view.origin:
-        options["rope_options"] = _shifted(options.get("rope_options") or {}, view.origin)
+        options["rope_options"] = _shift_time(options.get("rope_options") or {}, view.origin)
     override = AttentionOverride(view, options)
     options["optimized_attention_override"] = override
     follow_blocks(options, override.layers, view.geometry)
@@ -81,7 +85,7 @@ def _calls_wrappers(model: object) -> bool:
     return type(getattr(model, "_orig_mod", model)).__name__ != "AsymmDiTJoint"
 
 
-def _joined(concat: Tensor, view: BlockAttention) -> Tensor:
+def _pick_image_frames(concat: Tensor, view: BlockAttention) -> Tensor:
     """Pick what the host joins to the channels for the frames of this block.
 
     The host has it for the frames of a clip from its first one on. No frame of it belongs to the
@@ -100,5 +104,5 @@ def _transformer_options(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[
     return next((arg for arg in args if isinstance(arg, dict)), {})
 
 
-def _shifted(rope_options: dict[str, float], origin: int) -> dict[str, float]:
+def _shift_time(rope_options: dict[str, float], origin: int) -> dict[str, float]:
     return {**rope_options, "shift_t": rope_options.get("shift_t", 0.0) + origin}

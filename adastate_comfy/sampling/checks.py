@@ -14,15 +14,19 @@ from ...adastate_core.stream.conditioning import Conditioning
 from ...adastate_core.stream.events import Conditions
 from ..model.binding import BoundModel
 from ..model.rehearsal import guidance_functions
-from ..model.torch_compile import check_compiled
 from ..sockets.conditioning import has_image, record
+from .model_checks import check_anchor, check_model
 
-_STEP_SKIPPERS = ("easycache", "lazycache", "teacache", "magcache", "firstblockcache")
 _PARTIAL = ("area", "mask", "start_percent", "end_percent", "clip_start_percent")
 _MORE_FRAMES = (
-    "reference_latents", "time_dim_concat", "time_dim_replace", "context_latents",
-    "keyframe_idxs", "guiding_latent", "ref_latent",
-)  # fmt: skip
+    "reference_latents",
+    "time_dim_concat",
+    "time_dim_replace",
+    "context_latents",
+    "keyframe_idxs",
+    "guiding_latent",
+    "ref_latent",
+)
 
 
 def check_step(
@@ -54,59 +58,10 @@ def check_step(
     guided = any(is_guided(model, sampler, cfg) for model in patchers)
     # Guidance of other nodes may ask for the negative at any cfg.
     guided = guided or (negative is not None and any(map(guidance_functions, patchers)))
-    conditions = conditions_from(positive, negative, guided, cfg)
+    conditions = record_conditions(positive, negative, guided, cfg)
     check_image(first, positive, negative)
     check_frame_rate(first, positive, negative)
     return conditions
-
-
-def check_model(model: ModelPatcher) -> None:
-    """Refuse model options that break the recurrence.
-
-    Raises:
-        ConfigError: For context windows, step-skipping caches, a temporal RoPE scale, models
-            compiled to CUDA graphs and LoRAs in bypass mode.
-    """
-    options = model.model_options.get("transformer_options", {})
-    if options.get("rope_options", {}).get("scale_t", 1.0) != 1.0:
-        raise ConfigError(
-            "temporal RoPE scale on the model",
-            seen=options["rope_options"]["scale_t"],
-            expected="1.0, since AdaState places frames in time itself",
-            remedy="set scale_t to 1.0 on the ScaleROPE node",
-        )
-    check_compiled(model)
-    if model.injections:
-        raise ConfigError(
-            "model",
-            seen=f"layers replaced by {', '.join(model.injections)}",
-            expected="plain weights and patches, by which the KV cache of a stream is keyed",
-            remedy="use the ordinary Load LoRA node",
-        )
-    if model.get_additional_models_with_key("multigpu"):
-        raise ConfigError(
-            "model",
-            seen="the work of one MODEL on several devices",
-            expected="one device, which keeps the KV cache of the stream",
-            remedy="remove the MultiGPU node; several streams can use several devices",
-        )
-    if model.model_options.get("context_handler") is not None:
-        raise ConfigError(
-            "model",
-            seen="context windows",
-            expected="none, since a stream has its own window",
-            remedy="remove the context window node",
-        )
-    wrappers = [key for kind in model.wrappers.values() for key in kind if isinstance(key, str)]
-    # Caches of other packs leave their settings here instead.
-    for key in (*wrappers, *(("teacache",) if "rel_l1_thresh" in options else ())):
-        if any(name in key.lower().replace("_", "") for name in _STEP_SKIPPERS):
-            raise ConfigError(
-                "model",
-                seen=f"the step-skipping cache '{key}'",
-                expected="every forward computed, since commits write the KV cache",
-                remedy=f"remove the {key} node",
-            )
 
 
 def check_sampling(sampler: comfy.samplers.Sampler, sigmas: Tensor) -> None:
@@ -158,56 +113,6 @@ def check_frame_rate(bound: BoundModel, *conditionings: list[Any] | None) -> Non
             )
 
 
-def check_size(bound: BoundModel, latent_shape: tuple[int, int, int, int]) -> None:
-    """Refuse latents that the host's model class cannot cut into patches.
-
-    Args:
-        bound: The MODEL.
-        latent_shape: (B, C, H, W) of one latent frame.
-
-    Raises:
-        ConfigError: If height or width is no whole number of patches, for a family that needs it.
-    """
-    traits, (height, width) = bound.traits, latent_shape[2:]
-    if traits.takes(height, width):
-        return
-    pixels = getattr(bound.model.model.latent_format, "spacial_downscale_ratio", 8)
-    rows, columns = (size * pixels for size in traits.patch)
-    near = {
-        name: " or ".join(str(size) for size in _multiples(size * pixels, step))
-        for name, size, step in (("width", width, columns), ("height", height, rows))
-    }
-    raise ConfigError(
-        "size of the stream",
-        seen=f"latents of {width} x {height}, {width * pixels} x {height * pixels} pixels",
-        expected=f"a width in steps of {columns} and a height in steps of {rows} pixels for "
-        f"{traits.family}",
-        remedy=f"set width to {near['width']} and height to {near['height']} on the latent that "
-        "goes into New Stream",
-    )
-
-
-def _multiples(size: int, step: int) -> list[int]:
-    """Return the sizes in whole steps that are nearest, the lower one first."""
-    below = size // step * step
-    return [size] if size == below else [n for n in (below, below + step) if n]
-
-
-def check_anchor(bound: BoundModel) -> None:
-    """Refuse an anchor that needs more of a model's layout than is known.
-
-    Raises:
-        ConfigError: For an average over the image on a model of unknown spatial rotation.
-    """
-    if bound.policy.averages == "picture" and bound.traits.spatial_rope is None:
-        raise ConfigError(
-            "anchor",
-            seen=f"{bound.config.anchor} on a {bound.traits.family} model of this size",
-            expected="an anchor that does not average over the image, whose places are unknown",
-            remedy="choose another anchor or preset on Apply AdaState",
-        )
-
-
 def check_image(bound: BoundModel, positive: list[Any], negative: list[Any] | None) -> None:
     """Refuse image-to-video weights without an image.
 
@@ -235,7 +140,7 @@ def is_guided(model: ModelPatcher, sampler: comfy.samplers.Sampler, cfg: float) 
     return getattr(function, "__name__", "").endswith("_pp")
 
 
-def conditions_from(
+def record_conditions(
     positive: list[Any], negative: list[Any] | None, guided: bool, cfg: float
 ) -> Conditions:
     """Record the conditionings of a step.
@@ -251,13 +156,13 @@ def conditions_from(
             remedy="wire negative on Stream Chunks, or set cfg to 1.0 and take a plain sampler",
         )
     return Conditions(
-        _recorded(positive, "positive"),
-        _recorded(negative, "negative") if negative is not None else None,
+        _record_one(positive, "positive"),
+        _record_one(negative, "negative") if negative is not None else None,
         guided,
     )
 
 
-def _recorded(conditioning: list[Any], name: str) -> Conditioning:
+def _record_one(conditioning: list[Any], name: str) -> Conditioning:
     if len(conditioning) != 1:
         raise ConfigError(
             name,
@@ -270,7 +175,7 @@ def _recorded(conditioning: list[Any], name: str) -> Conditioning:
         raise ConfigError(
             name,
             seen=f"a conditioning limited by {', '.join(partial)}",
-            expected="one that holds for the whole picture and every step",
+            expected="one that holds for the whole image and every step",
             remedy=f"remove the area, mask or timestep node before {name}",
         )
     more = [key for key in _MORE_FRAMES if key in conditioning[0][1]]

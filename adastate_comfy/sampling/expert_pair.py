@@ -22,13 +22,13 @@ from ...adastate_core.rollout.stream_chunks import Session
 from ...adastate_core.stream.events import Conditions
 from ..model.binding import BoundModel, bound_model
 from ..model.fingerprint import fingerprint_of, weights_digest
-from ..model.kv_pool_patcher import attach_memory, memory_of
+from ..model.kv_pool_patcher import attach_pool_patcher, pool_patcher_of
 from ..model.torch_compile import is_compiled
 from .session import ComfyHost, ComfySession
 
 
-def paired(high: BoundModel, low: ModelPatcher) -> BoundModel:
-    """Return the low-noise model, made to load together with the memory of the other.
+def pair_models(high: BoundModel, low: ModelPatcher) -> BoundModel:
+    """Return the low-noise model, made to load together with the KV caches of the other.
 
     Raises:
         ConfigError: If the two do not belong together.
@@ -40,22 +40,25 @@ def paired(high: BoundModel, low: ModelPatcher) -> BoundModel:
         )
     if theirs.traits != high.traits:
         raise _mismatch(
-            _described(theirs), f"another {_described(high)}, like model",
+            _describe(theirs),
+            f"another {_describe(high)}, like model",
             "load the two files of one model",
-        )  # fmt: skip
+        )
     if theirs.config != high.config:
         raise _mismatch(
-            "other options of Apply AdaState than model", "the same options",
+            "other options of Apply AdaState than model",
+            "the same options",
             "set both Apply AdaState nodes alike",
-        )  # fmt: skip
+        )
     if _identity(high) == _identity(theirs):
         raise _mismatch(
-            "the same weights as model", "the low-noise model of the pair",
+            "the same weights as model",
+            "the low-noise model of the pair",
             "load the other file, or leave model_low_noise out",
-        )  # fmt: skip
-    beside = low.clone()
-    attach_memory(beside, memory_of(high.model))
-    return replace(theirs, model=beside)
+        )
+    clone = low.clone()
+    attach_pool_patcher(clone, pool_patcher_of(high.model))
+    return replace(theirs, model=clone)
 
 
 def steps_above(sigmas: Tensor, switch_sigma: float) -> int:
@@ -115,7 +118,7 @@ def _identity(bound: BoundModel) -> tuple[str, str]:
     return fingerprint_of(bound).digest, weights_digest(bound)
 
 
-def _described(bound: BoundModel) -> str:
+def _describe(bound: BoundModel) -> str:
     traits = bound.traits
     sizes = f"{traits.layers} layers and width {traits.width}, {traits.latent_channels} channels"
     return f"{traits.family} of {sizes}"

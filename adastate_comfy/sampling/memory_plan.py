@@ -24,24 +24,24 @@ class MemoryPlan:
     """Bytes and frames of the chunks to come.
 
     Args:
-        set_bytes: One KV cache.
-        sets: KV caches that exist at the same time.
+        one_cache_bytes: One KV cache.
+        caches: KV caches that exist at the same time.
         ready_bytes: Keys that a chunk keeps rotated for its steps.
         activation_bytes: What the host expects a forward of one conditioning to take besides the
-            weights. It forwards two at once only where memory allows.
+            weights. It forwards two together only where memory allows.
         frames: Video frames that the chunks make.
     """
 
-    set_bytes: int
-    sets: int
+    one_cache_bytes: int
+    caches: int
     ready_bytes: int
     activation_bytes: int
     frames: int
 
     @property
     def cache_bytes(self) -> int:
-        """Count the bytes that the KV caches take together."""
-        return self.sets * self.set_bytes
+        """Return the bytes that the KV caches take together."""
+        return self.caches * self.one_cache_bytes
 
     def __str__(self) -> str:
         """Say it in one line."""
@@ -86,18 +86,18 @@ def plan_memory(
     planned = size.kept * (frames + kept) * copies
     if planned > total:
         raise ConfigError(
-            "memory for the attention cache",
+            "memory for the KV cache",
             seen=f"{_gib(planned)} planned",
             expected=f"at most the {_gib(total)} of {place}",
             remedy=_REMEDY,
         )
-    set_bytes = size.kept * kept * copies
+    one_cache_bytes = size.kept * kept * copies
     made = chunks * config.chunk_frames * traits.time_stride
     return MemoryPlan(
-        set_bytes=set_bytes,
+        one_cache_bytes=one_cache_bytes,
         # The one that a run began from, which a failure falls back to, the one that a commit
         # reads and the one that it writes; for a single chunk the first two are one.
-        sets=min(together, 2) + 1,
+        caches=min(together, 2) + 1,
         ready_bytes=0 if kv_format.reads_per_layer else size.ready * kept * copies,
         activation_bytes=int(model.model.memory_required(list(block_shape))),
         frames=made - (traits.time_stride - 1) * first,
@@ -134,9 +134,9 @@ class _FrameBytes:
     """Bytes of the keys and values of one latent frame, in all layers.
 
     Args:
-        kept: In the form in which a set keeps them.
+        kept: In the form in which a KV cache keeps them.
         ready: In the form in which a chunk has them ready for its steps, as far as that is not
-            what the set keeps.
+            what the KV cache keeps.
     """
 
     kept: int

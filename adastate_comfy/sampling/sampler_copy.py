@@ -14,7 +14,7 @@ from torch import Tensor
 NoiseSampler = Callable[[Any, Any], Tensor]
 
 
-def own_sampler(sampler: comfy.samplers.Sampler, noise: NoiseSampler) -> comfy.samplers.Sampler:
+def copy_sampler(sampler: comfy.samplers.Sampler, noise: NoiseSampler) -> comfy.samplers.Sampler:
     """Return a copy of a SAMPLER whose options, tensors and generators are its own.
 
     What a sampler keeps between runs would make a chunk depend on those that were made in the
@@ -24,7 +24,7 @@ def own_sampler(sampler: comfy.samplers.Sampler, noise: NoiseSampler) -> comfy.s
         sampler: The artist's SAMPLER.
         noise: Source of noise, for samplers that accept one.
     """
-    ours = _owned(sampler)
+    ours: comfy.samplers.Sampler = _copy(sampler)
     if isinstance(ours, comfy.samplers.KSAMPLER) and _accepts_noise(ours):
         ours.extra_options = {**ours.extra_options, "noise_sampler": noise}
     return ours
@@ -34,7 +34,7 @@ def _accepts_noise(sampler: comfy.samplers.KSAMPLER) -> bool:
     return "noise_sampler" in inspect.signature(sampler.sampler_function).parameters
 
 
-def _owned(value: Any) -> Any:
+def _copy(value: Any) -> Any:
     """Copy what is written to in passing; models and the like are shared."""
     if isinstance(value, Tensor):
         return value.clone()
@@ -43,12 +43,12 @@ def _owned(value: Any) -> Any:
         ours.set_state(value.get_state())
         return ours
     if type(value) in (list, tuple):
-        return type(value)(_owned(item) for item in value)
+        return type(value)(_copy(item) for item in value)
     if type(value) is dict:
-        return {key: _owned(item) for key, item in value.items()}
+        return {key: _copy(item) for key, item in value.items()}
     if isinstance(value, comfy.samplers.Sampler):
         ours = copy.copy(value)
         for name, item in vars(value).items():
-            setattr(ours, name, _owned(item))
+            setattr(ours, name, _copy(item))
         return ours
     return value

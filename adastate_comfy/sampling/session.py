@@ -26,7 +26,7 @@ from ..model.attention_override import conditionings_of
 from ..model.binding import BoundModel
 from ..model.blocks import block_patches
 from ..model.keys import FIRST_LAYER, KEY, ROLES, VIEW
-from ..model.kv_pool_patcher import memory_of
+from ..model.kv_pool_patcher import pool_patcher_of
 from ..model.layout_check import LayoutProbe, check_layout
 from ..model.option_key import options_key
 from ..model.rehearsal import (
@@ -40,7 +40,7 @@ from ..model.rehearsal import (
 from ..model.torch_compile import is_compiled
 from ..progress import StreamProgress
 from ..sockets.conditioning import restore
-from .sampler_copy import own_sampler
+from .sampler_copy import copy_sampler
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -88,7 +88,7 @@ class ComfyHost:
         """Return the model's options for one session, in which the pool is loaded too."""
         options: dict[str, Any]
         options = comfy.model_patcher.create_model_options_clone(self.bound.model.model_options)
-        prepare = memory_of(self.bound.model).loading_beside()
+        prepare = pool_patcher_of(self.bound.model).loading_with_model()
         kind = WrappersMP.PREPARE_SAMPLING
         add_wrapper_with_key(kind, KEY, prepare, options, is_model_options=True)
         return options
@@ -163,7 +163,7 @@ class ComfySession:
         """
         start = noise.initial().to(self._device)
         # A sampler may write to what it is given, as uni_pc does: all of it is its own.
-        sampler = own_sampler(self._host.sampler, lambda *sigmas: noise.renoise(start))
+        sampler = copy_sampler(self._host.sampler, lambda *sigmas: noise.renoise(start))
         seed, blank = noise.sampler_seed(first_step), torch.zeros_like(start)
 
         def report(step: int, denoised: Tensor, x: Tensor, total: int) -> None:
@@ -171,7 +171,7 @@ class ComfySession:
 
         # Samplers that draw on their own use the global generators: seed a fork of them.
         with private_rng(self._device, seed):
-            return sampler.sample(  # type: ignore[no-any-return]
+            sampled: Tensor = sampler.sample(
                 self._guider,
                 sigmas.clone(),
                 self._arguments(view, seed),
@@ -181,6 +181,7 @@ class ComfySession:
                 None,
                 True,
             )
+        return sampled
 
     def commit(self, block: Tensor, view: BlockAttention) -> None:
         """Forward a clean block at sigma 0, once under each of its conditionings."""
@@ -190,8 +191,9 @@ class ComfySession:
     def forward_clean(self, block: Tensor, view: BlockAttention) -> None:
         """Do as `commit` does, unreported.
 
-        Guidance takes no part: memory is what the model itself makes of a chunk. Conditionings
-        are forwarded one by one, so that what one of them leaves does not depend on the other.
+        Guidance takes no part: the cache holds what the model itself makes of a chunk.
+        Conditionings are forwarded one by one, so that what one of them leaves does not depend on
+        the other.
         """
         options = self._arguments(view, 0)["model_options"]
         x = block.to(self._device, copy=True)
@@ -205,14 +207,14 @@ class ComfySession:
             comfy.samplers.calc_cond_batch(self._guider.inner_model, given, x, sigma, options)
 
     def rehearse(self) -> None:
-        """Refuse what hangs on the MODEL and cannot be streamed, once for all that hangs there."""
+        """Refuse what is attached to the MODEL and cannot be streamed, once for each set of it."""
         model, binding = self._host.bound.model, self._host.bound.binding
         guides = guidance_functions(model)
         functions = [] if is_compiled(model) else block_functions(model)
         if not guides and not functions:
             return
-        hung = [str(binding.numbers.number(f)) for f in (*guides, *functions)]
-        key = " ".join([options_key(model, KEY, binding.numbers), *hung, str(self._sigmas)])
+        attached = [str(binding.numbers.number(f)) for f in (*guides, *functions)]
+        key = " ".join([options_key(model, KEY, binding.numbers), *attached, str(self._sigmas)])
         if key in binding.rehearsed:
             return
         with private_rng(self._device):  # guidance may draw

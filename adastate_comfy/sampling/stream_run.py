@@ -17,19 +17,20 @@ from ...adastate_core.stream.state import StreamState
 from ..model.binding import BoundModel, bound_model
 from ..model.fingerprint import fingerprint_of, joint_digest, joint_fingerprint, weights_digest
 from ..model.keys import KEY
-from ..model.kv_pool_patcher import memory_of
+from ..model.kv_pool_patcher import pool_patcher_of
 from ..model.option_key import options_key
 from ..progress import StreamProgress
 from ..sockets.latents import into_model_space
-from .checks import check_size, check_step
-from .expert_pair import ExpertPairHost, paired, steps_above
+from .checks import check_step
+from .expert_pair import ExpertPairHost, pair_models, steps_above
 from .memory_plan import announce, plan_memory
+from .model_checks import check_size
 from .session import ComfyHost
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StreamInputs:
-    """What Stream Chunks is given; its inputs by their names."""
+    """The inputs of Stream Chunks, by their names."""
 
     model: ModelPatcher
     state: StreamState
@@ -79,7 +80,7 @@ class StreamRun:
         bound, state = bound_model(inputs.model), inputs.state
         models = [bound]
         if inputs.model_low_noise is not None:
-            models.append(paired(bound, inputs.model_low_noise))
+            models.append(pair_models(bound, inputs.model_low_noise))
         conditions = check_step(
             models, inputs.positive, inputs.negative, inputs.cfg, inputs.sampler, inputs.sigmas
         )
@@ -94,7 +95,9 @@ class StreamRun:
             together=together or inputs.chunks,
             first=state.next_frame == 0,
         )
-        memory_of(bound.model).announce(plan.cache_bytes + plan.ready_bytes, plan.set_bytes)
+        pool_patcher_of(bound.model).announce(
+            plan.cache_bytes + plan.ready_bytes, plan.one_cache_bytes
+        )
         geometry = bound.traits.geometry(*state.latent_shape[2:])
         request = StreamRequest(
             chunks=inputs.chunks,

@@ -42,7 +42,7 @@ def restore(recorded: Conditioning, frames: int) -> list[Any]:
             seen[name] = part
         extras = {**extras, _VISION: seen}
     if _IMAGE in extras:
-        extras = {**extras, **_lengthened(extras[_IMAGE], extras.get(_MASK), frames)}
+        extras = {**extras, **_lengthen(extras[_IMAGE], extras.get(_MASK), frames)}
     return [[text, extras]]
 
 
@@ -51,7 +51,7 @@ def has_image(conditioning: list[Any]) -> bool:
     return all(_IMAGE in entry[1] for entry in conditioning)
 
 
-def _lengthened(image: Tensor, mask: Tensor | None, frames: int) -> dict[str, Tensor]:
+def _lengthen(image: Tensor, mask: Tensor | None, frames: int) -> dict[str, Tensor]:
     """Bring an image and its mask, (B, C, T, H, W), to the same length, at least `frames`."""
     if mask is None:  # 1 marks what is not given
         mask = image.new_ones((image.shape[0], 1, *image.shape[2:]))
@@ -60,6 +60,6 @@ def _lengthened(image: Tensor, mask: Tensor | None, frames: int) -> dict[str, Te
 
 
 def pick_frames(x: Tensor, first: int, count: int) -> Tensor:
-    """Take frames of (B, C, T, H, W); beyond either end the last one there stands for all."""
+    """Take frames of (B, C, T, H, W); the first and the last are repeated beyond the ends."""
     wanted = torch.arange(first, first + count, device=x.device).clamp(0, x.shape[2] - 1)
     return x.index_select(2, wanted)

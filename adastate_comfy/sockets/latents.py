@@ -8,6 +8,8 @@ from typing import Any
 import comfy.latent_formats
 import comfy.model_management
 from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
 from ...adastate_core.errors import LayoutError
@@ -15,7 +17,7 @@ from ...adastate_core.stream.events import GivenLatentsEvent
 from ...adastate_core.stream.state import StreamState
 
 
-def video_samples(latent: dict[str, Any], source: str) -> Tensor:
+def video_samples(latent: io.Latent.Type, source: str) -> Tensor:
     """Return the samples of a video LATENT, (B, C, T, H, W).
 
     Raises:
@@ -39,7 +41,28 @@ def video_samples(latent: dict[str, Any], source: str) -> Tensor:
     return samples
 
 
-def from_model_space(state: StreamState, latents: Tensor) -> dict[str, Any]:
+def samples_for(state: StreamState, latent: io.Latent.Type, source: str) -> Tensor:
+    """Return the samples of a video LATENT in the space that a stream records its latents in."""
+    samples = video_samples(latent, source)
+    if not state.latent_format:
+        return samples
+    converted: Tensor = latent_format(state.latent_format).process_in(samples)
+    return converted
+
+
+def latent_or_block(
+    state: StreamState, latents: Tensor | None, what: str
+) -> io.Latent.Type | ExecutionBlocker:
+    """Make a LATENT of recorded latents; None blocks only the nodes that are wired to it."""
+    if latents is None:
+        return ExecutionBlocker(
+            f"Read State: this stream has no {what} yet; stream a chunk first, "
+            "with the adaptive anchor for a hidden state."
+        )
+    return from_model_space(state, latents)
+
+
+def from_model_space(state: StreamState, latents: Tensor) -> io.Latent.Type:
     """Make a LATENT of recorded latents; before the first chunk they are in VAE space anyway."""
     form = state.latent_format
     out = latent_format(form).process_out(latents) if form else latents
@@ -55,7 +78,7 @@ def into_model_space(state: StreamState, model: ModelPatcher) -> StreamState:
     events = state.events
     for position, event in enumerate(events):
         if isinstance(event, GivenLatentsEvent) and event.raw:
-            events = events.replaced(position, _converted(event, form))
+            events = events.replaced(position, _convert(event, form))
     return replace(state, latent_format=type(form).__name__, events=events)
 
 
@@ -76,7 +99,7 @@ def latent_format(name: str) -> Any:
     return form()
 
 
-def _converted(event: GivenLatentsEvent, form: Any) -> GivenLatentsEvent:
+def _convert(event: GivenLatentsEvent, form: Any) -> GivenLatentsEvent:
     return replace(
         event,
         raw=False,

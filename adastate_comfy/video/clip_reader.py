@@ -1,4 +1,4 @@
-"""Clips frame by frame: pictures of a batch, or a video file that is never in memory as a whole."""
+"""Clips frame by frame: images of a batch, or a video file that is never in memory as a whole."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ _FULL_RANGE = {"yuvj420p", "yuvj422p", "yuvj444p", "rgb24", "rgba", "pal8"}
 
 
 class ImageClip:
-    """A batch of pictures.
+    """A batch of images.
 
     Args:
-        pictures: (frames, height, width, channels), from 0 to 1.
+        images: (frames, height, width, channels), from 0 to 1.
     """
 
-    def __init__(self, pictures: Tensor) -> None:
-        self._pictures = pictures
+    def __init__(self, images: Tensor) -> None:
+        self._images = images
 
     def count(self) -> int:
         """Count the frames."""
-        return int(self._pictures.shape[0])
+        return int(self._images.shape[0])
 
     def frames(self) -> Iterator[Tensor]:
         """Go through the frames, (1, height, width, channels) each."""
-        return iter(self._pictures.split(1))
+        return iter(self._images.split(1))
 
 
 class FileClip:
-    """A video file, which is read anew for every use.
+    """A video file, which is read again for every use.
 
     Args:
         source: Its path or content.
@@ -76,7 +76,7 @@ class FileClip:
                 container.seek(first, stream=stream)
             for packet in container.demux(stream):
                 comfy.model_management.throw_exception_if_processing_interrupted()
-                for frame in _decoded(packet):
+                for frame in _decode_packet(packet):
                     if frame.pts is not None and duration and frame.pts >= end:
                         return
                     if frame.pts is None or frame.pts >= first:
@@ -135,7 +135,7 @@ def open_clip(clip: Any) -> Clip:
     return ImageClip(clip.get_components().images)
 
 
-def _decoded(packet: Any) -> list[VideoFrame]:
+def _decode_packet(packet: Any) -> list[VideoFrame]:
     try:
         frames: list[VideoFrame] = packet.decode()
     except av.error.InvalidDataError:  # ComfyUI skips damaged packets as well

@@ -1,4 +1,4 @@
-"""Pictures of a video that is decoded part by part."""
+"""Images of a video that is decoded part by part."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ..devices import private_rng
 LOOK_BACK = 39
 """Latent frames after which a decoder gives the same as if it had seen all of a video.
 
-Those of Wan look back furthest: at 38 frames, by their layers and as measured with random weights.
+Those of Wan need most: 38 frames, by their layers and as measured with random weights.
 """
 
 
 class ChunkDecoder:
-    """Decode one video, part after part; the parts in order make the video.
+    """A decoder of one video, part after part; the parts in order make the video.
 
     Args:
         vae: The VAE.
@@ -31,7 +31,7 @@ class ChunkDecoder:
     """
 
     exact = False
-    """Whether the parts are those of the video decoded at once."""
+    """Whether the parts are those of the video decoded in one go."""
 
     def __init__(self, vae: Any, latent_shape: tuple[int, ...]) -> None:
         self._vae, self._shape = vae, latent_shape
@@ -48,7 +48,7 @@ class ChunkDecoder:
         return ""
 
     @property
-    def can_run_apart(self) -> bool:
+    def can_run_in_background(self) -> bool:
         """Whether `decode` calls no model management, so that another thread may run it.
 
         Known after `load` only.
@@ -75,7 +75,7 @@ class ChunkDecoder:
 
 
 class _CausalDecoder(ChunkDecoder):
-    """A VAE whose decoder keeps what it has seen."""
+    """A VAE whose decoder keeps the features of earlier frames."""
 
     exact = True
 
@@ -84,7 +84,7 @@ class _CausalDecoder(ChunkDecoder):
         self._decoder = stream_decoder(vae.first_stage_model)
 
     @property
-    def can_run_apart(self) -> bool:
+    def can_run_in_background(self) -> bool:
         # Weights that are not all on the device are brought there layer by layer, over streams
         # and buffers that all models share.
         modules = self._vae.first_stage_model.modules()
@@ -97,12 +97,12 @@ class _CausalDecoder(ChunkDecoder):
         with torch.inference_mode():
             frames = self._decoder.decode(samples.to(vae.device, vae.vae_dtype))
             frames = frames.to(vae.output_device, vae.vae_output_dtype(), copy=True)
-            pictures: Tensor = vae.process_output(frames).movedim(1, -1)
-        return pictures
+            images: Tensor = vae.process_output(frames).movedim(1, -1)
+        return images
 
 
 class _OverlapDecoder(ChunkDecoder):
-    """A VAE that begins anew with every call."""
+    """A VAE that knows nothing of earlier calls."""
 
     def __init__(self, vae: Any, latent_shape: tuple[int, ...]) -> None:
         super().__init__(vae, latent_shape)
@@ -114,7 +114,7 @@ class _OverlapDecoder(ChunkDecoder):
         text = f"parts joined by an overlap of {overlap} latent frames"
         if difference is None:
             return f"{text}; the video is too short to measure how well"
-        return f"{text}; with {2 * overlap} the pictures differ by at most {difference:.3f}"
+        return f"{text}; with {2 * overlap} the images differ by at most {difference:.3f}"
 
     def decode(self, samples: Tensor) -> Tensor:
         return self._decoder.decode(samples)
@@ -122,8 +122,8 @@ class _OverlapDecoder(ChunkDecoder):
     def _decode_alone(self, samples: Tensor) -> Tensor:
         # Some decoders add noise of the global generators; every part gets the same.
         with private_rng(self.patcher.load_device, seed=0), torch.inference_mode():
-            pictures: Tensor = self._vae.decode(samples)
-        return pictures
+            images: Tensor = self._vae.decode(samples)
+        return images
 
 
 def open_decoder(vae: Any, latent_shape: tuple[int, ...]) -> ChunkDecoder:
@@ -144,12 +144,13 @@ def open_decoder(vae: Any, latent_shape: tuple[int, ...]) -> ChunkDecoder:
             expected=f"one for the {latent_shape[1]} channels of these latents",
             remedy="connect the VAE that belongs to the model",
         )
-    remembers = vae_kind(vae.first_stage_model) is not None
-    return (_CausalDecoder if remembers else _OverlapDecoder)(vae, latent_shape)
+    if vae_kind(vae.first_stage_model) is not None:
+        return _CausalDecoder(vae, latent_shape)
+    return _OverlapDecoder(vae, latent_shape)
 
 
 def _time_stride(vae: Any) -> int:
-    """Return how many pictures a latent frame makes.
+    """Return how many images a latent frame makes.
 
     Raises:
         UnsupportedFamilyError: If the VAE is not of videos, or its parts do not fit together.
@@ -160,22 +161,22 @@ def _time_stride(vae: Any) -> int:
     if not stride:
         raise UnsupportedFamilyError(
             "vae",
-            seen=f"{name}, which decodes single pictures",
+            seen=f"{name}, which decodes single images",
             expected="the VAE of a video model",
             remedy="connect the VAE that belongs to the model",
         )
     if getattr(getattr(vae.first_stage_model, "decoder", None), "causal", True) is False:
         raise UnsupportedFamilyError(
             "vae",
-            seen=f"{name}, whose decoder also looks at the frames that follow",
-            expected="a decoder that looks back only",
-            remedy="decode with VAE Decode, the whole stream at once",
+            seen=f"{name}, whose decoder also uses the frames that follow",
+            expected="a decoder that uses earlier frames only",
+            remedy="decode the whole stream with VAE Decode, in one go",
         )
     if any(vae.upscale_ratio[0](n) != 1 + (n - 1) * stride for n in range(1, 12)):
         raise UnsupportedFamilyError(
             "vae",
-            seen=f"{name}, whose latent frames make different numbers of pictures",
+            seen=f"{name}, whose latent frames make different numbers of images",
             expected=f"one for the first and {stride} for each other one",
-            remedy="decode with VAE Decode, the whole stream at once",
+            remedy="decode the whole stream with VAE Decode, in one go",
         )
     return int(stride)

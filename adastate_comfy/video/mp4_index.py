@@ -53,7 +53,7 @@ def room_for_index(header: bytes, frames: int, parts: int) -> bytes:
     """Return a free box that an index of so many frames fits into, up to a few MiB.
 
     Args:
-        header: What stands before it in the file.
+        header: What comes before it in the file.
         frames: Frames to expect.
         parts: Parts to expect.
     """

@@ -1,4 +1,4 @@
-"""How much of itself a stream remembers while it is rendered."""
+"""How many of its chunks a stream keeps while it is rendered."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ...adastate_core.stream.state import StreamState
 from .decoders import LOOK_BACK
 
 HISTORY = -(-LOOK_BACK // 3)
-"""Chunks of 3 with which a video that is continued goes on exactly; what stands in the widget."""
+"""Chunks of 3 with which a video that is continued goes on exactly; the default of the widget."""
 
 
-def for_render(state: StreamState, wanted: int, chunk_frames: int) -> StreamState:
+def with_render_history(state: StreamState, wanted: int, chunk_frames: int) -> StreamState:
     """Return the stream with the history that a render keeps.
 
-    A number that the artist has chosen counts. The one that stands in the widget means: enough for
-    the next video to go on exactly, and never less than the stream remembers already. A named
-    stream keeps what it was made with, since what it forgets leaves its folder.
+    A number that the artist has chosen counts. The default means: enough for the next video to go
+    on exactly, and never less than the stream keeps already. A named stream keeps what it was made
+    with, since chunks that it drops are deleted from its folder.
 
     Args:
         state: The stream so far.
@@ -37,9 +37,9 @@ def for_render(state: StreamState, wanted: int, chunk_frames: int) -> StreamStat
 
 
 def joins_exactly(state: StreamState) -> bool:
-    """Whether a decoder that sees what is remembered goes on as if it had seen everything.
+    """Say whether a decoder that sees what is kept goes on as if it had seen everything.
 
-    It does if that is as much as it looks back at, or all there ever was.
+    It does if that is as much as it needs, or all there ever was.
     """
     frames = 0
     for event in reversed(state.events):

@@ -1,4 +1,4 @@
-"""A stream on its way to disk: decoded, encoded and receipted chunk by chunk."""
+"""A stream on its way to disk, chunk by chunk: decode it, encode it, and note what made it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _HEADER_BYTES = 1024
 
 
 class RenderJob:
-    """Decode chunks and write their pictures, with a receipt for each.
+    """The decoding and writing of chunks, with a receipt for each.
 
     Args:
         video: The file to write.
         receipts: The receipts beside it.
         decoder: Decoder of this video.
-        show: Called with the pictures that were written, (frames, H, W, 3).
-        apart: Whether a thread decodes and writes a chunk while the next one is made.
+        show: Called with the images that were written, (frames, H, W, 3).
+        in_background: Whether a thread decodes and writes a chunk while the next one is made.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class RenderJob:
         decoder: ChunkDecoder,
         show: Callable[[Tensor], None],
         *,
-        apart: bool,
+        in_background: bool,
     ) -> None:
         self._video, self._receipts, self._decoder = video, receipts, decoder
         self._show = show
-        self._thread = ThreadPoolExecutor(1, "adastate-recording") if apart else None
+        self._thread = ThreadPoolExecutor(1, "adastate-render") if in_background else None
         self._pending: Future[Tensor] | None = None
         self._written: StreamState | None = None
         self._reserve = DiskReserve(video.path.parent)
@@ -54,7 +54,7 @@ class RenderJob:
         self._ended = False
 
     def begin(self, state: StreamState, part: int, include_start: bool) -> None:
-        """Decode what the stream remembers, so that the pictures go on from there.
+        """Decode what the stream keeps, so that the images go on from there.
 
         Args:
             state: The stream so far.
@@ -74,16 +74,16 @@ class RenderJob:
         ]
         for latents in known if begins and include_start else _newest(known, LOOK_BACK):
             comfy.model_management.throw_exception_if_processing_interrupted()
-            pictures = self._decode(state, latents)
+            images = self._decode(state, latents)
             if begins and include_start:
-                self._video.add(pictures)
-                self._show(pictures)
+                self._video.add(images)
+                self._show(images)
 
     def add(self, state: StreamState) -> None:
         """Decode and write the newest chunk, or have it done while the next one is made."""
         self._wait()
         self._decoder.load()
-        if self._thread is not None and self._decoder.can_run_apart:
+        if self._thread is not None and self._decoder.can_run_in_background:
             self._pending = self._thread.submit(self._write, state)
         else:
             self._show(self._write(state))
@@ -123,7 +123,7 @@ class RenderJob:
             save_state(self._written, state)
         except (OSError, AdaStateError):
             return f"{left}; there was no room for the stream"
-        return f"{left}, and the stream after them in {state.name}: go on with Load State"
+        return f"{left}, and the stream after them in {state.name}: continue with Load State"
 
     def _wait(self) -> None:
         pending, self._pending = self._pending, None
@@ -132,14 +132,14 @@ class RenderJob:
 
     def _write(self, state: StreamState) -> Tensor:
         first = self._video.frames
-        pictures = self._decode(state, state.newest_content())
+        images = self._decode(state, state.newest_content())
         self._keep_room(state)
-        self._video.add(pictures)
+        self._video.add(images)
         chunk = state.last_chunk
         assert chunk is not None
         self._written = state
         self._note({**receipt(chunk), "frames": [first, self._video.frames - 1]})
-        return pictures
+        return images
 
     def _keep_room(self, state: StreamState) -> None:
         """Keep the room that this stream needs if it has to be saved, before the video takes it."""
@@ -192,7 +192,7 @@ def _newest(parts: list[Tensor], frames: int) -> list[Tensor]:
 
 
 def _bytes_of(state: StreamState) -> int:
-    """Return about how large the file of a stream is."""
+    """Estimate how large the file of a stream gets."""
     conditionings = state.conditionings.values()
     tensors = [tensor for each in conditionings for tensor in each.tensors.values()]
     for event in state.events:

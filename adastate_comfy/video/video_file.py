@@ -3,7 +3,7 @@
 The file is a fragmented MP4: a header, which holds the workflow, and then a fragment for every
 part. Each part is muxed in memory and appended with one write, so that neither a kill nor a full
 disk leaves more behind than the whole fragments before it. When it is closed it gets an index, so
-that players know its length and every frame at once.
+that players know its length and every frame from the start.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 from av.video.reformatter import Colorspace
@@ -23,13 +24,14 @@ from ...adastate_core.errors import VideoFileError
 from ..progress import pixels_of
 from .mp4_index import add_index, boxes, room_for_index, write_all
 
-ENCODERS = {"h264": "libx264", "h265": "libx265"}
+Codec = Literal["h264", "h265"]
+ENCODERS: dict[Codec, str] = {"h264": "libx264", "h265": "libx265"}
 _BT709 = 1
 _GLOBAL_HEADER = 1 << 22
 # No frame waits in the encoder for later ones, so that a part is complete when it is written.
-_AT_ONCE = {"tune": "zerolatency"}
+_NO_DELAY = {"tune": "zerolatency"}
 # Players of Apple take h265 only where the parameters of the encoder are in the header alone.
-_TAGS = {"h265": (b"hev1", b"hvc1")}
+_TAGS: dict[Codec, tuple[bytes, bytes]] = {"h265": (b"hev1", b"hvc1")}
 _QUIET = {"libx265": {"x265-params": "log-level=none"}}
 _MUXING = {
     "movflags": "empty_moov+frag_custom+default_base_moof+frag_discont+use_metadata_tags",
@@ -40,7 +42,7 @@ _MUXING = {
 
 
 class VideoFile:
-    """Write one video.
+    """A video that is being written.
 
     Args:
         path: The file; it must not exist, or be empty.
@@ -62,7 +64,7 @@ class VideoFile:
         *,
         fps: float,
         crf: float,
-        codec: str = "h264",
+        codec: Codec = "h264",
         metadata: dict[str, str] | None = None,
         expected: tuple[int, int] = (8192, 1024),
     ) -> None:
@@ -77,7 +79,7 @@ class VideoFile:
         # This container is never written: it owns the encoder and describes its stream to others.
         self._owner = av.open(io.BytesIO(), "w", format="mp4")
         name = ENCODERS[codec]
-        options = {"crf": f"{crf:g}", **_AT_ONCE, **_QUIET.get(name, {})}
+        options = {"crf": f"{crf:g}", **_NO_DELAY, **_QUIET.get(name, {})}
         try:
             self._stream = self._owner.add_stream(name, rate=self._rate, options=options)
         except ValueError as error:
@@ -94,21 +96,21 @@ class VideoFile:
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         self._owner.start_encoding()
 
-    def add(self, pictures: Tensor) -> None:
+    def add(self, images: Tensor) -> None:
         """Encode and write the next part.
 
         Args:
-            pictures: (frames, height, width, 3), 0 to 1.
+            images: (frames, height, width, 3), 0 to 1.
 
         Raises:
             VideoFileError: If the disk does not take it; the file then ends with the part before.
         """
-        packets = [packet for picture in pixels_of(pictures) for packet in self._encode(picture)]
+        packets = [packet for pixels in pixels_of(images) for packet in self._encode(pixels)]
         self._append(self._fragment(packets))
         self.frames = self._encoded
 
     def close(self) -> None:
-        """Let go of the encoder and add the index; once closed, nothing happens any more.
+        """Close the encoder and add the index; closing again does nothing.
 
         Raises:
             VideoFileError: If there is no room for the index; the video plays without.
@@ -157,7 +159,7 @@ class VideoFile:
 
     def _append(self, data: bytes) -> None:
         try:
-            with open(self.path, "r+b", buffering=0, opener=_made) as file:
+            with open(self.path, "r+b", buffering=0, opener=_open_or_create) as file:
                 if file.seek(0, os.SEEK_END) and not self._bytes:
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
                 try:
@@ -183,6 +185,6 @@ def disk_error(path: Path, error: OSError) -> VideoFileError:
     )
 
 
-def _made(path: str, flags: int) -> int:
+def _open_or_create(path: str, flags: int) -> int:
     """Open a file, and make it if it is missing."""
     return os.open(path, flags | os.O_CREAT, 0o666)

@@ -128,7 +128,7 @@ def test_what_cannot_be_decoded_is_refused(studio: NodeStudio, vae: Any) -> None
     class Other:
         first_stage_model = nn.Identity()
 
-    with pytest.raises(ValueError, match="vae: got Identity, which decodes single pictures"):
+    with pytest.raises(ValueError, match="vae: got Identity, which decodes single images"):
         studio.run("AdaStateDecode", Other(), state, 0, 0, True)
 
 
@@ -205,7 +205,7 @@ def test_what_is_forgotten_and_may_show_is_said(
         bounded, _ = studio.step(bounded, chunks) if chunks else (bounded, None)
         said.clear()
         studio.run("AdaStateDecode", vae, bounded, first)
-        assert [("has forgotten" in text) for text in said] == [True] * expected
+        assert [("no longer keeps" in text) for text in said] == [True] * expected
 
 
 def test_a_state_or_a_latent_but_not_both(studio: NodeStudio, vae: Any) -> None:
@@ -249,7 +249,7 @@ def test_a_loaded_vae_may_run_in_another_thread(pack: Any, studio: NodeStudio, v
     decoder = pictures.open_decoder(vae, (1, 16, 3, *SMALL))
     decoder.load()
     assert decoder.exact
-    assert decoder.can_run_apart
+    assert decoder.can_run_in_background
     with ThreadPoolExecutor(1) as worker:
         parts = [worker.submit(decoder.decode, part).result() for part in latents.split(3, dim=2)]
     with torch.inference_mode():
@@ -259,6 +259,6 @@ def test_a_loaded_vae_may_run_in_another_thread(pack: Any, studio: NodeStudio, v
     # A module whose weights are brought to the device for every call needs the main thread.
     vae.first_stage_model.conv2.comfy_cast_weights = True
     try:
-        assert not decoder.can_run_apart
+        assert not decoder.can_run_in_background
     finally:
         del vae.first_stage_model.conv2.comfy_cast_weights

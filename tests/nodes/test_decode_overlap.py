@@ -146,7 +146,7 @@ def test_parts_line_up_with_the_whole(pack: Any, tiny_models: Any, name: str) ->
     assert parts.shape == whole.shape
     assert parts.dtype == whole.dtype
     assert not decoder.exact
-    assert not decoder.can_run_apart
+    assert not decoder.can_run_in_background
     assert 0 < told(decoder.note) <= 1
     # Two parts begin with the video; pictures one off would differ by far more.
     known = 1 + 5 * KINDS[name][2]
@@ -175,14 +175,14 @@ def test_a_causal_decoder_that_sees_little_joins_well(
 def test_what_does_not_join_is_refused(pack: Any, tiny_models: Any) -> None:
     latents = latents_for("mochi", 3)
     for changes in ({"latent_dim": 2}, {"not_video": True}):
-        with pytest.raises(ValueError, match="got Mochi, which decodes single pictures"):
+        with pytest.raises(ValueError, match="got Mochi, which decodes single images"):
             decoded(pack, vae_of("mochi", **changes), latents, (3,))
     uneven = (lambda a: 17 * a, 8, 8)
     with pytest.raises(ValueError, match="whose latent frames make different numbers"):
         decoded(pack, vae_of("mochi", upscale_ratio=uneven), latents, (3,))
     with pytest.raises(ValueError, match="got one for 12 channels, expected one for the 16"):
         decoded(pack, vae_of("mochi"), latents_for("hunyuan", 3), (3,))
-    with pytest.raises(ValueError, match="got VideoVAE, whose decoder also looks at the frames"):
+    with pytest.raises(ValueError, match="got VideoVAE, whose decoder also uses the frames"):
         decoded(pack, vae_of("ltxv"), latents_for("ltxv", 3), (3,))
     four = (lambda a: 4 * a - 3, 8, 8)
     with pytest.raises(ValueError, match="got 13 pictures, expected 9"):

@@ -72,6 +72,16 @@ class OneDevice(SimpleNamespace):
         return True
 
 
+class NamedOneDevice(OneDevice):
+    """The same in newer releases of torch: states take a device, but there is none to choose."""
+
+    def get_rng_state(self, device: Any = "mps") -> torch.Tensor:
+        return super().get_rng_state()
+
+    def set_rng_state(self, state: torch.Tensor, device: Any = "mps") -> None:
+        super().set_rng_state(state)
+
+
 @contextlib.contextmanager
 def left_alone(*generators: torch.Generator) -> Iterator[None]:
     """Fail if a generator is another one after an error inside."""
@@ -104,11 +114,12 @@ def test_one_of_several_devices(
     assert kind.touched == {index}
 
 
+@pytest.mark.parametrize("functions", [OneDevice, NamedOneDevice])
 @pytest.mark.parametrize("name", ["mps", "mps:0"])
 def test_a_kind_of_one_device(
-    devices: ModuleType, monkeypatch: pytest.MonkeyPatch, name: str
+    devices: ModuleType, monkeypatch: pytest.MonkeyPatch, name: str, functions: type[OneDevice]
 ) -> None:
-    kind = OneDevice()
+    kind = functions()
     monkeypatch.setattr(torch, "mps", kind)
     with left_alone(kind.generator), devices.private_rng(torch.device(name), 3):
         assert kind.generator.initial_seed() == 3

@@ -76,13 +76,13 @@ def test_late_chunks_of_a_timeline_share_steps(pack: Any, core: Any) -> None:
     """A thousand chunks are some 240 steps, and none of them moves with an edit after it."""
     import importlib
 
-    timeline = importlib.import_module(f"{pack.__name__}.nodes.timeline")
+    timeline = importlib.import_module(f"{pack.__name__}.adastate_comfy.timeline_graph")
     texts = importlib.import_module(f"{core.__name__}.stream.timeline")
     pace = texts.Pace(3, 4, 16.0)
 
     def steps(text: str, chunks: int = 1000) -> list[list[int]]:
         plan = texts.plan_prompts(texts.parse_timeline(text), pace, 0, chunks)
-        return [[prompt.chunk for prompt in step] for step in timeline.joined(plan)]
+        return [[prompt.chunk for prompt in step] for step in timeline.group_steps(plan)]
 
     whole = steps("0: a")
     assert [chunk for step in whole for chunk in step] == list(range(1000))

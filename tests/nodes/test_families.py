@@ -255,7 +255,7 @@ def test_the_plan_is_what_is_taken(
     step(studio, case, fresh(studio, case), 4, model=model)
     planned = importlib.import_module(
         f"{pack.__name__}.adastate_comfy.model.kv_pool_patcher"
-    ).memory_of(model)
+    ).pool_patcher_of(model)
     # The pool keeps two points of a stream.
     assert planned.starts_with == pytest.approx(pool_of(model).nbytes / 2, rel=0.05)
 

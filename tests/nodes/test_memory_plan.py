@@ -35,7 +35,7 @@ def memory(studio: NodeStudio, pack: Any) -> Any:
     studio.step(studio.fresh(), 4, model=model)
     return importlib.import_module(
         f"{pack.__name__}.adastate_comfy.model.kv_pool_patcher"
-    ).memory_of(model)
+    ).pool_patcher_of(model)
 
 
 def loaded(name: str, options: dict[str, Any]) -> Any:
@@ -54,7 +54,7 @@ def applied(studio: NodeStudio, bare: Any, anchor: str = "adaptive", **options: 
 def require_planned_is_taken(pack: Any, model: Any) -> None:
     """Compare after a run that leaves two points of one stream in the pool."""
     kv_memory = importlib.import_module(f"{pack.__name__}.adastate_comfy.model.kv_pool_patcher")
-    planned = kv_memory.memory_of(model).starts_with
+    planned = kv_memory.pool_patcher_of(model).starts_with
     assert planned == pytest.approx(pool_of(model).nbytes / 2, rel=0.01)
 
 
@@ -155,7 +155,7 @@ def prepare(studio: NodeStudio, pack: Any, model: Any, announced: int) -> dict[s
 
     memory = importlib.import_module(
         f"{pack.__name__}.adastate_comfy.model.kv_pool_patcher"
-    ).memory_of(model)
+    ).pool_patcher_of(model)
     asked: dict[str, Any] = {}
     load = management.load_models_gpu
 
@@ -205,7 +205,7 @@ def test_a_pool_takes_nothing_from_the_weights_on_another_device(
 ) -> None:
     (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
     kv_memory = importlib.import_module(f"{pack.__name__}.adastate_comfy.model.kv_pool_patcher")
-    memory = kv_memory.memory_of(model)
+    memory = kv_memory.pool_patcher_of(model)
     memory.announce(12 * GIB, 0)
     assert memory.pending_bytes(torch.device("cpu")) == 12 * GIB
     assert memory.pending_bytes(torch.device("cuda", 0)) == 0
@@ -252,9 +252,9 @@ def test_the_host_frees_the_oldest_sets_first(memory: Any) -> None:
 
 def test_what_a_run_goes_on_from_stays_and_other_streams_give_way(memory: Any) -> None:
     names = list(memory.model.sets)
-    assert memory.give_up_others(1e30) == memory.starts_with
+    assert memory.free_others(1e30) == memory.starts_with
     assert list(memory.model.sets) == names[1:]
-    assert memory.give_up_others(1e30) == 0
+    assert memory.free_others(1e30) == 0
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
@@ -268,7 +268,7 @@ def test_sets_that_were_moved_away_come_back_with_the_next_run(
     state, _ = studio.step(studio.fresh(), 4, model=model)
     memory = importlib.import_module(
         f"{pack.__name__}.adastate_comfy.model.kv_pool_patcher"
-    ).memory_of(model)
+    ).pool_patcher_of(model)
     memory.offload_device = torch.device(device)
     before = memory.loaded_size()
     assert memory.partially_unload(memory.offload_device, 1) == before / 2

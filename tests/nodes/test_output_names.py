@@ -145,7 +145,7 @@ def test_names_that_do_not_fit_are_refused_first(save: Any, base_dir: Path) -> N
 def test_a_number_is_free_for_all_files_that_have_it(names: Any, tmp_path: Path) -> None:
     (tmp_path / "v_00001_.mp4").touch()
     (tmp_path / "v_00002_.jsonl").touch()
-    place = names.Place(tmp_path, "v", 1, "")
+    place = names.OutputTarget(tmp_path, "v", 1, "")
     assert place.claim("_{:05}_", (".mp4", ".jsonl")).name == "v_00003_.mp4"
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "v_00001_.mp4", "v_00002_.jsonl", "v_00003_.mp4",

@@ -223,7 +223,7 @@ def test_a_disk_that_fills_at_the_very_end_hides_nothing(
     video = video_file.VideoFile(tmp_path / "a.mp4", (32, 16), fps=16.0, crf=20.0)
     log = receipts.ReceiptFile(tmp_path / "a.jsonl", {})
     decoder = pictures.open_decoder(vae, (1, 16, 3, *SMALL))
-    made = recording.RenderJob(video, log, decoder, lambda _: None, apart=False)
+    made = recording.RenderJob(video, log, decoder, lambda _: None, in_background=False)
     with torch.inference_mode():
         made.begin(studio.fresh(), 3, True)
         made.add(studio.step(studio.fresh())[0])
@@ -231,7 +231,7 @@ def test_a_disk_that_fills_at_the_very_end_hides_nothing(
     with pytest.raises(ValueError, match="No space left"):
         made.finish()
     for _ in range(2):
-        assert made.stop("x").endswith("in a.adastate.safetensors: go on with Load State")
+        assert made.stop("x").endswith("in a.adastate.safetensors: continue with Load State")
     with av.open(str(video.path)) as container:
         assert container.streams.video[0].frames == 9
 

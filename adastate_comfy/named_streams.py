@@ -1,0 +1,62 @@
+"""Named streams, in ComfyUI's output folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import folder_paths
+
+from ..adastate_core.errors import AdaStateError, StateMismatchError
+from ..adastate_core.files.named_stream import commit_or_keep, stream_digest
+from ..adastate_core.stream.state import StreamState
+
+
+def streams_folder() -> Path:
+    """Return the folder that holds a folder for every named stream."""
+    return Path(folder_paths.get_output_directory()) / "adastate" / "streams"
+
+
+def revision_of(state: StreamState) -> int:
+    """Return how often the stream was committed; 0 if it is not a named one."""
+    return state.origin.revision if state.origin is not None else 0
+
+
+def stream_version(name: str | None) -> str | float:
+    """Return what changes with every commit of a named stream."""
+    digest = stream_digest(streams_folder(), name) if name is not None else None
+    # A new NaN each time: one object would equal itself in the keys of ComfyUI's cache.
+    return digest or float("nan")
+
+
+def check_name(name: str | None) -> bool | str:
+    """Say whether a stream may have this name, or why not; None is what a link gives."""
+    if name is None:
+        return "name of the stream: got a link, expected text; type the name on Open Stream."
+    try:
+        stream_digest(streams_folder(), name)
+    except AdaStateError as error:
+        return str(error)
+    return True
+
+
+def commit_one(states: list[StreamState]) -> tuple[StreamState, str]:
+    """Commit the one state of a list; one that cannot be committed is saved beside the stream.
+
+    Returns:
+        The stream as committed, and what to write under the node.
+
+    Raises:
+        StateMismatchError: If there are several, or another run has committed since.
+    """
+    if len(states) != 1:
+        raise StateMismatchError(
+            "state to commit",
+            seen=f"a list of {len(states)}",
+            expected="one state",
+            remedy="wire one stream into Commit Stream",
+        )
+    output = Path(folder_paths.get_output_directory())
+    committed = commit_or_keep(streams_folder(), states[0], output)
+    assert committed.origin is not None
+    name, revision = committed.origin.name, committed.origin.revision
+    return committed, f"{name}: revision {revision}, {committed.chunk_index} chunks"

@@ -1,0 +1,155 @@
+"""A stream from noise to a video file: nothing grows with its length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import VAE
+from comfy_api.latest import io
+
+from ...adastate_core.errors import LayoutError
+from ...adastate_core.stream.state import StreamState
+from ..model.binding import bound_model
+from ..sampling.stream_run import StreamInputs, StreamRun
+from .decoders import ChunkDecoder, open_decoder
+from .render_files import RenderSize, VideoFormat, open_files
+from .render_history import joins_exactly, with_render_history
+from .render_job import RenderJob
+from .video_file import VideoFile
+
+_VAE = "adastate_vae"
+"""Key of the VAE among the models that are loaded with a MODEL."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderOptions:
+    """What Render Stream to Video is given besides the inputs of Stream Chunks.
+
+    Args:
+        filename_prefix: The widget of that name.
+        form: How the video is encoded.
+        include_start: Whether given frames are part of the video.
+        history_chunks: The widget of that name.
+        in_background: Whether a thread decodes and writes a chunk while the next one is made.
+    """
+
+    filename_prefix: str
+    form: VideoFormat
+    include_start: bool
+    history_chunks: int
+    in_background: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedVideo:
+    """A finished video.
+
+    Args:
+        state: The stream after its last chunk.
+        path: The file.
+        subfolder: Its folder below the output folder, as ComfyUI's page wants it.
+    """
+
+    state: StreamState
+    path: Path
+    subfolder: str
+
+
+def render_stream(
+    inputs: StreamInputs, vae: VAE, options: RenderOptions, hidden: io.HiddenHolder
+) -> RenderedVideo:
+    """Check everything first; then make, decode and write chunk by chunk.
+
+    Args:
+        inputs: What to make.
+        vae: The VAE.
+        options: How to write it.
+        hidden: The hidden inputs of the node.
+
+    Raises:
+        AdaStateError: For what cannot be streamed, decoded or written.
+    """
+    _require_one_video(inputs.state)
+    chunk_frames = bound_model(inputs.model).config.chunk_frames
+    shape = inputs.state.latent_shape
+    decoder = open_decoder(vae, (*shape[:2], chunk_frames, *shape[2:]))
+    if options.in_background:
+        inputs = _with_vae_loaded(inputs, decoder)
+    run = StreamRun.prepare(inputs, node_id=hidden.unique_id, together=1)
+    joined = joins_exactly(run.start)
+    state = with_render_history(run.start, options.history_chunks, chunk_frames)
+    files = open_files(
+        options.filename_prefix,
+        RenderSize.of(state, vae, inputs.chunks, chunk_frames),
+        options.form,
+        state=state,
+        family=run.request.fingerprint.family,
+        prompt=hidden.prompt,
+        extra=hidden.extra_pnginfo,
+    )
+    show, in_background = run.progress.show, options.in_background
+    job = RenderJob(files.video, files.receipts, decoder, show, in_background=in_background)
+    try:
+        job.begin(state, chunk_frames, options.include_start)
+        for _ in range(inputs.chunks):
+            state = run.run(state, 1)
+            job.add(state)
+        job.finish()
+    except BaseException as error:
+        run.progress.say(job.stop(f"{type(error).__name__}: {error}".rstrip(": ")))
+        raise
+    notes = _notes(decoder, files.video, state, joined=joined, in_background=in_background)
+    run.progress.say("; ".join(notes))
+    return RenderedVideo(state, files.video.path, files.subfolder)
+
+
+def _require_one_video(state: StreamState) -> None:
+    if state.latent_shape[0] != 1:
+        raise LayoutError(
+            "batch of the stream",
+            seen=state.latent_shape[0],
+            expected="1, since a file holds one video",
+            remedy="set batch_size to 1 on the latent, or take Stream Chunks and Decode Stream",
+        )
+
+
+def _with_vae_loaded(inputs: StreamInputs, decoder: ChunkDecoder) -> StreamInputs:
+    """Have the VAE loaded in one go with the models, so that no session evicts it."""
+
+    def loading_both(model: ModelPatcher) -> ModelPatcher:
+        clone = model.clone()
+        clone.set_additional_models(_VAE, [decoder.patcher])
+        return clone
+
+    low = inputs.model_low_noise
+    return replace(
+        inputs,
+        model=loading_both(inputs.model),
+        model_low_noise=loading_both(low) if low is not None else None,
+    )
+
+
+def _notes(
+    decoder: ChunkDecoder,
+    video: VideoFile,
+    state: StreamState,
+    *,
+    joined: bool,
+    in_background: bool,
+) -> Iterator[str]:
+    """Say what an artist should know about a finished video."""
+    yield f"{video.frames} frames"
+    if decoder.exact and not joined:
+        yield (
+            "the stream no longer kept frames that the VAE needs, so that the beginning may not "
+            "join the video before"
+        )
+    if decoder.exact and not joins_exactly(state):
+        yield "a video that goes on from here joins exactly with a longer history_chunks only"
+    if decoder.note:
+        yield decoder.note
+    if in_background and not decoder.can_run_in_background:
+        yield "decoded in between, since the VAE is not kept whole on the device"

@@ -279,12 +279,12 @@ def test_a_model_that_is_not_as_described_is_refused(studio: NodeStudio, case: C
     rotation = binding.traits.rope
     faster = tuple(tuple(2.0 * f for f in row) for row in rotation.frequencies)
     for change in (
-        {"rotation": dataclasses.replace(rotation, frequencies=faster)},
-        {"rotation": dataclasses.replace(rotation, pairing=OTHER_PAIRING[rotation.pairing])},
+        {"rope": dataclasses.replace(rotation, frequencies=faster)},
+        {"rope": dataclasses.replace(rotation, pairing=OTHER_PAIRING[rotation.pairing])},
     ):
         model = studio.model.clone()
         wrong = dataclasses.replace(binding, traits=dataclasses.replace(binding.traits, **change))
-        wrong.layout_checked.clear()
+        wrong.layout_checked = False
         model.set_attachments("adastate", wrong)
         with pytest.raises(ValueError, match=r"layout of the model: got frames placed in time"):
             step(studio, case, fresh(studio, case), 1, model=model)
@@ -340,7 +340,7 @@ def test_an_average_over_the_picture_knows_its_places(studio: NodeStudio, case: 
         other = dataclasses.replace(space, **change)
         traits = dataclasses.replace(binding.traits, spatial_rope=other)
         wrong = dataclasses.replace(binding, traits=traits)
-        wrong.layout_checked.clear()
+        wrong.layout_checked = False
         model.set_attachments("adastate", wrong)
         with pytest.raises(ValueError, match=r"got frames placed in time and image otherwise"):
             step(studio, case, fresh(studio, case), 1, model=model)

@@ -183,7 +183,7 @@ def test_a_rate_out_of_range(studio: NodeStudio) -> None:
 def test_a_cache_larger_than_the_device(studio: NodeStudio) -> None:
     latent = {"samples": torch.zeros(1).expand(1, 16, 1, 16384, 16384)}
     (state,) = studio.run("AdaStateNewStream", latent, 0)
-    with refused("memory for the attention cache: got .* GiB planned"):
+    with refused("memory for the KV cache: got .* GiB planned"):
         studio.step(state)
 
 

@@ -84,14 +84,25 @@ def test_frozen_fills_once_and_never_twice(anchor_frames: int) -> None:
     holds=st.lists(st.booleans(), min_size=8, max_size=8),
 )
 def test_every_stream_settles(
-    anchor: str, chunk: int, window: int, states: int, anchors: int, rope: str, warmup: str,
+    anchor: str,
+    chunk: int,
+    window: int,
+    states: int,
+    anchors: int,
+    rope: str,
+    warmup: str,
     holds: list[bool],
-) -> None:  # fmt: skip
+) -> None:
     """CachedFrames is bounded, indices stop changing, and no index is used twice in the context."""
     config = StreamConfig(
-        anchor=anchor, chunk_frames=chunk, window_frames=window, state_frames=states,
-        anchor_frames=anchors, state_rope=rope, warmup_positions=warmup,
-    )  # fmt: skip
+        anchor=anchor,
+        chunk_frames=chunk,
+        window_frames=window,
+        state_frames=states,
+        anchor_frames=anchors,
+        state_rope=rope,
+        warmup_positions=warmup,
+    )
     policy = policy_for(config)
     cached = CachedFrames()
     layouts = []

@@ -12,7 +12,7 @@ import pytest
 from adastate_core.files.named_stream import commit_stream, open_stream
 from adastate_core.files.state_file import load_state, save_state
 from tests.support.described import described
-from tests.support.reference_host import Studio
+from tests.support.reference_host import Harness
 
 DATA = Path(__file__).parents[3] / "data" / "v1"
 EXPECTED: dict[str, Any] = json.loads((DATA / "expected.json").read_text())
@@ -29,7 +29,7 @@ def test_state_files_open_and_go_on(tmp_path: Path, name: str) -> None:
     state = load_state(DATA / name)
     assert same(described(state), EXPECTED[name])
     if state.fingerprint is None or state.fingerprint.family == "reference":
-        state = Studio().step(state, 2)
+        state = Harness().step(state, 2)
     save_state(state, tmp_path / name)
     assert described(load_state(tmp_path / name)) == described(state)
 
@@ -37,14 +37,14 @@ def test_state_files_open_and_go_on(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", STREAMS)
 def test_named_streams_open_and_go_on(tmp_path: Path, name: str) -> None:
     root = Path(shutil.copytree(DATA / "streams", tmp_path / "streams"))
-    studio = Studio()
-    state = open_stream(root, name, studio.fresh)
+    harness = Harness()
+    state = open_stream(root, name, harness.fresh)
     assert state.origin is not None
     revision = state.origin.revision
     assert same({**described(state), "revision": revision}, EXPECTED[f"streams/{name}"])
     for more in range(1, 4):
-        state = commit_stream(root, studio.step(state, 1))
-        opened = open_stream(root, name, studio.fresh)
+        state = commit_stream(root, harness.step(state, 1))
+        opened = open_stream(root, name, harness.fresh)
         assert described(opened) == described(state)
         assert opened.origin == state.origin
         assert opened.origin is not None

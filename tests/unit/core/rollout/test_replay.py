@@ -6,10 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from adastate_core.attention.kv_cache import KVCache, KVCachePool
+from adastate_core.attention.kv_cache import KVCache
 from adastate_core.config import StreamConfig
-from adastate_core.errors import LayoutError
-from adastate_core.layout import CachedFrames
 from adastate_core.rollout.replay_plan import ReplayPlan
 from adastate_core.stream.event_log import EventLog
 from adastate_core.stream.events import ChunkEvent, GivenLatentsEvent
@@ -58,31 +56,6 @@ def test_the_pool_keeps_what_there_are_bytes_for() -> None:
     newest = harness.host.commits
     harness.step(states[5], seed=5)
     assert harness.host.commits == newest + 1  # the one used last is still there
-
-
-def test_a_line_of_sets_takes_two() -> None:
-    def made(key: str) -> KVCache:
-        kv = KVCache(CachedFrames(), 1)
-        kv.put(0, torch.zeros(1, 1, 1, 4), torch.zeros(1, 1, 1, 4))
-        return kv
-
-    pool = KVCachePool()
-    for name, parent in (("a", None), ("b", "a"), ("c", "b"), ("d", "c")):
-        pool.evict_for(parent)
-        pool.store(name, made(name), parent)
-    assert list(pool.sets) == ["c", "d"]
-    pool.store("x", made("x"), "c")  # another branch
-    pool.store("y", made("y"), "x")
-    assert set(pool.sets) == {"c", "d", "x", "y"}
-    pool.store("e", made("e"), "d", keep={"c"})
-    assert set(pool.sets) == {"c", "e", "x", "y"}
-
-
-def test_a_layer_is_stored_once() -> None:
-    kv, x = KVCache(CachedFrames(), 1), torch.zeros(1, 1, 1, 4)
-    kv.put(3, x, x)
-    with pytest.raises(LayoutError, match="layer 3 computed twice"):
-        kv.put(3, x, x)
 
 
 def test_guidance_in_the_middle_of_a_stream_commits_the_negative_only() -> None:

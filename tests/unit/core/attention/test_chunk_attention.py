@@ -211,9 +211,10 @@ def test_a_batch_of_two_conditionings_reads_a_cache_each() -> None:
         near(found[row : row + 1], alone.attend(call(*each, at=(conditioning,))))
 
 
+@pytest.mark.parametrize("strength", [1.0, 0.25])
 @pytest.mark.parametrize("sees", [True, False])
-def test_content_sees_the_current_state_or_not(sees: bool) -> None:
-    config = replace(ADAPTIVE, content_sees_current_state=sees)
+def test_content_sees_the_current_state_or_not(sees: bool, strength: float) -> None:
+    config = replace(ADAPTIVE, content_sees_current_state=sees, anchor_strength=strength)
     cached = CachedFrames(anchor=(0,), window=(3, 4), committed=4)
     cache = cache_of(cached, 7)
     view = chunk(config, {0: cache})
@@ -225,8 +226,10 @@ def test_content_sees_the_current_state_or_not(sees: bool) -> None:
     keys, values = cache.get(0)
     keys = torch.cat((placed(keys, (0, 3, 4), (0, 1, 2)), k_at), dim=1)
     values = torch.cat((values, v), dim=1)
-    whole = softmax_attention(q_at, keys, values)
-    hidden = torch.ones(keys.shape[1])
+    anchored = torch.ones(keys.shape[1])
+    anchored[:TOKENS] = strength
+    whole = softmax_attention(q_at, keys, values, anchored)
+    hidden = anchored.clone()
     hidden[3 * TOKENS : 4 * TOKENS] = 0.0
     blind = softmax_attention(q_at, keys, values, hidden)
     found = view.attend(call(q, k, v))

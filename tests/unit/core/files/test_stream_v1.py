@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from adastate_core.errors import StateFileError
 from adastate_core.files.named_stream import commit_stream, open_stream
 from adastate_core.files.state_file import load_state, save_state
 from tests.support.described import described
@@ -54,3 +55,36 @@ def test_named_streams_open_and_go_on(tmp_path: Path, name: str) -> None:
 def same(values: dict[str, Any], expected: dict[str, Any]) -> bool:
     """Compare as JSON: a digest, a number or a name that differs is another state."""
     return bool(json.loads(json.dumps(values)) == expected)
+
+
+def copied(tmp_path: Path) -> Path:
+    root = Path(shutil.copytree(DATA / "streams", tmp_path / "streams"))
+    return root / "walk"
+
+
+def test_a_segment_with_other_tensors_is_refused(tmp_path: Path) -> None:
+    folder = copied(tmp_path)
+    first, second, *_ = sorted(folder.glob("segment.*"))
+    exchanged = first.read_bytes(), second.read_bytes()
+    size = max(map(len, exchanged))
+    first.write_bytes(exchanged[1].ljust(size, b"\0"))
+    with pytest.raises(StateFileError, match="stream 'walk': got"):
+        open_stream(folder.parent, folder.name, Harness().fresh)
+
+
+def test_flipped_bytes_of_a_tensor_are_noticed(tmp_path: Path) -> None:
+    folder = copied(tmp_path)
+    first = min(folder.glob("segment.*"))
+    data = bytearray(first.read_bytes())
+    data[-1] ^= 1
+    first.write_bytes(data)
+    with pytest.raises(StateFileError, match=f"{first.name} that differs from its digest"):
+        open_stream(folder.parent, folder.name, Harness().fresh)
+
+
+def test_the_next_commit_writes_it_in_the_form_of_today(tmp_path: Path) -> None:
+    folder = copied(tmp_path)
+    harness = Harness()
+    commit_stream(folder.parent, harness.step(open_stream(folder.parent, "walk", harness.fresh)))
+    assert json.loads((folder / "manifest.json").read_text())["version"] == 2
+    assert not list(folder.glob("*.safetensors"))

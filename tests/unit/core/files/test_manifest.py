@@ -61,6 +61,14 @@ def test_it_is_ascii_json_with_its_own_digest(folder: Path) -> None:
     assert (values["format"], values["version"]) == ("adastate.named_stream", 2)
 
 
+def test_a_value_that_was_changed_is_noticed(folder: Path) -> None:
+    path = folder / MANIFEST
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "revision": 7}))
+    with pytest.raises(StateFileError, match="another digest than its own"):
+        read_manifest(folder)
+
+
 def test_its_digest_changes_with_it(folder: Path) -> None:
     before = manifest_digest(folder)
     assert before == hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()

@@ -88,13 +88,13 @@ def test_a_prompt_is_listed_where_it_takes_effect() -> None:
 
 
 def test_drift_is_a_share_of_the_norm() -> None:
-    states = [(3.0, 4.0), (3.0, 4.0), (0.0, 8.0)]
+    states = [(3.0, 4.0), (0.0, 8.0), (0.0, 8.0)]
     events = [chunk(i, state) for i, state in enumerate(states)]
     rows = describe_stream(StreamState(SHAPE, events=events))["hidden_state"]  # type: ignore[arg-type]
     assert rows == [
         {"chunk": 0, "norm": 5.0, "from_first": 0.0, "from_previous": 0.0},
-        {"chunk": 1, "norm": 5.0, "from_first": 0.0, "from_previous": 0.0},
-        {"chunk": 2, "norm": 8.0, "from_first": 0.625, "from_previous": 0.625},
+        {"chunk": 1, "norm": 8.0, "from_first": 0.625, "from_previous": 0.625},
+        {"chunk": 2, "norm": 8.0, "from_first": 0.625, "from_previous": 0.0},
     ]
 
 

@@ -19,13 +19,20 @@ def image_graph(color: int, *, start: bool = False) -> dict[str, Any]:
         "vae": node("VAELoader", vae_name=tiny_models.WAN_VAE),
         "picture": node("EmptyImage", width=64, height=64, batch_size=1, color=color),
         "prompts": node(
-            "WanImageToVideo", positive=["text", 0], negative=["text", 0], vae=["vae", 0],
-            width=64, height=64, length=9, batch_size=1, start_image=["picture", 0],
+            "WanImageToVideo",
+            positive=["text", 0],
+            negative=["text", 0],
+            vae=["vae", 0],
+            width=64,
+            height=64,
+            length=9,
+            batch_size=1,
+            start_image=["picture", 0],
         ),
         "stream": stream(positive=["prompts", 0], chunks=2),
         "save": node("AdaStateSave", state=["stream", 0], filename_prefix="picture"),
         "digest": node("AdaStateTestDigest", value=["stream", 1]),
-    }  # fmt: skip
+    }
     if start:
         graph["encoded"] = node("VAEEncode", pixels=["picture", 0], vae=["vae", 0])
         graph["new"]["inputs"]["start_latent"] = ["encoded", 0]
@@ -34,9 +41,15 @@ def image_graph(color: int, *, start: bool = False) -> dict[str, Any]:
 
 def stream(**changes: Any) -> dict[str, Any]:
     inputs = {
-        "model": ["apply", 0], "state": ["new", 0], "positive": ["text", 0], "cfg": 1.0,
-        "sampler": ["sampler", 0], "sigmas": ["sigmas", 0], "seed": 3, "chunks": 1,
-    }  # fmt: skip
+        "model": ["apply", 0],
+        "state": ["new", 0],
+        "positive": ["text", 0],
+        "cfg": 1.0,
+        "sampler": ["sampler", 0],
+        "sigmas": ["sigmas", 0],
+        "seed": 3,
+        "chunks": 1,
+    }
     return node("AdaStateStream", **{**inputs, **changes})
 
 

@@ -35,8 +35,13 @@ def graph(prefix: str, chunks: int, seed: int = 0) -> Graph:
             "AdaStateLoadModel", model_name=tiny_models.WAN, weight_dtype="default", shift=0.0
         ),
         "apply": node(
-            "AdaStateApply", model=["load", 0], anchor="adaptive", chunk_frames=3,
-            window_frames=3, state_frames=1, anchor_frames=3,
+            "AdaStateApply",
+            model=["load", 0],
+            anchor="adaptive",
+            chunk_frames=3,
+            window_frames=3,
+            state_frames=1,
+            anchor_frames=3,
         ),
         "text": node("AdaStateTestConditioning", seed=1, tokens=8, width=4096),
         "latent": node("EmptyHunyuanLatentVideo", **sizes),
@@ -47,11 +52,20 @@ def graph(prefix: str, chunks: int, seed: int = 0) -> Graph:
             "BasicScheduler", model=["apply", 0], scheduler="simple", steps=2, denoise=1.0
         ),
         "render": node(
-            "AdaStateRender", model=["apply", 0], state=["new", 0], positive=["text", 0],
-            vae=["vae", 0], cfg=1.0, sampler=["sampler", 0], sigmas=["sigmas", 0], seed=seed,
-            chunks=chunks, fps=16.0, filename_prefix=prefix,
+            "AdaStateRender",
+            model=["apply", 0],
+            state=["new", 0],
+            positive=["text", 0],
+            vae=["vae", 0],
+            cfg=1.0,
+            sampler=["sampler", 0],
+            sigmas=["sigmas", 0],
+            seed=seed,
+            chunks=chunks,
+            fps=16.0,
+            filename_prefix=prefix,
         ),
-    }  # fmt: skip
+    }
 
 
 def frames_of(path: Path) -> list[np.ndarray]:
@@ -82,9 +96,12 @@ def test_previews_are_frames_of_the_video(client: ComfyClient, base_dir: Path) -
 def test_stock_nodes_take_the_video(client: ComfyClient, base_dir: Path) -> None:
     prompt = graph("render/stock", 2)
     prompt["save"] = node(
-        "SaveVideo", video=["render", 1], filename_prefix="render/saved", format="auto",
+        "SaveVideo",
+        video=["render", 1],
+        filename_prefix="render/saved",
+        format="auto",
         codec="auto",
-    )  # fmt: skip
+    )
     prompt["parts"] = node("GetVideoComponents", video=["render", 1])
     prompt["pictures"] = node("SaveImage", images=["parts", 0], filename_prefix="render/picture")
     result = client.run(prompt)

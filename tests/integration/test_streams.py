@@ -28,8 +28,13 @@ def base_graph(model: str = tiny_models.WAN, *, sampler: str = "lcm") -> dict[st
     return {
         "load": node("AdaStateLoadModel", model_name=model, weight_dtype="default", shift=0.0),
         "apply": node(
-            "AdaStateApply", model=["load", 0], anchor="adaptive", chunk_frames=3,
-            window_frames=3, state_frames=1, anchor_frames=3,
+            "AdaStateApply",
+            model=["load", 0],
+            anchor="adaptive",
+            chunk_frames=3,
+            window_frames=3,
+            state_frames=1,
+            anchor_frames=3,
         ),
         "count": node("AdaStateTestCountForwards", model=["apply", 0], name="stream"),
         "text": node("AdaStateTestConditioning", seed=1, tokens=8, width=4096),
@@ -39,14 +44,21 @@ def base_graph(model: str = tiny_models.WAN, *, sampler: str = "lcm") -> dict[st
         "sigmas": node(
             "BasicScheduler", model=["apply", 0], scheduler="simple", steps=2, denoise=1.0
         ),
-    }  # fmt: skip
+    }
 
 
 def step(state: list[Any], seed: int, chunks: int = 1) -> dict[str, Any]:
     return node(
-        "AdaStateStream", model=["count", 0], state=state, positive=["text", 0], cfg=1.0,
-        sampler=["sampler", 0], sigmas=["sigmas", 0], seed=seed, chunks=chunks,
-    )  # fmt: skip
+        "AdaStateStream",
+        model=["count", 0],
+        state=state,
+        positive=["text", 0],
+        cfg=1.0,
+        sampler=["sampler", 0],
+        sigmas=["sigmas", 0],
+        seed=seed,
+        chunks=chunks,
+    )
 
 
 def chain(seeds: list[int]) -> dict[str, Any]:

@@ -23,8 +23,13 @@ def graph(timeline: str, **changes: Any) -> dict[str, Any]:
     made = {
         "load": node("AdaStateLoadDemo"),
         "apply": node(
-            "AdaStateApply", model=["load", 0], anchor="adaptive", chunk_frames=3,
-            window_frames=3, state_frames=1, anchor_frames=3,
+            "AdaStateApply",
+            model=["load", 0],
+            anchor="adaptive",
+            chunk_frames=3,
+            window_frames=3,
+            state_frames=1,
+            anchor_frames=3,
         ),
         "count": node("AdaStateTestCountForwards", model=["apply", 0], name="timeline"),
         "latent": node("EmptyHunyuanLatentVideo", width=64, height=64, length=9, batch_size=1),
@@ -34,14 +39,22 @@ def graph(timeline: str, **changes: Any) -> dict[str, Any]:
             "BasicScheduler", model=["apply", 0], scheduler="simple", steps=STEPS, denoise=1.0
         ),
         "stream": node(
-            "AdaStateStreamTimeline", model=["count", 0], state=["new", 0], clip=["load", 1],
-            timeline=timeline, cfg=1.0, sampler=["sampler", 0], sigmas=["sigmas", 0], seed=3,
-            chunks=CHUNKS, fps=16.0,
+            "AdaStateStreamTimeline",
+            model=["count", 0],
+            state=["new", 0],
+            clip=["load", 1],
+            timeline=timeline,
+            cfg=1.0,
+            sampler=["sampler", 0],
+            sigmas=["sigmas", 0],
+            seed=3,
+            chunks=CHUNKS,
+            fps=16.0,
         ),
         "digest": node("AdaStateTestDigest", value=["stream", 1]),
         "read": node("AdaStateRead", state=["stream", 0]),
         "report": node("PreviewAny", source=["read", 4]),
-    }  # fmt: skip
+    }
     made["stream"]["inputs"] |= changes
     return made
 
@@ -53,9 +66,16 @@ def by_hand(chunks: list[tuple[str, int]]) -> dict[str, Any]:
     for i, (text, count) in enumerate(chunks):
         made[f"text{i}"] = node("CLIPTextEncode", text=text, clip=["load", 1])
         made[f"step{i}"] = node(
-            "AdaStateStream", model=["count", 0], state=state, positive=[f"text{i}", 0], cfg=1.0,
-            sampler=["sampler", 0], sigmas=["sigmas", 0], seed=3, chunks=count,
-        )  # fmt: skip
+            "AdaStateStream",
+            model=["count", 0],
+            state=state,
+            positive=[f"text{i}", 0],
+            cfg=1.0,
+            sampler=["sampler", 0],
+            sigmas=["sigmas", 0],
+            seed=3,
+            chunks=count,
+        )
         state = [f"step{i}", 0]
     made["read"] = node("AdaStateRead", state=state)
     made["digest"] = node("AdaStateTestDigest", value=["read", 2])

@@ -147,17 +147,17 @@ def output(base_dir: Path, request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-def render(studio: Any, vae: Any, output: Path) -> Any:
-    """Return a function that renders with the `studio` of the test module."""
+def render(harness: Any, vae: Any, output: Path) -> Any:
+    """Return a function that renders with the `harness` of the test module."""
 
     def run(state: Any, chunks: int = 2, *, model: Any = None, **options: Any) -> tuple[Any, Any]:
         import comfy.samplers
 
-        from tests.support.studio import conditioning
+        from tests.support.harness import conditioning
 
-        return studio.run(
+        return harness.run(
             "AdaStateRender",
-            model or studio.model,
+            model or harness.model,
             state=state,
             vae=vae,
             positive=conditioning(0),

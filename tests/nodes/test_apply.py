@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from tests.support.studio import NodeStudio
+from tests.support.harness import NodeHarness
 from tests.support.tiny_models import WAN
 
 
 @pytest.fixture(scope="module")
-def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
-    return NodeStudio(node_classes, WAN)
+def harness(node_classes: dict[str, Any], tiny_models: Any) -> NodeHarness:
+    return NodeHarness(node_classes, WAN)
 
 
 @pytest.fixture
 def written(
-    studio: NodeStudio, pack: Any, monkeypatch: pytest.MonkeyPatch
+    harness: NodeHarness, pack: Any, monkeypatch: pytest.MonkeyPatch
 ) -> list[tuple[str, str]]:
     """Collect the lines under nodes: (node, text)."""
     from comfy_api.latest import io
@@ -30,34 +30,34 @@ def written(
             "write_under",
             lambda node, text: lines.append((node, text)),
         )
-    monkeypatch.setattr(studio, "hidden", {io.Hidden.unique_id: "7"})
+    monkeypatch.setattr(harness, "hidden", {io.Hidden.unique_id: "7"})
     return lines
 
 
-def applied(studio: NodeStudio, **options: Any) -> Any:
-    return studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3, **options)[0]
+def applied(harness: NodeHarness, **options: Any) -> Any:
+    return harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3, **options)[0]
 
 
 def test_a_changed_preset_says_that_it_is_not_the_published_method(
-    studio: NodeStudio, written: list[tuple[str, str]]
+    harness: NodeHarness, written: list[tuple[str, str]]
 ) -> None:
-    model = applied(studio, preset="longlive", anchor_strength=0.5, cache_precision="fp8")
+    model = applied(harness, preset="longlive", anchor_strength=0.5, cache_precision="fp8")
     note = "not longlive as published: anchor_strength 0.5, cache_precision fp8"
     assert [node for node, _ in written] == ["7"]
     assert written[0][1].startswith("longlive: anchor frozen, window of 6, chunks of 3")
     assert written[0][1].endswith(note)
     written.clear()
-    studio.step(studio.fresh(), 2, model=model)
+    harness.step(harness.fresh(), 2, model=model)
     assert len(written) >= 3
     assert all(text.endswith(f"; {note}") for _, text in written)
 
 
 @pytest.mark.parametrize("options", [{"preset": "longlive"}, {"anchor_strength": 0.5}])
 def test_what_is_as_published_or_no_preset_is_not_remarked_on(
-    studio: NodeStudio, written: list[tuple[str, str]], options: dict[str, Any]
+    harness: NodeHarness, written: list[tuple[str, str]], options: dict[str, Any]
 ) -> None:
-    model = applied(studio, **options)
-    studio.step(studio.fresh(), 2, model=model)
+    model = applied(harness, **options)
+    harness.step(harness.fresh(), 2, model=model)
     assert not any("published" in text for _, text in written)
 
 
@@ -74,17 +74,17 @@ def test_what_is_as_published_or_no_preset_is_not_remarked_on(
     ],
 )
 def test_an_artist_chooses_what_a_changed_prompt_does(
-    studio: NodeStudio, core: Any, options: dict[str, Any], events: list[str]
+    harness: NodeHarness, core: Any, options: dict[str, Any], events: list[str]
 ) -> None:
     receipt = importlib.import_module(f"{core.__name__}.stream.summary").receipt
-    model = applied(studio, **options)
-    state, _ = studio.step(studio.fresh(), 2, model=model)
-    state, _ = studio.step(state, 1, model=model)
-    state, _ = studio.step(state, 1, model=model, prompt=1)
+    model = applied(harness, **options)
+    state, _ = harness.step(harness.fresh(), 2, model=model)
+    state, _ = harness.step(state, 1, model=model)
+    state, _ = harness.step(state, 1, model=model, prompt=1)
     seen = [receipt(entry)["event"] for entry in state.events]
     assert [event for event in seen if event != "chunk"] == events
 
 
-def test_an_unknown_choice_is_refused(studio: NodeStudio) -> None:
+def test_an_unknown_choice_is_refused(harness: NodeHarness) -> None:
     with pytest.raises(ValueError, match="prompt_switch: got 'cut', expected swap or recache"):
-        applied(studio, prompt_switch="cut")
+        applied(harness, prompt_switch="cut")

@@ -8,30 +8,30 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.studio import NodeStudio, conditioning
+from tests.support.harness import NodeHarness, conditioning
 from tests.support.tiny_models import WAN, WAN_CONTROL, WAN_LARGER
 
 
 @pytest.fixture(scope="module")
-def studio(node_classes: dict[str, Any], tiny_models: Path) -> NodeStudio:
-    return NodeStudio(node_classes, WAN)
+def harness(node_classes: dict[str, Any], tiny_models: Path) -> NodeHarness:
+    return NodeHarness(node_classes, WAN)
 
 
 @pytest.fixture(scope="module")
-def streamed(studio: NodeStudio) -> Any:
-    return studio.step(studio.fresh(), 2)[0]
+def streamed(harness: NodeHarness) -> Any:
+    return harness.step(harness.fresh(), 2)[0]
 
 
 def refused(match: str) -> Any:
     return pytest.raises(ValueError, match=match)
 
 
-def test_a_model_without_apply(studio: NodeStudio) -> None:
+def test_a_model_without_apply(harness: NodeHarness) -> None:
     with refused("model: got a MODEL without AdaState.*put Apply AdaState between"):
-        studio.step(studio.fresh(), model=studio.bare)
+        harness.step(harness.fresh(), model=harness.bare)
 
 
-def test_an_unsupported_family(studio: NodeStudio) -> None:
+def test_an_unsupported_family(harness: NodeHarness) -> None:
     import comfy.model_patcher
     from comfy.ldm.cogvideo.model import CogVideoXTransformer3DModel
 
@@ -45,7 +45,7 @@ def test_an_unsupported_family(studio: NodeStudio) -> None:
     device = torch.device("cpu")
     patcher = comfy.model_patcher.ModelPatcher(other, device, device)
     with refused("model: got CogVideoXTransformer3DModel, expected Wan 2.1 or 2.2 text-to-video"):
-        studio.run("AdaStateApply", patcher, "adaptive", 3, 3, 1, 3)
+        harness.run("AdaStateApply", patcher, "adaptive", 3, 3, 1, 3)
 
 
 def test_a_variant_that_cannot_be_streamed_is_refused_with_its_reason(core: Any) -> None:
@@ -56,51 +56,51 @@ def test_a_variant_that_cannot_be_streamed_is_refused_with_its_reason(core: Any)
         core.describe_model(VaceWanModel())
 
 
-def test_wrong_latent_channels(studio: NodeStudio) -> None:
+def test_wrong_latent_channels(harness: NodeHarness) -> None:
     latent = {"samples": torch.zeros((1, 4, 5, 4, 6))}
-    (state,) = studio.run("AdaStateNewStream", latent, 0)
+    (state,) = harness.run("AdaStateNewStream", latent, 0)
     with refused("latent channels of the stream: got 4, expected 16"):
-        studio.step(state)
+        harness.step(state)
 
 
-def test_a_picture_latent_and_a_masked_latent(studio: NodeStudio) -> None:
+def test_a_picture_latent_and_a_masked_latent(harness: NodeHarness) -> None:
     with refused("latent of New Stream: got 4 dimensions"):
-        studio.run("AdaStateNewStream", {"samples": torch.zeros((1, 16, 4, 6))}, 0)
+        harness.run("AdaStateNewStream", {"samples": torch.zeros((1, 16, 4, 6))}, 0)
     masked = {"samples": torch.zeros((1, 16, 5, 4, 6)), "noise_mask": torch.ones(1)}
     with refused("got a noise mask"):
-        studio.run("AdaStateNewStream", masked, 0)
+        harness.run("AdaStateNewStream", masked, 0)
 
 
 def test_a_state_of_another_model(
-    studio: NodeStudio, streamed: Any, node_classes: dict[str, Any]
+    harness: NodeHarness, streamed: Any, node_classes: dict[str, Any]
 ) -> None:
-    other = NodeStudio(node_classes, WAN_LARGER)
+    other = NodeHarness(node_classes, WAN_LARGER)
     with refused("model of the stream: got wan2.1 .*load the model that made this state"):
         other.step(streamed)
-    assert studio.step(streamed)[0].chunk_index == 3
+    assert harness.step(streamed)[0].chunk_index == 3
 
 
-def test_a_seed_picture_of_another_size(studio: NodeStudio, streamed: Any) -> None:
+def test_a_seed_picture_of_another_size(harness: NodeHarness, streamed: Any) -> None:
     picture = {"samples": torch.zeros((1, 16, 1, 8, 8))}
     with refused(r"latent shape: got \(1, 16, 1, 8, 8\), expected \(1, 16, frames, 4, 6\)"):
-        studio.run("AdaStateReset", streamed, "anchor", picture)
+        harness.run("AdaStateReset", streamed, "anchor", picture)
 
 
-def test_guidance_without_a_negative(studio: NodeStudio) -> None:
+def test_guidance_without_a_negative(harness: NodeHarness) -> None:
     with refused("cfg: got 3.0 without a negative"):
-        studio.step(studio.fresh(), cfg=3.0)
+        harness.step(harness.fresh(), cfg=3.0)
     with refused("cfg: got 1.0 without a negative.*plain sampler"):
-        studio.step(studio.fresh(), sampler="euler_cfg_pp")
+        harness.step(harness.fresh(), sampler="euler_cfg_pp")
 
 
-def test_several_or_partial_conditionings(studio: NodeStudio) -> None:
+def test_several_or_partial_conditionings(harness: NodeHarness) -> None:
     import comfy.samplers
 
     def stream(positive: list[Any]) -> None:
-        studio.run(
+        harness.run(
             "AdaStateStream",
-            model=studio.model,
-            state=studio.fresh(),
+            model=harness.model,
+            state=harness.fresh(),
             positive=positive,
             cfg=1.0,
             sampler=comfy.samplers.sampler_object("euler"),
@@ -118,115 +118,115 @@ def test_several_or_partial_conditionings(studio: NodeStudio) -> None:
         stream([[conditioning(0)[0][0], {"control": object()}]])
 
 
-def test_sigmas_that_end_in_noise(studio: NodeStudio) -> None:
+def test_sigmas_that_end_in_noise(harness: NodeHarness) -> None:
     with refused(r"sigmas: got \[1.0, 0.5\]"):
-        studio.step(studio.fresh(), sigmas=(1.0, 0.5))
+        harness.step(harness.fresh(), sigmas=(1.0, 0.5))
 
 
-def test_cores_own_autoregressive_sampler(studio: NodeStudio) -> None:
+def test_cores_own_autoregressive_sampler(harness: NodeHarness) -> None:
     with refused("sampler: got Sampler AR Video"):
-        studio.step(studio.fresh(), sampler="ar_video")
+        harness.step(harness.fresh(), sampler="ar_video")
 
 
-def test_context_windows_and_step_skippers(studio: NodeStudio) -> None:
+def test_context_windows_and_step_skippers(harness: NodeHarness) -> None:
     import comfy.patcher_extension
 
-    windows = studio.model.clone()
+    windows = harness.model.clone()
     windows.model_options["context_handler"] = object()
     with refused("got context windows"):
-        studio.step(studio.fresh(), model=windows)
-    skipper = studio.model.clone()
+        harness.step(harness.fresh(), model=windows)
+    skipper = harness.model.clone()
     kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
     skipper.add_wrapper_with_key(kind, "easycache", lambda executor, *a, **k: executor(*a, **k))
     with refused("step-skipping cache 'easycache'"):
-        studio.step(studio.fresh(), model=skipper)
+        harness.step(harness.fresh(), model=skipper)
 
 
-def test_scaled_temporal_positions(studio: NodeStudio) -> None:
-    model = studio.model.clone()
+def test_scaled_temporal_positions(harness: NodeHarness) -> None:
+    model = harness.model.clone()
     model.model_options["transformer_options"]["rope_options"] = {"scale_t": 2.0}
     with refused("temporal RoPE scale on the model: got 2.0"):
-        studio.step(studio.fresh(), model=model)
+        harness.step(harness.fresh(), model=model)
 
 
-def test_layers_replaced_by_injections(studio: NodeStudio) -> None:
-    model = studio.model.clone()
+def test_layers_replaced_by_injections(harness: NodeHarness) -> None:
+    model = harness.model.clone()
     model.set_injections("bypass_lora", [])
     with refused("layers replaced by bypass_lora.*ordinary Load LoRA"):
-        studio.step(studio.fresh(), model=model)
+        harness.step(harness.fresh(), model=model)
 
 
-def test_forwards_that_never_reach_the_model(studio: NodeStudio, streamed: Any) -> None:
+def test_forwards_that_never_reach_the_model(harness: NodeHarness, streamed: Any) -> None:
     """What a cache of another pack does by replacing the model's forward."""
-    model = studio.model.clone()
+    model = harness.model.clone()
     model.set_model_unet_function_wrapper(lambda apply, args: torch.zeros_like(args["input"]))
     with refused("commit pass: got keys of 0 layers.*skip forwards"):
-        studio.step(streamed, model=model, seed=4321, prompt=5, chunks=2)
-    assert studio.step(streamed)[0].chunk_index == 3
+        harness.step(streamed, model=model, seed=4321, prompt=5, chunks=2)
+    assert harness.step(streamed)[0].chunk_index == 3
 
 
 def test_channels_of_controls(node_classes: dict[str, Any], tiny_models: Any) -> None:
     with refused(r"WanModel \(its input has 32 channels of controls besides the video\)"):
-        NodeStudio(node_classes, WAN_CONTROL)
+        NodeHarness(node_classes, WAN_CONTROL)
 
 
-def test_a_rolling_anchor_of_too_few_frames(studio: NodeStudio) -> None:
+def test_a_rolling_anchor_of_too_few_frames(harness: NodeHarness) -> None:
     with refused("anchor_frames: got 3 with a rolling anchor, expected more than the 3"):
-        studio.run("AdaStateApply", studio.bare, "rolling", 3, 3, 1, 3)
+        harness.run("AdaStateApply", harness.bare, "rolling", 3, 3, 1, 3)
 
 
-def test_a_rate_out_of_range(studio: NodeStudio) -> None:
+def test_a_rate_out_of_range(harness: NodeHarness) -> None:
     with refused(r"ema_fast_rate: got -0\.1, expected 0 to 1"):
-        studio.run("AdaStateApply", studio.bare, "dual_ema", 3, 3, 1, 3, ema_fast_rate=-0.1)
+        harness.run("AdaStateApply", harness.bare, "dual_ema", 3, 3, 1, 3, ema_fast_rate=-0.1)
 
 
-def test_a_cache_larger_than_the_device(studio: NodeStudio) -> None:
+def test_a_cache_larger_than_the_device(harness: NodeHarness) -> None:
     latent = {"samples": torch.zeros(1).expand(1, 16, 1, 16384, 16384)}
-    (state,) = studio.run("AdaStateNewStream", latent, 0)
+    (state,) = harness.run("AdaStateNewStream", latent, 0)
     with refused("memory for the KV cache: got .* GiB planned"):
-        studio.step(state)
+        harness.step(state)
 
 
-def test_nan_in_a_chunk(studio: NodeStudio, streamed: Any) -> None:
+def test_nan_in_a_chunk(harness: NodeHarness, streamed: Any) -> None:
     import comfy.patcher_extension
 
     def poison(executor: Any, *args: Any, **kwargs: Any) -> Any:
         return executor(*args, **kwargs) * float("nan")
 
-    model = studio.model.clone()
+    model = harness.model.clone()
     model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "nan", poison)
     with refused("chunk 2: got .* NaN or infinite values"):
-        studio.step(streamed, model=model)
-    assert studio.step(streamed)[0].chunk_index == 3
+        harness.step(streamed, model=model)
+    assert harness.step(streamed)[0].chunk_index == 3
 
 
 @pytest.mark.parametrize("name", ["../escape", "/etc/adastate", "a/../../b", "", "..", "."])
 def test_names_that_leave_the_output_folder(
-    studio: NodeStudio, streamed: Any, base_dir: Path, name: str
+    harness: NodeHarness, streamed: Any, base_dir: Path, name: str
 ) -> None:
     before = set(base_dir.rglob("*"))
     with refused("filename_prefix: got"):
-        studio.run("AdaStateSave", streamed, name)
+        harness.run("AdaStateSave", streamed, name)
     assert set(base_dir.rglob("*")) == before
 
 
-def test_unreadable_state_files(studio: NodeStudio, streamed: Any, base_dir: Path) -> None:
-    (path,) = studio.run("AdaStateSave", streamed, "broken/state")
+def test_unreadable_state_files(harness: NodeHarness, streamed: Any, base_dir: Path) -> None:
+    (path,) = harness.run("AdaStateSave", streamed, "broken/state")
     data = Path(path).read_bytes()
     Path(path).write_bytes(data[: len(data) // 2])
     name = f"broken/{Path(path).name} [output]"
-    assert studio.nodes["AdaStateLoad"].validate_inputs(name) is True
+    assert harness.nodes["AdaStateLoad"].validate_inputs(name) is True
     with refused(f"state file {Path(path).name}"):
-        studio.run("AdaStateLoad", name)
+        harness.run("AdaStateLoad", name)
     for foreign in ("../x.adastate.safetensors", "gone.adastate.safetensors [input]", "a.txt"):
-        message = studio.nodes["AdaStateLoad"].validate_inputs(foreign)
+        message = harness.nodes["AdaStateLoad"].validate_inputs(foreign)
         assert "pick a file in Load State" in message
 
 
-def test_reading_what_is_not_there_blocks_only_what_is_wired_to_it(studio: NodeStudio) -> None:
+def test_reading_what_is_not_there_blocks_only_what_is_wired_to_it(harness: NodeHarness) -> None:
     from comfy_execution.graph_utils import ExecutionBlocker
 
-    hidden, window, content, index, report, states = studio.run("AdaStateRead", studio.fresh())
+    hidden, window, content, index, report, states = harness.run("AdaStateRead", harness.fresh())
     for value in (hidden, window, content, states):
         assert isinstance(value, ExecutionBlocker)
         assert "stream a chunk first" in value.message

@@ -8,45 +8,45 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.studio import NodeStudio, conditioning, pool_of
+from tests.support.harness import NodeHarness, conditioning, pool_of
 from tests.support.tiny_models import WAN
 
 
 @pytest.fixture(scope="module")
-def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
-    return NodeStudio(node_classes, WAN)
+def harness(node_classes: dict[str, Any], tiny_models: Any) -> NodeHarness:
+    return NodeHarness(node_classes, WAN)
 
 
-def applied(studio: NodeStudio, **options: Any) -> Any:
-    return studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3, **options)[0]
+def applied(harness: NodeHarness, **options: Any) -> Any:
+    return harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3, **options)[0]
 
 
-def test_system_memory_gives_the_same_video(studio: NodeStudio) -> None:
-    _, expected = studio.step(studio.fresh(), 4, cfg=3.0, negative=1)
-    model = applied(studio, cache_place="system memory")
-    _, found = studio.step(studio.fresh(), 4, model=model, cfg=3.0, negative=1)
+def test_system_memory_gives_the_same_video(harness: NodeHarness) -> None:
+    _, expected = harness.step(harness.fresh(), 4, cfg=3.0, negative=1)
+    model = applied(harness, cache_place="system memory")
+    _, found = harness.step(harness.fresh(), 4, model=model, cfg=3.0, negative=1)
     assert torch.equal(found["samples"], expected["samples"])
     assert pool_of(model).kv_format.device == torch.device("cpu")
-    assert pool_of(studio.model).kv_format.device is None
+    assert pool_of(harness.model).kv_format.device is None
 
 
-def test_fp8_takes_a_quarter_of_float32_and_stays_near(studio: NodeStudio) -> None:
-    _, expected = studio.step(studio.fresh(), 4)
-    model = applied(studio, cache_precision="fp8")
-    state, found = studio.step(studio.fresh(), 4, model=model)
+def test_fp8_takes_a_quarter_of_float32_and_stays_near(harness: NodeHarness) -> None:
+    _, expected = harness.step(harness.fresh(), 4)
+    model = applied(harness, cache_precision="fp8")
+    state, found = harness.step(harness.fresh(), 4, model=model)
     difference = (found["samples"] - expected["samples"]).square().mean().sqrt()
     assert 0 < difference < 0.05 * expected["samples"].square().mean().sqrt()
-    assert pool_of(model).nbytes < 0.3 * pool_of(studio.model).nbytes
-    (report,) = studio.run("AdaStateRead", state)[4:5]
+    assert pool_of(model).nbytes < 0.3 * pool_of(harness.model).nbytes
+    (report,) = harness.run("AdaStateRead", state)[4:5]
     assert '"cache_precision": "fp8"' in report
 
 
 @pytest.mark.parametrize("options", [{}, {"cache_precision": "fp8"}])
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
-def test_the_plan_is_what_is_taken(studio: NodeStudio, cfg: float, options: Any) -> None:
-    model = applied(studio, **options)
-    state, _ = studio.step(studio.fresh(), 4, model=model, cfg=cfg, negative=1)
-    run = importlib.import_module(studio.nodes["AdaStateStream"].__module__)
+def test_the_plan_is_what_is_taken(harness: NodeHarness, cfg: float, options: Any) -> None:
+    model = applied(harness, **options)
+    state, _ = harness.step(harness.fresh(), 4, model=model, cfg=cfg, negative=1)
+    run = importlib.import_module(harness.nodes["AdaStateStream"].__module__)
     import comfy.samplers
 
     sampler, sigmas = comfy.samplers.sampler_object("lcm"), torch.tensor((1.0, 0.0))
@@ -62,34 +62,34 @@ def test_the_plan_is_what_is_taken(studio: NodeStudio, cfg: float, options: Any)
 
 
 def test_a_plan_is_said_and_warns_if_it_is_tight(
-    studio: NodeStudio, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    harness: NodeHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     import comfy.model_management
 
     with caplog.at_level("INFO"):
-        studio.step(studio.fresh(), 2)
+        harness.step(harness.fresh(), 2)
     assert "21 frames to come; memory of past frames" in caplog.text
     assert "probably too little" not in caplog.text
-    small = pool_of(studio.model).nbytes
+    small = pool_of(harness.model).nbytes
     monkeypatch.setattr(comfy.model_management, "get_total_memory", lambda *_, **__: small)
     with caplog.at_level("INFO"):
-        studio.step(studio.fresh(), 2)
+        harness.step(harness.fresh(), 2)
     assert (
         "which is probably too little; lower window_frames, or set cache_precision to fp8"
         in caplog.text
     )
 
 
-def test_the_pool_stays_within_its_bytes(studio: NodeStudio) -> None:
-    pool = pool_of(studio.model)
+def test_the_pool_stays_within_its_bytes(harness: NodeHarness) -> None:
+    pool = pool_of(harness.model)
     pool.clear()
-    state, _ = studio.step(studio.fresh(), 3)
+    state, _ = harness.step(harness.fresh(), 3)
     one = max(kv.nbytes for kv in pool.sets.values())
     assert pool.nbytes == 2 * one  # one stream, however long, has two sets
     unbound, pool.max_bytes = pool.max_bytes, 3 * one
     try:
         for seed in range(5):
-            studio.step(state, 2, seed=seed)
+            harness.step(state, 2, seed=seed)
             assert pool.nbytes <= 3 * one
     finally:
         pool.max_bytes = unbound

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch._dynamo.utils import counters
 
-from tests.support.studio import NodeStudio, conditioning
+from tests.support.harness import NodeHarness, conditioning
 from tests.support.tiny_models import WAN
 
 # Inductor builds C++ for the CPU; everything before that is the same in the other one.
@@ -32,8 +32,8 @@ def nothing_compiled() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def studio(node_classes: dict[str, Any], tiny_models: Path) -> NodeStudio:
-    return NodeStudio(node_classes, WAN)
+def harness(node_classes: dict[str, Any], tiny_models: Path) -> NodeHarness:
+    return NodeHarness(node_classes, WAN)
 
 
 class Fused:
@@ -52,8 +52,8 @@ class Fused:
 
 
 @pytest.fixture
-def as_on_a_gpu(studio: NodeStudio) -> Fused:
-    return Fused(studio.bare)
+def as_on_a_gpu(harness: NodeHarness) -> Fused:
+    return Fused(harness.bare)
 
 
 def compiled(model: Any, backend: str = "eager", **options: Any) -> Any:
@@ -69,12 +69,12 @@ def compiled(model: Any, backend: str = "eager", **options: Any) -> Any:
     return model
 
 
-def applied(studio: NodeStudio, model: Any, **options: Any) -> Any:
-    return studio.run("AdaStateApply", model, "adaptive", 3, 3, 1, 3, **options)[0]
+def applied(harness: NodeHarness, model: Any, **options: Any) -> Any:
+    return harness.run("AdaStateApply", model, "adaptive", 3, 3, 1, 3, **options)[0]
 
 
-def streamed(studio: NodeStudio, model: Any, chunks: int = 3, **options: Any) -> Tensor:
-    content: Tensor = studio.step(studio.fresh(), chunks, model=model, **options)[0].content()
+def streamed(harness: NodeHarness, model: Any, chunks: int = 3, **options: Any) -> Tensor:
+    content: Tensor = harness.step(harness.fresh(), chunks, model=model, **options)[0].content()
     return content
 
 
@@ -102,25 +102,25 @@ def close(one: Tensor, other: Tensor) -> None:
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
-def test_the_same_latents_from_one_graph(studio: NodeStudio, order: str) -> None:
-    expected = streamed(studio, studio.model, 4)
-    model = applied(studio, studio.bare)
+def test_the_same_latents_from_one_graph(harness: NodeHarness, order: str) -> None:
+    expected = streamed(harness, harness.model, 4)
+    model = applied(harness, harness.bare)
     if order == "before":
-        model = applied(studio, compiled(studio.bare, "aot_eager"))
+        model = applied(harness, compiled(harness.bare, "aot_eager"))
     else:
         model = compiled(model, BACKEND)
-    close(streamed(studio, model, 4), expected)
+    close(streamed(harness, model, 4), expected)
     assert graphs_and_breaks() == (1, 0)
 
 
 def test_the_graph_is_no_more_broken_than_without_a_stream(
-    studio: NodeStudio, as_on_a_gpu: Fused
+    harness: NodeHarness, as_on_a_gpu: Fused
 ) -> None:
     sampled(compiled(as_on_a_gpu.model))
     assert graphs_and_breaks() == (1, 0)
-    expected = streamed(studio, applied(studio, as_on_a_gpu.model), 2)
+    expected = streamed(harness, applied(harness, as_on_a_gpu.model), 2)
     before = as_on_a_gpu.calls
-    close(streamed(studio, compiled(applied(studio, as_on_a_gpu.model)), 2), expected)
+    close(streamed(harness, compiled(applied(harness, as_on_a_gpu.model)), 2), expected)
     assert graphs_and_breaks() == (1, 0)
     # The override that was there before still attends: 5 forwards, 2 layers, 2 calls in each.
     assert as_on_a_gpu.calls - before == 20
@@ -128,61 +128,61 @@ def test_the_graph_is_no_more_broken_than_without_a_stream(
 
 @pytest.mark.newest
 def test_other_samplers_and_streams_do_not_share_a_graph(
-    studio: NodeStudio, as_on_a_gpu: Fused
+    harness: NodeHarness, as_on_a_gpu: Fused
 ) -> None:
     """ComfyUI drops the guards that would tell them apart."""
-    plain = applied(studio, as_on_a_gpu.model)
-    alone, expected = sampled(plain), streamed(studio, plain, 2)
-    model = compiled(applied(studio, as_on_a_gpu.model))
+    plain = applied(harness, as_on_a_gpu.model)
+    alone, expected = sampled(plain), streamed(harness, plain, 2)
+    model = compiled(applied(harness, as_on_a_gpu.model))
     for _ in range(2):
         close(sampled(model), alone)
-        close(streamed(studio, model, 2), expected)
+        close(streamed(harness, model, 2), expected)
     assert graphs_and_breaks() == (2, 0)
 
 
 @pytest.mark.newest
-def test_a_graph_that_other_packs_break(studio: NodeStudio) -> None:
+def test_a_graph_that_other_packs_break(harness: NodeHarness) -> None:
     """Then layers share what was traced for one of them."""
 
     def patch(args: dict[str, Any]) -> Any:
         torch._dynamo.graph_break()
         return args["x"]
 
-    broken = studio.bare.clone()
+    broken = harness.bare.clone()
     broken.set_model_patch(patch, "attn2_patch")
-    model = compiled(applied(studio, broken))
-    state, _ = studio.step(studio.fresh(), 2, model=model)
+    model = compiled(applied(harness, broken))
+    state, _ = harness.step(harness.fresh(), 2, model=model)
     assert graphs_and_breaks()[1] > 0
-    after, _ = studio.step(state, model=model)
-    close(after.content(), streamed(studio, applied(studio, broken)))
+    after, _ = harness.step(state, model=model)
+    close(after.content(), streamed(harness, applied(harness, broken)))
     assert graphs_and_breaks() == (0, 0)
 
 
-def test_blocks_that_are_compiled_one_by_one(studio: NodeStudio, as_on_a_gpu: Fused) -> None:
+def test_blocks_that_are_compiled_one_by_one(harness: NodeHarness, as_on_a_gpu: Fused) -> None:
     keys = [f"diffusion_model.blocks.{i}" for i in range(2)]
-    plain = applied(studio, as_on_a_gpu.model)
-    model = compiled(applied(studio, as_on_a_gpu.model), keys=keys)
+    plain = applied(harness, as_on_a_gpu.model)
+    model = compiled(applied(harness, as_on_a_gpu.model), keys=keys)
     close(sampled(model), sampled(plain))
     bare = graphs_and_breaks()
-    close(streamed(studio, model), streamed(studio, plain))
+    close(streamed(harness, model), streamed(harness, plain))
     assert graphs_and_breaks() == bare
 
 
 @pytest.mark.newest
-def test_guidance_and_counted_positions(studio: NodeStudio) -> None:
+def test_guidance_and_counted_positions(harness: NodeHarness) -> None:
     """No chunk is traced again, though each stands elsewhere in time."""
-    plain = applied(studio, studio.bare, preset="self_forcing")
+    plain = applied(harness, harness.bare, preset="self_forcing")
     assert plain.get_attachment("adastate").config.positions == "absolute"
-    model = compiled(applied(studio, studio.bare, preset="self_forcing"))
-    expected = streamed(studio, plain, 4, negative=3, cfg=3.0)
-    close(streamed(studio, model, 4, negative=3, cfg=3.0), expected)
+    model = compiled(applied(harness, harness.bare, preset="self_forcing"))
+    expected = streamed(harness, plain, 4, negative=3, cfg=3.0)
+    close(streamed(harness, model, 4, negative=3, cfg=3.0), expected)
     # One for both conditionings in one batch, and one for a commit of each.
     assert graphs_and_breaks() == (2, 0)
 
 
 @pytest.mark.newest
 def test_a_stream_goes_on_with_a_compiled_model_and_a_lora(
-    studio: NodeStudio, tiny_models: Path
+    harness: NodeHarness, tiny_models: Path
 ) -> None:
     import nodes
 
@@ -193,49 +193,49 @@ def test_a_stream_goes_on_with_a_compiled_model_and_a_lora(
     (tiny_models / "loras").mkdir(exist_ok=True)
     save_file(weights, tiny_models / "loras" / "tiny_compiled.safetensors")
     load = nodes.LoraLoaderModelOnly().load_lora_model_only
-    lora = load(studio.bare, "tiny_compiled.safetensors", 1.0)[0]
-    (plain,) = studio.run("AdaStateApply", lora, "adaptive", 3, 3, 1, 3)
-    start, _ = studio.step(studio.fresh(), 2, model=plain)
-    expected, _ = studio.step(start, 2, model=plain)
-    after, _ = studio.step(start, 2, model=compiled(applied(studio, lora)))
+    lora = load(harness.bare, "tiny_compiled.safetensors", 1.0)[0]
+    (plain,) = harness.run("AdaStateApply", lora, "adaptive", 3, 3, 1, 3)
+    start, _ = harness.step(harness.fresh(), 2, model=plain)
+    expected, _ = harness.step(start, 2, model=plain)
+    after, _ = harness.step(start, 2, model=compiled(applied(harness, lora)))
     close(after.content(), expected.content())
     assert after.fingerprint == expected.fingerprint
     assert not any(chunk.approximate for chunk in after.chunks)
     # What was traced with the LoRA holds for the weights without it.
-    close(streamed(studio, compiled(studio.model)), streamed(studio, studio.model))
+    close(streamed(harness, compiled(harness.model)), streamed(harness, harness.model))
 
 
-def test_the_layout_is_checked(studio: NodeStudio) -> None:
-    model = compiled(applied(studio, studio.bare))
+def test_the_layout_is_checked(harness: NodeHarness) -> None:
+    model = compiled(applied(harness, harness.bare))
     binding = model.get_attachment("adastate")
     rotation = dataclasses.replace(binding.traits.rope, pairing="half")
     traits = dataclasses.replace(binding.traits, rope=rotation)
     model.set_attachments("adastate", dataclasses.replace(binding, traits=traits))
     with pytest.raises(ValueError, match=r"layout of the model: got frames placed in time"):
-        studio.step(studio.fresh(), model=model)
+        harness.step(harness.fresh(), model=model)
 
 
 @pytest.mark.newest
-def test_other_attention_calls_than_in_the_first_forward_are_an_error(studio: NodeStudio) -> None:
-    model = compiled(applied(studio, studio.bare))
-    state, _ = studio.step(studio.fresh(), model=model)
+def test_other_attention_calls_than_in_the_first_forward_are_an_error(harness: NodeHarness) -> None:
+    model = compiled(applied(harness, harness.bare))
+    state, _ = harness.step(harness.fresh(), model=model)
     calls = model.get_attachment("adastate").calls
     removed = calls.pop()
     with pytest.raises(ValueError, match=r"attention calls of the compiled model: got 4, exp.* 3"):
-        studio.step(state, model=model)
+        harness.step(state, model=model)
     calls += [removed, removed]
     with pytest.raises(ValueError, match=r"attention calls of the compiled model: got 4, exp.* 5"):
-        studio.step(state, model=model)
+        harness.step(state, model=model)
     calls.pop()
-    after, _ = studio.step(state, model=model)
-    close(after.content(), streamed(studio, studio.model, 2))
+    after, _ = harness.step(state, model=model)
+    close(after.content(), streamed(harness, harness.model, 2))
 
 
 @pytest.mark.parametrize(
     ("backend", "options"), [("cudagraphs", {}), ("eager", {"mode": "reduce-overhead"})]
 )
 def test_recorded_graphs_of_a_gpu_are_refused(
-    studio: NodeStudio,
+    harness: NodeHarness,
     backend: str,
     options: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
@@ -247,6 +247,6 @@ def test_recorded_graphs_of_a_gpu_are_refused(
 
     # The second backend knows no modes; nothing is to be run here.
     monkeypatch.setattr(torch_compile.torch, "compile", kept)
-    model = compiled(studio.model, backend, **options)
+    model = compiled(harness.model, backend, **options)
     with pytest.raises(ValueError, match=r"compiled model: got '.*', which replays recorded CUDA"):
-        studio.step(studio.fresh(), model=model)
+        harness.step(harness.fresh(), model=model)

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.studio import NodeStudio, conditioning
+from tests.support.harness import NodeHarness, conditioning
 from tests.support.tiny_models import WAN_CAUSAL
 
 SEED, SIGMAS, FRAMES = 5, (1.0, 0.8, 0.5, 0.0), 12
 
 
 @pytest.fixture(scope="module")
-def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
-    return NodeStudio(node_classes, WAN_CAUSAL)
+def harness(node_classes: dict[str, Any], tiny_models: Any) -> NodeHarness:
+    return NodeHarness(node_classes, WAN_CAUSAL)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def noise() -> Tensor:
     return torch.randn((1, 16, FRAMES, 4, 6), generator=torch.Generator().manual_seed(SEED))
 
 
-def by_core(studio: NodeStudio, noise: Tensor, frames: int) -> Tensor:
+def by_core(harness: NodeHarness, noise: Tensor, frames: int) -> Tensor:
     """Sample the whole video at once; returns it in model space."""
     import comfy.sample
     import comfy.samplers
@@ -35,10 +35,17 @@ def by_core(studio: NodeStudio, noise: Tensor, frames: int) -> Tensor:
     sampler = comfy.samplers.ksampler("ar_video", {"num_frame_per_block": frames})
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         latent = comfy.sample.sample_custom(
-            studio.bare, noise, 1.0, sampler, torch.tensor(SIGMAS), conditioning(0),
-            conditioning(1), torch.zeros_like(noise), seed=SEED,
-        )  # fmt: skip
-    return studio.bare.get_model_object("latent_format").process_in(latent)
+            harness.bare,
+            noise,
+            1.0,
+            sampler,
+            torch.tensor(SIGMAS),
+            conditioning(0),
+            conditioning(1),
+            torch.zeros_like(noise),
+            seed=SEED,
+        )
+    return harness.bare.get_model_object("latent_format").process_in(latent)
 
 
 def core_sampler(noise: Tensor, frames: int) -> Any:
@@ -62,17 +69,25 @@ def core_sampler(noise: Tensor, frames: int) -> Any:
 
 @pytest.mark.parametrize("frames", [1, 3])
 def test_self_forcing_gives_what_core_gives(
-    studio: NodeStudio, core: Any, pack: Any, noise: Tensor, frames: int
+    harness: NodeHarness, core: Any, pack: Any, noise: Tensor, frames: int
 ) -> None:
     presets = importlib.import_module(f"{core.__name__}.anchors.presets")
     binding = importlib.import_module(f"{pack.__name__}.adastate_comfy.model.binding")
     config = dataclasses.replace(presets.preset_config("self_forcing"), chunk_frames=frames)
-    state, _ = studio.run(
-        "AdaStateStream", binding.bind(studio.bare, config), studio.fresh(),
-        positive=conditioning(0), cfg=1.0, sampler=core_sampler(noise, frames),
-        sigmas=torch.tensor(SIGMAS), seed=0, chunks=FRAMES // frames,
-    )  # fmt: skip
-    expected = by_core(studio, noise, frames)
+    state, _ = harness.run(
+        "AdaStateStream",
+        binding.bind(harness.bare, config),
+        harness.fresh(),
+        positive=conditioning(0),
+        cfg=1.0,
+        sampler=core_sampler(noise, frames),
+        sigmas=torch.tensor(SIGMAS),
+        seed=0,
+        chunks=FRAMES // frames,
+    )
+    expected = by_core(harness, noise, frames)
     torch.testing.assert_close(state.content(), expected, atol=1e-4, rtol=0)
-    later = state.content()[:, :, -frames:] - by_core(studio, noise.flip(2), frames)[:, :, -frames:]
+    later = (
+        state.content()[:, :, -frames:] - by_core(harness, noise.flip(2), frames)[:, :, -frames:]
+    )
     assert later.abs().max() > 0.01  # other noise gives something else, so the test can fail

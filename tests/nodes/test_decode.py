@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.studio import SMALL, NodeStudio
+from tests.support.harness import SMALL, NodeHarness
 from tests.support.tiny_models import WAN, WAN_VAE
 from tests.support.tiny_vaes import random_weights, taehv, wan_21, wan_22
 
@@ -70,8 +70,8 @@ def test_tiny_vaes_as_comfyui_loads_them(pack: Any, channels: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
-    return NodeStudio(node_classes, WAN, SMALL)
+def harness(node_classes: dict[str, Any], tiny_models: Any) -> NodeHarness:
+    return NodeHarness(node_classes, WAN, SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -81,63 +81,63 @@ def vae(tiny_models: Any) -> Any:
     return nodes.VAELoader().load_vae(WAN_VAE)[0]
 
 
-def whole(studio: NodeStudio, vae: Any, state: Any) -> Tensor:
+def whole(harness: NodeHarness, vae: Any, state: Any) -> Tensor:
     import nodes
 
-    latent = studio.run("AdaStateRead", state)[2]
+    latent = harness.run("AdaStateRead", state)[2]
     with torch.inference_mode():
         return nodes.VAEDecode().decode(vae, latent)[0]
 
 
-def test_chunks_are_those_of_the_whole_video(studio: NodeStudio, vae: Any) -> None:
-    state, _ = studio.step(studio.fresh(), 4)
-    expected = whole(studio, vae, state)
-    (all_of_it,) = studio.run("AdaStateDecode", vae, state, 0, 0, True)
+def test_chunks_are_those_of_the_whole_video(harness: NodeHarness, vae: Any) -> None:
+    state, _ = harness.step(harness.fresh(), 4)
+    expected = whole(harness, vae, state)
+    (all_of_it,) = harness.run("AdaStateDecode", vae, state, 0, 0, True)
     torch.testing.assert_close(all_of_it, expected, atol=1e-4, rtol=0)
-    (later,) = studio.run("AdaStateDecode", vae, state, 1, 2, True)
+    (later,) = harness.run("AdaStateDecode", vae, state, 1, 2, True)
     torch.testing.assert_close(later, expected[9:33], atol=1e-4, rtol=0)
 
 
-def test_the_start_is_part_of_the_video_if_asked_for(studio: NodeStudio, vae: Any) -> None:
-    clip = studio.latent(2, seed=5)
-    state, latent = studio.step(studio.fresh(start_latent=clip), 2)
+def test_the_start_is_part_of_the_video_if_asked_for(harness: NodeHarness, vae: Any) -> None:
+    clip = harness.latent(2, seed=5)
+    state, latent = harness.step(harness.fresh(start_latent=clip), 2)
     import nodes
 
     joined = {"samples": torch.cat((clip["samples"], latent["samples"]), dim=2)}
     with torch.inference_mode():
         expected = nodes.VAEDecode().decode(vae, joined)[0]
-    (begun,) = studio.run("AdaStateDecode", vae, state, 0, 0, True)
+    (begun,) = harness.run("AdaStateDecode", vae, state, 0, 0, True)
     torch.testing.assert_close(begun, expected, atol=1e-3, rtol=0)
-    (without,) = studio.run("AdaStateDecode", vae, state, 0, 0, False)
-    torch.testing.assert_close(without, whole(studio, vae, state), atol=1e-4, rtol=0)
+    (without,) = harness.run("AdaStateDecode", vae, state, 0, 0, False)
+    torch.testing.assert_close(without, whole(harness, vae, state), atol=1e-4, rtol=0)
 
 
-def test_batches_come_out_one_after_the_other(studio: NodeStudio, vae: Any) -> None:
-    state, _ = studio.step(studio.fresh(batch=2), 2)
-    (images,) = studio.run("AdaStateDecode", vae, state, 0, 0, True)
-    torch.testing.assert_close(images, whole(studio, vae, state), atol=1e-4, rtol=0)
+def test_batches_come_out_one_after_the_other(harness: NodeHarness, vae: Any) -> None:
+    state, _ = harness.step(harness.fresh(batch=2), 2)
+    (images,) = harness.run("AdaStateDecode", vae, state, 0, 0, True)
+    torch.testing.assert_close(images, whole(harness, vae, state), atol=1e-4, rtol=0)
 
 
-def test_what_cannot_be_decoded_is_refused(studio: NodeStudio, vae: Any) -> None:
-    state, _ = studio.step(studio.fresh(), 2)
+def test_what_cannot_be_decoded_is_refused(harness: NodeHarness, vae: Any) -> None:
+    state, _ = harness.step(harness.fresh(), 2)
     with pytest.raises(ValueError, match=r"first_chunk: got 5, expected .* \(0 to 1\)"):
-        studio.run("AdaStateDecode", vae, state, 5, 0, True)
+        harness.run("AdaStateDecode", vae, state, 5, 0, True)
     with pytest.raises(ValueError, match="first_chunk: got 0"):
-        studio.run("AdaStateDecode", vae, studio.fresh(), 0, 0, True)
+        harness.run("AdaStateDecode", vae, harness.fresh(), 0, 0, True)
 
     class Other:
         first_stage_model = nn.Identity()
 
     with pytest.raises(ValueError, match="vae: got Identity, which decodes single images"):
-        studio.run("AdaStateDecode", Other(), state, 0, 0, True)
+        harness.run("AdaStateDecode", Other(), state, 0, 0, True)
 
 
 def test_a_latent_is_decoded_in_parts(
-    pack: Any, studio: NodeStudio, vae: Any, monkeypatch: pytest.MonkeyPatch
+    pack: Any, harness: NodeHarness, vae: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import nodes
 
-    latent = studio.latent(19, seed=8, batch=2)
+    latent = harness.latent(19, seed=8, batch=2)
     with torch.inference_mode():
         expected = nodes.VAEDecode().decode(vae, latent)[0]
     seen = []
@@ -146,7 +146,7 @@ def test_a_latent_is_decoded_in_parts(
     monkeypatch.setattr(
         wan.WanDecoder, "decode", lambda self, z: seen.append(z.shape[2]) or decode(self, z)
     )
-    (images,) = studio.run("AdaStateDecode", vae, None, 0, 0, True, latent)
+    (images,) = harness.run("AdaStateDecode", vae, None, 0, 0, True, latent)
     torch.testing.assert_close(images, expected, atol=1e-4, rtol=0)
     assert seen == [8, 8, 3]
 
@@ -163,30 +163,30 @@ def sizes_decoded(vae: Any) -> Iterator[list[int]]:
 
 
 def test_a_start_clip_is_decoded_in_parts(
-    studio: NodeStudio, vae: Any, sizes_decoded: list[int]
+    harness: NodeHarness, vae: Any, sizes_decoded: list[int]
 ) -> None:
-    clip = studio.latent(19, seed=3)
-    state, _ = studio.step(studio.fresh(start_latent=clip), 1)
-    (shown,) = studio.run("AdaStateDecode", vae, state)
+    clip = harness.latent(19, seed=3)
+    state, _ = harness.step(harness.fresh(start_latent=clip), 1)
+    (shown,) = harness.run("AdaStateDecode", vae, state)
     assert sizes_decoded == [8, 8, 3, 3]
-    content = studio.run("AdaStateRead", state)[2]["samples"]
+    content = harness.run("AdaStateRead", state)[2]["samples"]
     joined = {"samples": torch.cat((clip["samples"], content), 2)}
-    (whole,) = studio.run("AdaStateDecode", vae, latent=joined)
+    (whole,) = harness.run("AdaStateDecode", vae, latent=joined)
     torch.testing.assert_close(shown, whole, atol=1e-4, rtol=0)
 
 
 def test_cancel_is_heard_between_the_parts_of_a_start_clip(
-    studio: NodeStudio, vae: Any, sizes_decoded: list[int]
+    harness: NodeHarness, vae: Any, sizes_decoded: list[int]
 ) -> None:
     from comfy import model_management
 
-    state = studio.fresh(start_latent=studio.latent(19, seed=3))
+    state = harness.fresh(start_latent=harness.latent(19, seed=3))
     hook = vae.first_stage_model.conv2.register_forward_hook(
         lambda *_: model_management.interrupt_current_processing(True)
     )
     try:
         with pytest.raises(model_management.InterruptProcessingException):
-            studio.run("AdaStateDecode", vae, state)
+            harness.run("AdaStateDecode", vae, state)
     finally:
         hook.remove()
         model_management.interrupt_current_processing(False)
@@ -195,57 +195,57 @@ def test_cancel_is_heard_between_the_parts_of_a_start_clip(
 
 @pytest.mark.newest
 def test_what_is_forgotten_and_may_show_is_said(
-    pack: Any, studio: NodeStudio, vae: Any, monkeypatch: pytest.MonkeyPatch
+    pack: Any, harness: NodeHarness, vae: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decode = importlib.import_module(f"{pack.__name__}.nodes.decode")
     said: list[str] = []
     monkeypatch.setattr(decode, "write_under", lambda _, text: said.append(text))
-    bounded = studio.fresh(history=14)
+    bounded = harness.fresh(history=14)
     for chunks, first, expected in ((14, 0, False), (1, 2, True), (0, 14, False)):
-        bounded, _ = studio.step(bounded, chunks) if chunks else (bounded, None)
+        bounded, _ = harness.step(bounded, chunks) if chunks else (bounded, None)
         said.clear()
-        studio.run("AdaStateDecode", vae, bounded, first)
+        harness.run("AdaStateDecode", vae, bounded, first)
         assert [("no longer keeps" in text) for text in said] == [True] * expected
 
 
-def test_a_state_or_a_latent_but_not_both(studio: NodeStudio, vae: Any) -> None:
-    state, latent = studio.step(studio.fresh(), 1)
+def test_a_state_or_a_latent_but_not_both(harness: NodeHarness, vae: Any) -> None:
+    state, latent = harness.step(harness.fresh(), 1)
     with pytest.raises(ValueError, match="got both a state and a latent, expected one of them"):
-        studio.run("AdaStateDecode", vae, state, 0, 0, True, latent)
+        harness.run("AdaStateDecode", vae, state, 0, 0, True, latent)
     with pytest.raises(ValueError, match="got neither a state nor a latent"):
-        studio.run("AdaStateDecode", vae)
+        harness.run("AdaStateDecode", vae)
     for first_chunk, chunks in ((1, 0), (0, 2)):
         with pytest.raises(ValueError, match="expected 0 and 0, since a latent has no chunks"):
-            studio.run("AdaStateDecode", vae, None, first_chunk, chunks, True, latent)
+            harness.run("AdaStateDecode", vae, None, first_chunk, chunks, True, latent)
     picture = {"samples": torch.zeros((1, 16, *SMALL))}
     with pytest.raises(ValueError, match="got 4 dimensions, expected 5"):
-        studio.run("AdaStateDecode", vae, None, 0, 0, True, picture)
+        harness.run("AdaStateDecode", vae, None, 0, 0, True, picture)
 
 
 def test_how_parts_are_joined_is_told(
-    pack: Any, studio: NodeStudio, vae: Any, monkeypatch: pytest.MonkeyPatch
+    pack: Any, harness: NodeHarness, vae: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = importlib.import_module(f"{pack.__name__}.nodes.decode")
     pictures = importlib.import_module(f"{pack.__name__}.adastate_comfy.video.decoders")
     texts: list[str] = []
     monkeypatch.setattr(node, "write_under", lambda node_id, text: texts.append(text))
-    state, _ = studio.step(studio.fresh(), 4)
-    (exact,) = studio.run("AdaStateDecode", vae, state)
+    state, _ = harness.step(harness.fresh(), 4)
+    (exact,) = harness.run("AdaStateDecode", vae, state)
     assert not texts
     # As if ComfyUI's class had another name: the same VAE, joined by overlap.
     monkeypatch.setattr(pictures, "vae_kind", lambda module: None)
-    (joined,) = studio.run("AdaStateDecode", vae, state)
+    (joined,) = harness.run("AdaStateDecode", vae, state)
     assert joined.shape == exact.shape
     torch.testing.assert_close(joined[:21], exact[:21], atol=1e-4, rtol=0)
     assert len(texts) == 1
     assert texts[0].startswith("parts joined by an overlap of 4 latent frames; with 8")
 
 
-def test_a_loaded_vae_may_run_in_another_thread(pack: Any, studio: NodeStudio, vae: Any) -> None:
+def test_a_loaded_vae_may_run_in_another_thread(pack: Any, harness: NodeHarness, vae: Any) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     pictures = importlib.import_module(f"{pack.__name__}.adastate_comfy.video.decoders")
-    latents = studio.latent(6, seed=9)["samples"]
+    latents = harness.latent(6, seed=9)["samples"]
     decoder = pictures.open_decoder(vae, (1, 16, 3, *SMALL))
     decoder.load()
     assert decoder.exact

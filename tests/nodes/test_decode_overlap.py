@@ -21,10 +21,19 @@ def hunyuan() -> nn.Module:
     from comfy.ldm.models.autoencoder import AutoencoderKL
 
     config = {
-        "double_z": True, "z_channels": 16, "resolution": 256, "in_channels": 3, "out_ch": 3,
-        "ch": 32, "ch_mult": [1, 1, 1, 2], "num_res_blocks": 1, "attn_resolutions": [],
-        "dropout": 0.0, "conv3d": True, "time_compress": 4,
-    }  # fmt: skip
+        "double_z": True,
+        "z_channels": 16,
+        "resolution": 256,
+        "in_channels": 3,
+        "out_ch": 3,
+        "ch": 32,
+        "ch_mult": [1, 1, 1, 2],
+        "num_res_blocks": 1,
+        "attn_resolutions": [],
+        "dropout": 0.0,
+        "conv3d": True,
+        "time_compress": 4,
+    }
     return AutoencoderKL(ddconfig=config, embed_dim=16)
 
 
@@ -32,10 +41,17 @@ def hunyuan_15() -> nn.Module:
     from comfy.ldm.models.autoencoder import AutoencodingEngine
 
     config = {
-        "block_out_channels": [16, 16, 16, 16, 32], "in_channels": 3, "out_channels": 3,
-        "num_res_blocks": 1, "ffactor_spatial": 16, "ffactor_temporal": 4, "z_channels": 32,
-        "upsample_match_channel": True, "downsample_match_channel": True, "refiner_vae": True,
-    }  # fmt: skip
+        "block_out_channels": [16, 16, 16, 16, 32],
+        "in_channels": 3,
+        "out_channels": 3,
+        "num_res_blocks": 1,
+        "ffactor_spatial": 16,
+        "ffactor_temporal": 4,
+        "z_channels": 32,
+        "upsample_match_channel": True,
+        "downsample_match_channel": True,
+        "refiner_vae": True,
+    }
     refiner = "comfy.ldm.hunyuan_video.vae_refiner"
     return AutoencodingEngine(
         regularizer_config={"target": "comfy.ldm.models.autoencoder.EmptyRegularizer"},
@@ -49,11 +65,18 @@ def ltxv() -> nn.Module:
 
     blocks = [["res_x", {"num_layers": 1}], *[["compress_all", {"residual": True}]] * 3]
     config = {
-        "dims": 3, "latent_channels": 128, "norm_layer": "pixel_norm", "patch_size": 4,
-        "latent_log_var": "uniform", "causal_decoder": False, "timestep_conditioning": True,
-        "encoder_blocks": blocks, "decoder_blocks": blocks, "decoder_base_channels": 8,
+        "dims": 3,
+        "latent_channels": 128,
+        "norm_layer": "pixel_norm",
+        "patch_size": 4,
+        "latent_log_var": "uniform",
+        "causal_decoder": False,
+        "timestep_conditioning": True,
+        "encoder_blocks": blocks,
+        "decoder_blocks": blocks,
+        "decoder_base_channels": 8,
         "encoder_base_channels": 8,
-    }  # fmt: skip
+    }
     return VideoVAE(config=config)
 
 
@@ -65,12 +88,20 @@ class Mochi(nn.Module):
 
         super().__init__()
         self.decoder = Decoder(
-            out_channels=3, base_channels=32, channel_multipliers=[1, 2, 3, 4],
-            temporal_expansions=[1, 2, 3], spatial_expansions=[2, 2, 2],
-            num_res_blocks=[1, 0, 0, 0, 1], latent_dim=12, has_attention=[False] * 5,
-            padding_mode="replicate", output_norm=False, nonlinearity="silu",
-            output_nonlinearity="silu", causal=True,
-        )  # fmt: skip
+            out_channels=3,
+            base_channels=32,
+            channel_multipliers=[1, 2, 3, 4],
+            temporal_expansions=[1, 2, 3],
+            spatial_expansions=[2, 2, 2],
+            num_res_blocks=[1, 0, 0, 0, 1],
+            latent_dim=12,
+            has_attention=[False] * 5,
+            padding_mode="replicate",
+            output_norm=False,
+            nonlinearity="silu",
+            output_nonlinearity="silu",
+            causal=True,
+        )
 
     def decode(self, x: Tensor) -> Tensor:
         return self.decoder(x)

@@ -8,67 +8,67 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.studio import NodeStudio
+from tests.support.harness import NodeHarness
 from tests.support.tiny_models import WAN, WAN_LARGER
 
 
 @pytest.fixture(scope="module")
-def studio(node_classes: dict[str, Any], tiny_models: Path) -> NodeStudio:
-    return NodeStudio(node_classes, WAN)
+def harness(node_classes: dict[str, Any], tiny_models: Path) -> NodeHarness:
+    return NodeHarness(node_classes, WAN)
 
 
-def cold(studio: NodeStudio) -> Any:
-    return studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)[0]
+def cold(harness: NodeHarness) -> Any:
+    return harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3)[0]
 
 
-def test_two_streams_are_blended(studio: NodeStudio) -> None:
-    a, _ = studio.step(studio.fresh(), 2, prompt=0)
-    b, _ = studio.step(studio.fresh(), 3, prompt=1)
-    (mixed,) = studio.run("AdaStateBlend", a, b, 0.5)
-    after, latent = studio.step(mixed, 1)
+def test_two_streams_are_blended(harness: NodeHarness) -> None:
+    a, _ = harness.step(harness.fresh(), 2, prompt=0)
+    b, _ = harness.step(harness.fresh(), 3, prompt=1)
+    (mixed,) = harness.run("AdaStateBlend", a, b, 0.5)
+    after, latent = harness.step(mixed, 1)
     assert after.chunk_index == 3
     assert latent["samples"].shape[2] == 3
     for alone in (a, b):
-        assert not torch.equal(studio.step(alone, 1)[0].newest_content(), after.newest_content())
-    assert torch.equal(studio.step(mixed, model=cold(studio))[0].content(), after.content())
+        assert not torch.equal(harness.step(alone, 1)[0].newest_content(), after.newest_content())
+    assert torch.equal(harness.step(mixed, model=cold(harness))[0].content(), after.content())
 
 
 def test_a_stream_of_another_model_is_not_blended(
-    studio: NodeStudio, node_classes: dict[str, Any]
+    harness: NodeHarness, node_classes: dict[str, Any]
 ) -> None:
-    a, _ = studio.step(studio.fresh(), 1)
-    other = NodeStudio(node_classes, WAN_LARGER)
+    a, _ = harness.step(harness.fresh(), 1)
+    other = NodeHarness(node_classes, WAN_LARGER)
     b, _ = other.step(other.fresh(), 1)
     with pytest.raises(ValueError, match=r"the other stream: got wan2.1 .*expected wan2.1"):
-        studio.run("AdaStateBlend", a, b, 0.5)
+        harness.run("AdaStateBlend", a, b, 0.5)
 
 
-def test_rewinding_takes_chunks_back(studio: NodeStudio) -> None:
-    state, _ = studio.step(studio.fresh(), 4)
-    (back,) = studio.run("AdaStateRewind", state, -2)
+def test_rewinding_takes_chunks_back(harness: NodeHarness) -> None:
+    state, _ = harness.step(harness.fresh(), 4)
+    (back,) = harness.run("AdaStateRewind", state, -2)
     assert back.chunk_index == 3
-    again, _ = studio.step(back, 1)
+    again, _ = harness.step(back, 1)
     assert torch.equal(again.content(), state.content())
     with pytest.raises(ValueError, match=r"chunk: got 7, expected a chunk that is remembered"):
-        studio.run("AdaStateRewind", state, 7)
+        harness.run("AdaStateRewind", state, 7)
 
 
 @pytest.mark.parametrize("transition", ["recache", "flush"])
 def test_a_transition_changes_what_the_new_prompt_meets(
-    studio: NodeStudio, transition: str
+    harness: NodeHarness, transition: str
 ) -> None:
-    state, _ = studio.step(studio.fresh(), 2, prompt=0)
-    (ready,) = studio.run("AdaStateTransition", state, transition, 1)
-    after, _ = studio.step(ready, 2, prompt=1)
-    swapped, _ = studio.step(state, 2, prompt=1)
+    state, _ = harness.step(harness.fresh(), 2, prompt=0)
+    (ready,) = harness.run("AdaStateTransition", state, transition, 1)
+    after, _ = harness.step(ready, 2, prompt=1)
+    swapped, _ = harness.step(state, 2, prompt=1)
     assert not torch.equal(after.content(), swapped.content())
-    rebuilt, _ = studio.step(ready, 2, prompt=1, model=cold(studio))
+    rebuilt, _ = harness.step(ready, 2, prompt=1, model=cold(harness))
     assert torch.equal(rebuilt.content(), after.content())
 
 
-def test_reading_from_a_chunk_on(studio: NodeStudio) -> None:
-    state, _ = studio.step(studio.fresh(), 3)
-    whole, tail = (studio.run("AdaStateRead", state, first)[2]["samples"] for first in (0, 1))
+def test_reading_from_a_chunk_on(harness: NodeHarness) -> None:
+    state, _ = harness.step(harness.fresh(), 3)
+    whole, tail = (harness.run("AdaStateRead", state, first)[2]["samples"] for first in (0, 1))
     assert torch.equal(whole[:, :, 3:], tail)
 
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.support.harness import NodeHarness, conditioning, pool_of
 from tests.support.straight_line import Context, PastFrame, StraightLine
-from tests.support.studio import NodeStudio, conditioning, pool_of
 from tests.support.tiny_models import WAN, WAN_22_5B, WAN_LARGER, WAN_LOW
 
 SIGMAS, SWITCH, SEED = (1.0, 0.9, 0.6, 0.3, 0.0), 0.875, 4
@@ -21,32 +21,38 @@ CHUNKS, STATES, F = 4, 1, 3
 
 
 @pytest.fixture(scope="module")
-def high(node_classes: dict[str, Any], tiny_models: Path) -> NodeStudio:
-    return NodeStudio(node_classes, WAN)
+def high(node_classes: dict[str, Any], tiny_models: Path) -> NodeHarness:
+    return NodeHarness(node_classes, WAN)
 
 
 @pytest.fixture(scope="module")
-def low(node_classes: dict[str, Any], tiny_models: Path) -> NodeStudio:
-    return NodeStudio(node_classes, WAN_LOW)
+def low(node_classes: dict[str, Any], tiny_models: Path) -> NodeHarness:
+    return NodeHarness(node_classes, WAN_LOW)
 
 
-def step(studio: NodeStudio, state: Any, chunks: int, **changes: Any) -> Any:
+def step(harness: NodeHarness, state: Any, chunks: int, **changes: Any) -> Any:
     import comfy.samplers
 
     inputs = {
-        "model": studio.model, "state": state, "positive": conditioning(0), "cfg": 1.0,
-        "sampler": comfy.samplers.sampler_object("lcm"), "sigmas": torch.tensor(SIGMAS),
-        "seed": SEED, "chunks": chunks, "switch_sigma": SWITCH,
-    }  # fmt: skip
-    return studio.run("AdaStateStream", **{**inputs, **changes})[0]
+        "model": harness.model,
+        "state": state,
+        "positive": conditioning(0),
+        "cfg": 1.0,
+        "sampler": comfy.samplers.sampler_object("lcm"),
+        "sigmas": torch.tensor(SIGMAS),
+        "seed": SEED,
+        "chunks": chunks,
+        "switch_sigma": SWITCH,
+    }
+    return harness.run("AdaStateStream", **{**inputs, **changes})[0]
 
 
 class Memory:
     """What one expert remembers, layer by layer: slot 0 and the window."""
 
-    def __init__(self, studio: NodeStudio) -> None:
+    def __init__(self, harness: NodeHarness) -> None:
         self.line = StraightLine(
-            studio.model.get_model_object("diffusion_model"), conditioning(0)[0][0]
+            harness.model.get_model_object("diffusion_model"), conditioning(0)[0][0]
         )
         self.layers: list[tuple[list[PastFrame], list[PastFrame]]] = [([], []), ([], [])]
 
@@ -64,7 +70,7 @@ class Memory:
         ]
 
 
-def written_out(high: NodeStudio, low: NodeStudio, core: Any) -> list[Tensor]:
+def written_out(high: NodeHarness, low: NodeHarness, core: Any) -> list[Tensor]:
     noise_of = importlib.import_module(f"{core.__name__}.rollout.noise").BlockNoise
     first, second = Memory(high), Memory(low)
     made = []
@@ -83,7 +89,7 @@ def written_out(high: NodeStudio, low: NodeStudio, core: Any) -> list[Tensor]:
     return made
 
 
-def test_a_pair_equals_both_written_out(high: NodeStudio, low: NodeStudio, core: Any) -> None:
+def test_a_pair_equals_both_written_out(high: NodeHarness, low: NodeHarness, core: Any) -> None:
     state = step(high, high.fresh(), CHUNKS, model_low_noise=low.model)
     for chunk, wanted in zip(state.chunks, written_out(high, low, core), strict=True):
         made = torch.cat((chunk.state, chunk.content), dim=2)
@@ -99,10 +105,10 @@ def test_a_pair_equals_both_written_out(high: NodeStudio, low: NodeStudio, core:
 
 @pytest.mark.parametrize("switch", [0.0, 1.1])
 def test_a_switch_beyond_the_schedule_leaves_it_to_one(
-    high: NodeStudio, low: NodeStudio, switch: float
+    high: NodeHarness, low: NodeHarness, switch: float
 ) -> None:
-    for studio in (high, low):  # neither may live on what the other has left
-        pool_of(studio.model).clear()
+    for harness in (high, low):  # neither may live on what the other has left
+        pool_of(harness.model).clear()
     state = step(high, high.fresh(), 2, model_low_noise=low.model, switch_sigma=switch)
     assert len(pool_of(high.model).sets) == 1
     alone = step(low if switch > 1.0 else high, high.fresh(), 2)
@@ -110,7 +116,9 @@ def test_a_switch_beyond_the_schedule_leaves_it_to_one(
     assert torch.equal(state.content(), alone.content())
 
 
-def test_a_pair_is_replayed_and_continued_under_guidance(high: NodeStudio, low: NodeStudio) -> None:
+def test_a_pair_is_replayed_and_continued_under_guidance(
+    high: NodeHarness, low: NodeHarness
+) -> None:
     state = step(high, high.fresh(), 3, model_low_noise=low.model)
     warm = step(high, state, 1, model_low_noise=low.model)
     (cold_high,) = high.run("AdaStateApply", high.bare, "adaptive", 3, 3, 1, 3)
@@ -124,7 +132,7 @@ def test_a_pair_is_replayed_and_continued_under_guidance(high: NodeStudio, low: 
 
 
 def test_samplers_that_draw_on_their_own_draw_anew_after_the_switch(
-    high: NodeStudio, low: NodeStudio
+    high: NodeHarness, low: NodeHarness
 ) -> None:
     import comfy.samplers
 
@@ -144,7 +152,7 @@ def test_samplers_that_draw_on_their_own_draw_anew_after_the_switch(
 
 
 def test_the_report_tells_apart_which_model_of_a_pair_is_patched(
-    high: NodeStudio, low: NodeStudio
+    high: NodeHarness, low: NodeHarness
 ) -> None:
     def patched(model: Any) -> Any:
         clone, name = model.clone(), "diffusion_model.blocks.0.ffn.0.weight"
@@ -166,7 +174,7 @@ def test_the_report_tells_apart_which_model_of_a_pair_is_patched(
 
 
 def test_a_stream_of_a_pair_is_not_continued_by_one_of_them(
-    high: NodeStudio, low: NodeStudio
+    high: NodeHarness, low: NodeHarness
 ) -> None:
     state = step(high, high.fresh(), 1, model_low_noise=low.model)
     with pytest.raises(ValueError, match="model of the stream"):
@@ -174,7 +182,7 @@ def test_a_stream_of_a_pair_is_not_continued_by_one_of_them(
 
 
 def test_what_does_not_belong_together_is_refused(
-    high: NodeStudio, low: NodeStudio, node_classes: dict[str, Any]
+    high: NodeHarness, low: NodeHarness, node_classes: dict[str, Any]
 ) -> None:
     def pair(other: Any, message: str) -> None:
         with pytest.raises(ValueError, match=message):
@@ -183,7 +191,7 @@ def test_what_does_not_belong_together_is_refused(
     pair(low.bare, "model_low_noise: got a MODEL without AdaState")
     pair(high.model, "model_low_noise: got the same weights as model")
     for name in (WAN_LARGER, WAN_22_5B):
-        other = NodeStudio(node_classes, name).model
+        other = NodeHarness(node_classes, name).model
         pair(other, r"model_low_noise: got wan2.1 of \d layers and width \d+, \d+ channels")
     (frozen,) = low.run("AdaStateApply", low.bare, "frozen", 3, 3, 1, 3)
     pair(frozen, "model_low_noise: got other options of Apply AdaState than model")

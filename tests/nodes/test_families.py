@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tests.support import tiny_models
-from tests.support.studio import NodeStudio, pool_of
+from tests.support.harness import NodeHarness, pool_of
 
 HEIGHT, WIDTH, VIDEO = 4, 6, 6
 
@@ -57,13 +57,20 @@ CASES = {
     "wan 2.1 causal": Case(tiny_models.WAN_CAUSAL, 16, 4096),
     "wan 2.2 5B": Case(tiny_models.WAN_22_5B, 48, 4096),
     "wan 2.1 i2v": Case(
-        tiny_models.WAN_I2V, 16, 4096, image=True,
+        tiny_models.WAN_I2V,
+        16,
+        4096,
+        image=True,
         vision={"penultimate_hidden_states": (257, 1280), "last_hidden_state": (257, 1280)},
     ),
     "wan 2.2 i2v": Case(tiny_models.WAN_22_I2V, 16, 4096, image=True),
     "hunyuan video 1.5": Case(tiny_models.HUNYUAN_15, 32, 64, {"pooled_output": 768}),
     "hunyuan video 1.5 i2v": Case(
-        tiny_models.HUNYUAN_15, 32, 64, {"pooled_output": 768}, image=True,
+        tiny_models.HUNYUAN_15,
+        32,
+        64,
+        {"pooled_output": 768},
+        image=True,
         vision={"last_hidden_state": (9, 1152)},
     ),
     "cosmos predict2": Case(tiny_models.COSMOS, 16, 1024),
@@ -72,7 +79,7 @@ CASES = {
     "ltxv": Case(tiny_models.LTXV, 128, 64, tolerance=1e-4, attention_mask=True),
     "ltxv causal": Case(tiny_models.LTXV_CAUSAL, 128, 64, tolerance=1e-4, attention_mask=True),
     "mochi": Case(lambda: tiny_models.mochi_patcher(9), 12, 64, attention_mask=True),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -81,40 +88,43 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 @pytest.fixture(scope="module")
-def studio(case: Case, node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
-    return NodeStudio(node_classes, case.model if isinstance(case.model, str) else case.model())
+def harness(case: Case, node_classes: dict[str, Any], tiny_models: Any) -> NodeHarness:
+    return NodeHarness(node_classes, case.model if isinstance(case.model, str) else case.model())
 
 
-def fresh(studio: NodeStudio, case: Case) -> Any:
+def fresh(harness: NodeHarness, case: Case) -> Any:
     latent = {"samples": torch.zeros((1, case.channels, 1, HEIGHT, WIDTH))}
-    return studio.run("AdaStateNewStream", latent, 0)[0]
+    return harness.run("AdaStateNewStream", latent, 0)[0]
 
 
-def step(studio: NodeStudio, case: Case, state: Any, chunks: int, **changes: Any) -> Any:
+def step(harness: NodeHarness, case: Case, state: Any, chunks: int, **changes: Any) -> Any:
     import comfy.samplers
 
-    model = changes.pop("model", studio.model)
+    model = changes.pop("model", harness.model)
     sampling = model.get_model_object("model_sampling")
     inputs = {
-        "positive": case.conditioning(0), "cfg": 1.0, "seed": 3, "chunks": chunks,
+        "positive": case.conditioning(0),
+        "cfg": 1.0,
+        "seed": 3,
+        "chunks": chunks,
         "sampler": comfy.samplers.sampler_object("euler"),
         "sigmas": comfy.samplers.calculate_sigmas(sampling, "simple", 2),
-    }  # fmt: skip
-    return studio.run("AdaStateStream", model, state, **{**inputs, **changes})
+    }
+    return harness.run("AdaStateStream", model, state, **{**inputs, **changes})
 
 
 class Direct:
     """Forwards of the host's model at one noise level, as its sampling calls it."""
 
-    def __init__(self, studio: NodeStudio, case: Case, pack: Any) -> None:
+    def __init__(self, harness: NodeHarness, case: Case, pack: Any) -> None:
         import comfy.model_management
 
         self.binding, self.wrappers, self.keys = (
             importlib.import_module(f"{pack.__name__}.adastate_comfy.model.{name}")
             for name in ("binding", "wrappers", "keys")
         )
-        comfy.model_management.load_models_gpu([studio.model])
-        self.model, self.case = studio.model.model, case
+        comfy.model_management.load_models_gpu([harness.model])
+        self.model, self.case = harness.model.model, case
         self.sigma = self.model.model_sampling.percent_to_sigma(0.6)
 
     def __call__(self, x: Tensor, **options: Any) -> Tensor:
@@ -147,14 +157,14 @@ def causal_mask(tokens: int, keys: int, chunk_of: Tensor, text: str) -> Tensor:
 
 
 def test_chunk_by_chunk_equals_one_block_causal_forward(
-    studio: NodeStudio, case: Case, core: Any, pack: Any
+    harness: NodeHarness, case: Case, core: Any, pack: Any
 ) -> None:
     anchors, attention, cache = (
         importlib.import_module(f"{core.__name__}.{name}")
         for name in ("anchors", "attention.chunk_attention", "attention.kv_cache")
     )
-    direct = Direct(studio, case, pack)
-    traits = direct.binding.bound_model(studio.model).traits
+    direct = Direct(harness, case, pack)
+    traits = direct.binding.bound_model(harness.model).traits
     shape = traits.geometry(HEIGHT, WIDTH)
     tokens = VIDEO * shape.tokens_per_frame
     x = torch.randn(
@@ -196,15 +206,15 @@ def test_chunk_by_chunk_equals_one_block_causal_forward(
 
 
 def test_places_in_time_do_not_depend_on_the_chunk(
-    studio: NodeStudio, case: Case, core: Any, pack: Any
+    harness: NodeHarness, case: Case, core: Any, pack: Any
 ) -> None:
     """The same memory late in a stream: all the same, but where indices count its frames."""
     anchors, attention, cache, layout = (
         importlib.import_module(f"{core.__name__}.{name}")
         for name in ("anchors", "attention.chunk_attention", "attention.kv_cache", "layout")
     )
-    direct = Direct(studio, case, pack)
-    shape = direct.binding.bound_model(studio.model).traits.geometry(HEIGHT, WIDTH)
+    direct = Direct(harness, case, pack)
+    shape = direct.binding.bound_model(harness.model).traits.geometry(HEIGHT, WIDTH)
     x = torch.randn(
         (1, case.channels, VIDEO, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(4)
     )
@@ -229,11 +239,11 @@ def test_places_in_time_do_not_depend_on_the_chunk(
 
 
 @pytest.mark.newest
-def test_a_stream_of_five_chunks_at_constant_memory(studio: NodeStudio, case: Case) -> None:
-    (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
-    state, sizes = fresh(studio, case), []
+def test_a_stream_of_five_chunks_at_constant_memory(harness: NodeHarness, case: Case) -> None:
+    (model,) = harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3)
+    state, sizes = fresh(harness, case), []
     for _ in range(5):
-        state, latent = step(studio, case, state, 1, model=model)
+        state, latent = step(harness, case, state, 1, model=model)
         sizes.append(max((kv.nbytes for kv in pool_of(model).sets.values()), default=0))
     assert latent["samples"].shape == (1, case.channels, 3, HEIGHT, WIDTH)
     assert state.content().shape[2] == 15
@@ -247,12 +257,12 @@ def test_a_stream_of_five_chunks_at_constant_memory(studio: NodeStudio, case: Ca
     ("compute", "precision"), [(torch.float32, "model"), (torch.bfloat16, "fp8")]
 )
 def test_the_plan_is_what_is_taken(
-    studio: NodeStudio, case: Case, pack: Any, compute: torch.dtype, precision: str
+    harness: NodeHarness, case: Case, pack: Any, compute: torch.dtype, precision: str
 ) -> None:
-    bare = studio.bare.clone()
+    bare = harness.bare.clone()
     bare.set_model_compute_dtype(compute)
-    (model,) = studio.run("AdaStateApply", bare, "adaptive", 3, 3, 1, 3, cache_precision=precision)
-    step(studio, case, fresh(studio, case), 4, model=model)
+    (model,) = harness.run("AdaStateApply", bare, "adaptive", 3, 3, 1, 3, cache_precision=precision)
+    step(harness, case, fresh(harness, case), 4, model=model)
     planned = importlib.import_module(
         f"{pack.__name__}.adastate_comfy.model.kv_pool_patcher"
     ).pool_patcher_of(model)
@@ -260,76 +270,76 @@ def test_the_plan_is_what_is_taken(
     assert planned.starts_with == pytest.approx(pool_of(model).nbytes / 2, rel=0.05)
 
 
-def test_replay_and_guidance(studio: NodeStudio, case: Case) -> None:
-    state, _ = step(studio, case, fresh(studio, case), 3)
-    warm, _ = step(studio, case, state, 1)
-    (cold_model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
-    cold, _ = step(studio, case, state, 1, model=cold_model)
+def test_replay_and_guidance(harness: NodeHarness, case: Case) -> None:
+    state, _ = step(harness, case, fresh(harness, case), 3)
+    warm, _ = step(harness, case, state, 1)
+    (cold_model,) = harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3)
+    cold, _ = step(harness, case, state, 1, model=cold_model)
     assert torch.equal(warm.newest_content(), cold.newest_content())
     guided = {"cfg": 3.0, "negative": case.conditioning(9)}
-    other, _ = step(studio, case, state, 1, **guided)
+    other, _ = step(harness, case, state, 1, **guided)
     assert not torch.equal(other.newest_content(), warm.newest_content())
 
 
-def test_a_model_that_is_not_as_described_is_refused(studio: NodeStudio, case: Case) -> None:
+def test_a_model_that_is_not_as_described_is_refused(harness: NodeHarness, case: Case) -> None:
     """As after an update of ComfyUI that moves rotary channels: here, a descriptor of another."""
     import dataclasses
 
-    binding = studio.model.get_attachment("adastate")
+    binding = harness.model.get_attachment("adastate")
     rope = binding.traits.rope
     faster = tuple(tuple(2.0 * f for f in row) for row in rope.frequencies)
     for change in (
         {"rope": dataclasses.replace(rope, frequencies=faster)},
         {"rope": dataclasses.replace(rope, pairing=OTHER_PAIRING[rope.pairing])},
     ):
-        model = studio.model.clone()
+        model = harness.model.clone()
         wrong = dataclasses.replace(binding, traits=dataclasses.replace(binding.traits, **change))
         wrong.layout_checked = False
         model.set_attachments("adastate", wrong)
         with pytest.raises(ValueError, match=r"layout of the model: got frames placed in time"):
-            step(studio, case, fresh(studio, case), 1, model=model)
+            step(harness, case, fresh(harness, case), 1, model=model)
 
 
-def test_another_frame_rate_is_refused_where_it_counts(studio: NodeStudio, case: Case) -> None:
+def test_another_frame_rate_is_refused_where_it_counts(harness: NodeHarness, case: Case) -> None:
     positive = case.conditioning(0)
     positive[0][1]["frame_rate"] = 12.0
-    if studio.model.get_attachment("adastate").traits.frame_rate is None:
-        step(studio, case, fresh(studio, case), 1, positive=positive)
+    if harness.model.get_attachment("adastate").traits.frame_rate is None:
+        step(harness, case, fresh(harness, case), 1, positive=positive)
         return
     with pytest.raises(ValueError, match=r"frame_rate of the conditioning: got 12.0, expected 2\d"):
-        step(studio, case, fresh(studio, case), 1, positive=positive)
+        step(harness, case, fresh(harness, case), 1, positive=positive)
 
 
-def test_a_start_clip_is_continued(studio: NodeStudio, case: Case) -> None:
+def test_a_start_clip_is_continued(harness: NodeHarness, case: Case) -> None:
     """Also a single frame: what a family joins to the channels must fit shorter blocks."""
     for frames in (1, 5):
         source = torch.Generator().manual_seed(frames)
         clip = {"samples": torch.randn((1, case.channels, frames, HEIGHT, WIDTH), generator=source)}
         latent = {"samples": torch.zeros((1, case.channels, 1, HEIGHT, WIDTH))}
-        (state,) = studio.run("AdaStateNewStream", latent, 0, clip)
-        after, _ = step(studio, case, state, 2)
-        plain, _ = step(studio, case, fresh(studio, case), 2)
+        (state,) = harness.run("AdaStateNewStream", latent, 0, clip)
+        after, _ = step(harness, case, state, 2)
+        plain, _ = step(harness, case, fresh(harness, case), 2)
         assert not torch.equal(after.content(), plain.content())
 
 
-def test_anchor_strength_works_with_every_kind_of_mask(studio: NodeStudio, case: Case) -> None:
+def test_anchor_strength_works_with_every_kind_of_mask(harness: NodeHarness, case: Case) -> None:
     outcomes = []
     for strength in (1.0, 3.0, 0.0):
-        (model,) = studio.run(
-            "AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3, anchor_strength=strength
+        (model,) = harness.run(
+            "AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3, anchor_strength=strength
         )
-        outcomes.append(step(studio, case, fresh(studio, case), 2, model=model)[0].content())
+        outcomes.append(step(harness, case, fresh(harness, case), 2, model=model)[0].content())
     assert all(torch.isfinite(content).all() for content in outcomes)
     assert torch.equal(outcomes[0][:, :, :3], outcomes[1][:, :, :3])  # nothing in slot 0 yet
     for other in outcomes[1:]:
         assert not torch.equal(outcomes[0][:, :, 3:], other[:, :, 3:])
 
 
-def test_an_average_over_the_picture_knows_its_places(studio: NodeStudio, case: Case) -> None:
+def test_an_average_over_the_picture_knows_its_places(harness: NodeHarness, case: Case) -> None:
     import dataclasses
 
-    (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3, preset="memrope")
-    state, _ = step(studio, case, fresh(studio, case), 6, model=model)
+    (model,) = harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3, preset="memrope")
+    state, _ = step(harness, case, fresh(harness, case), 6, model=model)
     assert torch.isfinite(state.content()).all()
     binding = model.get_attachment("adastate")
     space = binding.traits.spatial_rope
@@ -343,24 +353,26 @@ def test_an_average_over_the_picture_knows_its_places(studio: NodeStudio, case: 
         wrong.layout_checked = False
         model.set_attachments("adastate", wrong)
         with pytest.raises(ValueError, match=r"got frames placed in time and image otherwise"):
-            step(studio, case, fresh(studio, case), 1, model=model)
+            step(harness, case, fresh(harness, case), 1, model=model)
     unknown = dataclasses.replace(binding.traits, spatial_rope=None)
     model.set_attachments("adastate", dataclasses.replace(binding, traits=unknown))
     with pytest.raises(ValueError, match=r"anchor: got dual_ema on a .* model of this size"):
-        step(studio, case, fresh(studio, case), 1, model=model)
+        step(harness, case, fresh(harness, case), 1, model=model)
 
 
-def test_layers_keep_their_memory_where_guidance_skips_some(studio: NodeStudio, case: Case) -> None:
+def test_layers_keep_their_memory_where_guidance_skips_some(
+    harness: NodeHarness, case: Case
+) -> None:
     """A scale of next to nothing gives the stream without the node, to next to nothing."""
     from comfy_extras.nodes_slg import SkipLayerGuidanceDiT
 
     guided = {"cfg": 2.0, "negative": case.conditioning(1)}
     streams = []
     for scale in (None, 1e-6):
-        (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
+        (model,) = harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3)
         if scale:
             node = SkipLayerGuidanceDiT.execute(model, scale, 0.0, 1.0, "0", "0")
             model = node.args[0]
-        streams.append(step(studio, case, fresh(studio, case), 3, model=model, **guided)[0])
+        streams.append(step(harness, case, fresh(harness, case), 3, model=model, **guided)[0])
     plain, skipping = (state.content() for state in streams)
     torch.testing.assert_close(skipping, plain, atol=1e-3, rtol=1e-3)

@@ -11,24 +11,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.studio import NodeStudio, conditioning, pool_of
+from tests.support.harness import NodeHarness, conditioning, pool_of
 from tests.support.tiny_models import WAN, WAN_LARGER, WAN_LOW
 
 SIGMAS = (1.0, 0.9, 0.7, 0.4, 0.0)
 
 
 @pytest.fixture(scope="module")
-def studio(node_classes: dict[str, Any], tiny_models: Path) -> NodeStudio:
-    return NodeStudio(node_classes, WAN_LARGER)
+def harness(node_classes: dict[str, Any], tiny_models: Path) -> NodeHarness:
+    return NodeHarness(node_classes, WAN_LARGER)
 
 
-def applied(studio: NodeStudio) -> Any:
-    return studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)[0]
+def applied(harness: NodeHarness) -> Any:
+    return harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3)[0]
 
 
-def streamed(studio: NodeStudio, model: Any, chunks: int = 3, **options: Any) -> Tensor:
+def streamed(harness: NodeHarness, model: Any, chunks: int = 3, **options: Any) -> Tensor:
     options = {"cfg": 3.0, "negative": 9, "sigmas": SIGMAS, **options}
-    state, _ = studio.step(studio.fresh(), chunks, model=model, **options)
+    state, _ = harness.step(harness.fresh(), chunks, model=model, **options)
     content: Tensor = state.content()
     return content
 
@@ -46,16 +46,16 @@ def close(a: Tensor, b: Tensor, tolerance: float = 1e-4) -> bool:
 
 @pytest.mark.parametrize("end", [0.5, 1.0])
 def test_skipped_layers_do_not_change_what_the_others_remember(
-    studio: NodeStudio, end: float
+    harness: NodeHarness, end: float
 ) -> None:
     """A scale of next to nothing gives the stream without the node, to next to nothing."""
-    plain = streamed(studio, applied(studio))
-    assert close(streamed(studio, skipping(applied(studio), 1e-6, end)), plain)
-    assert not close(streamed(studio, skipping(applied(studio), 3.0, end)), plain)
+    plain = streamed(harness, applied(harness))
+    assert close(streamed(harness, skipping(applied(harness), 1e-6, end)), plain)
+    assert not close(streamed(harness, skipping(applied(harness), 3.0, end)), plain)
 
 
-def test_a_commit_is_free_of_guidance(studio: NodeStudio) -> None:
-    start, _ = studio.step(studio.fresh(), 1, model=applied(studio), cfg=3.0, negative=9)
+def test_a_commit_is_free_of_guidance(harness: NodeHarness) -> None:
+    start, _ = harness.step(harness.fresh(), 1, model=applied(harness), cfg=3.0, negative=9)
 
     def distort(args: dict[str, Any]) -> Tensor:
         return args["denoised"] * 0.5
@@ -68,14 +68,14 @@ def test_a_commit_is_free_of_guidance(studio: NodeStudio) -> None:
         )
         return list(found)
 
-    plain, guided, batched = (applied(studio) for _ in range(3))
+    plain, guided, batched = (applied(harness) for _ in range(3))
     guided.set_model_sampler_post_cfg_function(distort)
     guided.set_model_sampler_cfg_function(lambda args: args["cond"])
     guided.set_model_sampler_pre_cfg_function(lambda args: args["conds_out"][::-1])
     batched.set_model_sampler_calc_cond_batch_function(distort_both)
     sets = []
-    for model in (plain, skipping(applied(studio), 3.0), guided, batched):
-        studio.step(start, 1, model=model, cfg=3.0, negative=9)
+    for model in (plain, skipping(applied(harness), 3.0), guided, batched):
+        harness.step(start, 1, model=model, cfg=3.0, negative=9)
         sets.append(pool_of(model).sets)
     for others in sets[1:]:
         assert len(others) == len(sets[0]) == 2
@@ -85,7 +85,7 @@ def test_a_commit_is_free_of_guidance(studio: NodeStudio) -> None:
 
 
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
-def test_guidance_that_computes_the_negative_alone(studio: NodeStudio, cfg: float) -> None:
+def test_guidance_that_computes_the_negative_alone(harness: NodeHarness, cfg: float) -> None:
     """What it is given is what the negative's own past gives, at whatever place in the batch."""
     import comfy.samplers
 
@@ -99,10 +99,10 @@ def test_guidance_that_computes_the_negative_alone(studio: NodeStudio, cfg: floa
         together.append(args["uncond_denoised"])
         return args["denoised"]
 
-    plain = streamed(studio, applied(studio))
-    model = applied(studio)
+    plain = streamed(harness, applied(harness))
+    model = applied(harness)
     model.set_model_sampler_post_cfg_function(negative_alone, disable_cfg1_optimization=cfg == 1.0)
-    guided = streamed(studio, model, cfg=cfg)
+    guided = streamed(harness, model, cfg=cfg)
     assert alone
     for a, b in zip(alone, together, strict=True):
         assert close(a, b, 1e-4) or not a.any()  # zeros come from the rehearsal
@@ -110,17 +110,17 @@ def test_guidance_that_computes_the_negative_alone(studio: NodeStudio, cfg: floa
         assert close(guided, plain)
 
 
-def test_guidance_that_draws_leaves_the_global_generator_alone(studio: NodeStudio) -> None:
-    model = applied(studio)
+def test_guidance_that_draws_leaves_the_global_generator_alone(harness: NodeHarness) -> None:
+    model = applied(harness)
     model.set_model_sampler_post_cfg_function(
         lambda args: args["denoised"] + 1e-3 * torch.randn(args["denoised"].shape)
     )
-    once = streamed(studio, model)  # `run` fails if the global generator moves
-    assert torch.equal(streamed(studio, model), once)
+    once = streamed(harness, model)  # `run` fails if the global generator moves
+    assert torch.equal(streamed(harness, model), once)
 
 
 def test_a_conditioning_of_its_own_is_refused_by_name_before_the_first_step(
-    studio: NodeStudio,
+    harness: NodeHarness,
 ) -> None:
     import comfy.sampler_helpers
     import comfy.samplers
@@ -135,10 +135,10 @@ def test_a_conditioning_of_its_own_is_refused_by_name_before_the_first_step(
             comfy.samplers.calc_cond_batch(args["model"], [own], x, sigma, args["model_options"])
             return args["denoised"]
 
-    model, forwards = counted(applied(studio))
+    model, forwards = counted(applied(harness))
     model.set_model_sampler_post_cfg_function(OneMorePrompt())
     with pytest.raises(Exception, match=r"OneMorePrompt.*neither positive nor negative"):
-        streamed(studio, model)
+        streamed(harness, model)
     assert len(forwards) <= 1  # the comparison of the layout
 
 
@@ -161,12 +161,12 @@ def replaced(model: Any, run: Callable[..., Any], block: int = 0) -> Any:
     return model
 
 
-def test_a_function_in_place_of_a_block_that_runs_it_is_served(studio: NodeStudio) -> None:
+def test_a_function_in_place_of_a_block_that_runs_it_is_served(harness: NodeHarness) -> None:
     def as_it_is(args: dict[str, Any], extra: dict[str, Any]) -> Any:
         return extra["original_block"](args)
 
-    plain = streamed(studio, applied(studio))
-    assert torch.equal(streamed(studio, replaced(applied(studio), as_it_is)), plain)
+    plain = streamed(harness, applied(harness))
+    assert torch.equal(streamed(harness, replaced(applied(harness), as_it_is)), plain)
 
 
 def twice(args: dict[str, Any], extra: dict[str, Any]) -> Any:
@@ -182,13 +182,13 @@ def skip(args: dict[str, Any], extra: dict[str, Any]) -> Any:
     ("run", "seen"), [(twice, "layer 1 computed twice"), (skip, "layer 1 skipped")]
 )
 def test_a_block_that_is_not_run_once_is_refused_by_name(
-    studio: NodeStudio, run: Callable[..., Any], seen: str
+    harness: NodeHarness, run: Callable[..., Any], seen: str
 ) -> None:
     with pytest.raises(Exception, match=f"what {run.__name__} does to the model: got {seen}"):
-        streamed(studio, replaced(applied(studio), run, 1))
+        streamed(harness, replaced(applied(harness), run, 1))
 
 
-def test_guidance_that_runs_a_block_twice_remembers_both_times(studio: NodeStudio) -> None:
+def test_guidance_that_runs_a_block_twice_remembers_both_times(harness: NodeHarness) -> None:
     """Its forward is not committed, so it may; both runs have to see the past."""
     import comfy.model_patcher
     import comfy.samplers
@@ -210,22 +210,22 @@ def test_guidance_that_runs_a_block_twice_remembers_both_times(studio: NodeStudi
             )
         return args["denoised"]
 
-    model = applied(studio)
+    model = applied(harness)
     model.set_model_sampler_post_cfg_function(compare)
-    streamed(studio, model, 2)
+    streamed(harness, model, 2)
     for a, b in zip(found["plain"], found["twice"], strict=True):
         assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize("change", ["rope", "object", "override", "wrapper"])
-def test_keys_hold_what_is_put_on_the_model_after_apply(studio: NodeStudio, change: str) -> None:
+def test_keys_hold_what_is_put_on_the_model_after_apply(harness: NodeHarness, change: str) -> None:
     """Warm, with sets that were committed without it, and cold give the same."""
-    start, _ = studio.step(studio.fresh(), 1)
-    warm_model, cold_model = applied(studio), applied(studio)
-    studio.step(start, 1, model=warm_model)
-    warm, _ = studio.step(start, 1, model=changed(warm_model, change))
-    cold, _ = studio.step(start, 1, model=changed(cold_model, change))
-    plain, _ = studio.step(start, 1, model=applied(studio))
+    start, _ = harness.step(harness.fresh(), 1)
+    warm_model, cold_model = applied(harness), applied(harness)
+    harness.step(start, 1, model=warm_model)
+    warm, _ = harness.step(start, 1, model=changed(warm_model, change))
+    cold, _ = harness.step(start, 1, model=changed(cold_model, change))
+    plain, _ = harness.step(start, 1, model=applied(harness))
     assert torch.equal(warm.newest_content(), cold.newest_content())
     assert not torch.equal(warm.newest_content(), plain.newest_content())
     assert warm.fingerprint == cold.fingerprint == plain.fingerprint
@@ -261,56 +261,61 @@ def louder(executor: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
     return executor(x * 1.5, *args, **kwargs)
 
 
-def test_another_shift_or_guidance_keeps_the_memory(studio: NodeStudio) -> None:
+def test_another_shift_or_guidance_keeps_the_memory(harness: NodeHarness) -> None:
     from comfy_extras.nodes_model_advanced import ModelSamplingSD3
 
-    model, forwards = counted(applied(studio))
-    state, _ = studio.step(studio.fresh(), 3, model=model, sigmas=(1.0, 0.0))
-    studio.step(state, 1, model=model, sigmas=(1.0, 0.0))
+    model, forwards = counted(applied(harness))
+    state, _ = harness.step(harness.fresh(), 3, model=model, sigmas=(1.0, 0.0))
+    harness.step(state, 1, model=model, sigmas=(1.0, 0.0))
     forwards.clear()
     (shifted,) = ModelSamplingSD3().patch(model, 3.0)
-    studio.step(state, 1, model=skipping(shifted, 2.0), sigmas=(1.0, 0.0))
+    harness.step(state, 1, model=skipping(shifted, 2.0), sigmas=(1.0, 0.0))
     assert len(forwards) <= 3  # one step, guided by a second forward; nothing is committed again
 
 
-def step_with(studio: NodeStudio, state: Any, **changes: Any) -> Any:
+def step_with(harness: NodeHarness, state: Any, **changes: Any) -> Any:
     import comfy.samplers
 
     inputs = {
-        "model": studio.model, "positive": conditioning(0), "cfg": 1.0, "seed": 4, "chunks": 1,
-        "sampler": comfy.samplers.sampler_object("lcm"), "sigmas": torch.tensor(SIGMAS),
-    }  # fmt: skip
-    return studio.run("AdaStateStream", state=state, **{**inputs, **changes})[0]
+        "model": harness.model,
+        "positive": conditioning(0),
+        "cfg": 1.0,
+        "seed": 4,
+        "chunks": 1,
+        "sampler": comfy.samplers.sampler_object("lcm"),
+        "sigmas": torch.tensor(SIGMAS),
+    }
+    return harness.run("AdaStateStream", state=state, **{**inputs, **changes})[0]
 
 
 def test_the_second_model_of_a_pair_is_part_of_the_key(
     node_classes: dict[str, Any], tiny_models: Path
 ) -> None:
-    studio, low = NodeStudio(node_classes, WAN), NodeStudio(node_classes, WAN_LOW)
+    harness, low = NodeHarness(node_classes, WAN), NodeHarness(node_classes, WAN_LOW)
     clip = torch.randn((1, 16, 3, 4, 6), generator=torch.Generator().manual_seed(3))
-    start = studio.fresh(start_latent={"samples": clip})
-    alone = step_with(studio, start)
-    pair = step_with(studio, start, model_low_noise=low.model)
-    again = step_with(studio, start)
+    start = harness.fresh(start_latent={"samples": clip})
+    alone = step_with(harness, start)
+    pair = step_with(harness, start, model_low_noise=low.model)
+    again = step_with(harness, start)
     assert torch.equal(alone.newest_content(), again.newest_content())
     assert not torch.equal(alone.newest_content(), pair.newest_content())
-    other = NodeStudio(node_classes, WAN_LOW)
+    other = NodeHarness(node_classes, WAN_LOW)
     module = other.bare.model.diffusion_model.blocks[0].self_attn.k
     with torch.inference_mode():
         module.weight.mul_(1.5)
         other.bare.model.diffusion_model.blocks[0].modulation.mul_(1.5)
     (other_low,) = other.run("AdaStateApply", other.bare, "adaptive", 3, 3, 1, 3)
-    warm = step_with(studio, start, model_low_noise=other_low)
-    (fresh,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
-    cold = step_with(studio, start, model=fresh, model_low_noise=other_low)
+    warm = step_with(harness, start, model_low_noise=other_low)
+    (fresh,) = harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3)
+    cold = step_with(harness, start, model=fresh, model_low_noise=other_low)
     assert torch.equal(warm.newest_content(), cold.newest_content())
 
 
-def test_several_devices_for_one_model_are_refused(studio: NodeStudio) -> None:
-    model = applied(studio)
-    model.set_additional_models("multigpu", [studio.bare])
+def test_several_devices_for_one_model_are_refused(harness: NodeHarness) -> None:
+    model = applied(harness)
+    model.set_additional_models("multigpu", [harness.bare])
     with pytest.raises(Exception, match=r"several devices.*MultiGPU"):
-        studio.step(studio.fresh(), 1, model=model)
+        harness.step(harness.fresh(), 1, model=model)
 
 
 def test_an_object_gets_one_number_while_it_lives(pack: Any) -> None:

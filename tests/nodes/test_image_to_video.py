@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.support.harness import NodeHarness, conditioning
 from tests.support.straight_line import Context, StraightLine
-from tests.support.studio import NodeStudio, conditioning
 from tests.support.tiny_models import WAN_22_I2V, WAN_I2V
 
 IMAGE_FRAMES, CHUNKS = 4, 3
@@ -19,8 +19,8 @@ SIGMAS = (1.0, 0.6, 0.0)
 
 
 @pytest.fixture(scope="module")
-def studio(node_classes: dict[str, Any], tiny_models: Path) -> NodeStudio:
-    return NodeStudio(node_classes, WAN_22_I2V)
+def harness(node_classes: dict[str, Any], tiny_models: Path) -> NodeHarness:
+    return NodeHarness(node_classes, WAN_22_I2V)
 
 
 def with_image(prompt: int, image: Tensor, given: int = 1) -> list[Any]:
@@ -35,20 +35,25 @@ def picture(seed: int, frames: int = IMAGE_FRAMES) -> Tensor:
     return torch.randn((1, 16, frames, 4, 6), generator=torch.Generator().manual_seed(seed))
 
 
-def step(studio: NodeStudio, state: Any, chunks: int, positive: list[Any], **changes: Any) -> Any:
+def step(harness: NodeHarness, state: Any, chunks: int, positive: list[Any], **changes: Any) -> Any:
     import comfy.samplers
 
     inputs = {
-        "model": studio.model, "state": state, "positive": positive, "cfg": 1.0, "seed": 7,
-        "sampler": comfy.samplers.sampler_object("lcm"), "sigmas": torch.tensor(SIGMAS),
+        "model": harness.model,
+        "state": state,
+        "positive": positive,
+        "cfg": 1.0,
+        "seed": 7,
+        "sampler": comfy.samplers.sampler_object("lcm"),
+        "sigmas": torch.tensor(SIGMAS),
         "chunks": chunks,
-    }  # fmt: skip
-    return studio.run("AdaStateStream", **{**inputs, **changes})[0]
+    }
+    return harness.run("AdaStateStream", **{**inputs, **changes})[0]
 
 
-def joined(studio: NodeStudio, image: Tensor, frames: list[int | None]) -> Tensor:
+def joined(harness: NodeHarness, image: Tensor, frames: list[int | None]) -> Tensor:
     """Write out what the model gets beside each frame: mask, then image; None for the state."""
-    image = studio.model.get_model_object("latent_format").process_in(image)
+    image = harness.model.get_model_object("latent_format").process_in(image)
     rows = []
     for frame in frames:
         row = torch.zeros((1, 20, 1, 4, 6))
@@ -60,19 +65,19 @@ def joined(studio: NodeStudio, image: Tensor, frames: list[int | None]) -> Tenso
     return torch.cat(rows, dim=2)
 
 
-def test_every_frame_gets_its_own_image(studio: NodeStudio, core: Any) -> None:
+def test_every_frame_gets_its_own_image(harness: NodeHarness, core: Any) -> None:
     """Against the model written out, past the end of the image; the state gets none."""
     import importlib
 
     noise_of = importlib.import_module(f"{core.__name__}.rollout.noise").BlockNoise
     image, places = picture(1), [0, 4, 5, 6]
-    state = step(studio, studio.fresh(), CHUNKS, with_image(0, image))
-    dit = studio.model.get_model_object("diffusion_model")
+    state = step(harness, harness.fresh(), CHUNKS, with_image(0, image))
+    dit = harness.model.get_model_object("diffusion_model")
     line = StraightLine(dit, conditioning(0)[0][0])
     context: list[Context] = []
     with torch.inference_mode():
         for k in range(CHUNKS):
-            beside = joined(studio, image, [None, *range(3 * k, 3 * k + 3)])
+            beside = joined(harness, image, [None, *range(3 * k, 3 * k + 3)])
             noise = noise_of(7, k, (1, 16, 4, 4, 6), 1)
             x = noise.initial()
             for sigma, following in pairwise(SIGMAS):
@@ -86,40 +91,42 @@ def test_every_frame_gets_its_own_image(studio: NodeStudio, core: Any) -> None:
             torch.testing.assert_close(made, x, atol=1e-5, rtol=0)
 
 
-def test_the_image_matters_only_where_it_is(studio: NodeStudio) -> None:
+def test_the_image_matters_only_where_it_is(harness: NodeHarness) -> None:
     image, other = picture(1), picture(1)
     other[:, :, 3] += 1.0  # the first frame of chunk 1, and all beyond the end
-    a, b = (step(studio, studio.fresh(), 2, with_image(0, each)) for each in (image, other))
+    a, b = (step(harness, harness.fresh(), 2, with_image(0, each)) for each in (image, other))
     assert torch.equal(a.chunks[0].content, b.chunks[0].content)
     assert not torch.equal(a.chunks[1].content, b.chunks[1].content)
 
 
-def test_a_start_image_takes_the_first_place(studio: NodeStudio) -> None:
+def test_a_start_image_takes_the_first_place(harness: NodeHarness) -> None:
     """The encoded image committed as frame 0: chunk 0 begins at frame 1 of the image's clip."""
     start = {"samples": picture(2, 1)}
-    (state,) = studio.run("AdaStateNewStream", {"samples": torch.zeros((1, 16, 1, 4, 6))}, 0, start)
-    after = step(studio, state, 2, with_image(0, picture(1)))
+    (state,) = harness.run(
+        "AdaStateNewStream", {"samples": torch.zeros((1, 16, 1, 4, 6))}, 0, start
+    )
+    after = step(harness, state, 2, with_image(0, picture(1)))
     assert [chunk.frame for chunk in after.chunks] == [1, 4]
-    fresh = step(studio, studio.fresh(), 2, with_image(0, picture(1)))
+    fresh = step(harness, harness.fresh(), 2, with_image(0, picture(1)))
     assert [chunk.frame for chunk in fresh.chunks] == [0, 3]
 
 
-def test_replay_after_edits_sees_the_same_images(studio: NodeStudio) -> None:
+def test_replay_after_edits_sees_the_same_images(harness: NodeHarness) -> None:
     positive = with_image(0, picture(1))
-    state = step(studio, studio.fresh(), 2, positive)
-    (flushed,) = studio.run("AdaStateReset", state, "window")
-    (begun,) = studio.run("AdaStateReset", state, "all")
+    state = step(harness, harness.fresh(), 2, positive)
+    (flushed,) = harness.run("AdaStateReset", state, "window")
+    (begun,) = harness.run("AdaStateReset", state, "all")
     for edited, frame in ((state, 6), (flushed, 6), (begun, 0)):
-        warm = step(studio, edited, 2, positive)
+        warm = step(harness, edited, 2, positive)
         assert warm.chunks[2].frame == frame
-        (cold,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
-        assert torch.equal(step(studio, edited, 2, positive, model=cold).content(), warm.content())
+        (cold,) = harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3)
+        assert torch.equal(step(harness, edited, 2, positive, model=cold).content(), warm.content())
 
 
 def test_what_clip_vision_saw_is_recorded(node_classes: dict[str, Any], tiny_models: Path) -> None:
     from comfy.clip_vision import Output
 
-    studio = NodeStudio(node_classes, WAN_I2V)
+    harness = NodeHarness(node_classes, WAN_I2V)
 
     def positive(seed: int) -> list[Any]:
         seen = Output()
@@ -130,30 +137,35 @@ def test_what_clip_vision_saw_is_recorded(node_classes: dict[str, Any], tiny_mod
         given[0][1]["clip_vision_output"] = seen
         return given
 
-    state = step(studio, studio.fresh(), 2, positive(1))
-    other = step(studio, studio.fresh(), 2, positive(2))
+    state = step(harness, harness.fresh(), 2, positive(1))
+    other = step(harness, harness.fresh(), 2, positive(2))
     assert not torch.equal(state.content(), other.content())
-    (cold,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
-    warm = step(studio, state, 1, positive(1))
-    again = step(studio, state, 1, positive(1), model=cold)
+    (cold,) = harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3)
+    warm = step(harness, state, 1, positive(1))
+    again = step(harness, state, 1, positive(1), model=cold)
     assert torch.equal(warm.content(), again.content())
 
 
-def test_no_image_and_frames_of_their_own_are_refused(studio: NodeStudio) -> None:
+def test_no_image_and_frames_of_their_own_are_refused(harness: NodeHarness) -> None:
     with pytest.raises(ValueError, match="positive: got no image, for an image-to-video model"):
-        step(studio, studio.fresh(), 1, conditioning(0))
+        step(harness, harness.fresh(), 1, conditioning(0))
     with pytest.raises(ValueError, match="negative: got no image"):
         step(
-            studio, studio.fresh(), 1, with_image(0, picture(1)), negative=conditioning(1), cfg=3.0
+            harness,
+            harness.fresh(),
+            1,
+            with_image(0, picture(1)),
+            negative=conditioning(1),
+            cfg=3.0,
         )
     keyed = with_image(0, picture(1))
     keyed[0][1]["reference_latents"] = [picture(3)]
     with pytest.raises(ValueError, match=r"frames of its own \(reference_latents\)"):
-        step(studio, studio.fresh(), 1, keyed)
+        step(harness, harness.fresh(), 1, keyed)
 
 
-def test_the_host_leaves_the_recorded_image_alone(studio: NodeStudio) -> None:
+def test_the_host_leaves_the_recorded_image_alone(harness: NodeHarness) -> None:
     image = picture(1)
-    state = step(studio, studio.fresh(), 2, with_image(0, image.clone()))
+    state = step(harness, harness.fresh(), 2, with_image(0, image.clone()))
     (recorded,) = state.conditionings.values()
     assert torch.equal(recorded.unpack()[0][1]["concat_latent_image"], image)

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.studio import same_rng
+from tests.support.harness import same_rng
 
 PROMPT = "red circle moving left, camera pans right, blue hills"
 CHUNKS, LARGEST_JOIN = 3, 1.5
 
 
-class DemoStudio:
+class DemoHarness:
     """The shipped models and the nodes around them."""
 
     def __init__(self, nodes: dict[str, Any]) -> None:
@@ -40,9 +40,17 @@ class DemoStudio:
         empty = {"samples": torch.zeros((1, 16, 1, 8, 8))}
         (state,) = self.run("AdaStateNewStream", empty, 0, start)
         _, latent = self.run(
-            "AdaStateStream", self.model, state, positive=self.positive, negative=self.negative,
-            cfg=2.0, sampler=self.sampler, sigmas=self.sigmas, seed=seed, chunks=chunks,
-        )  # fmt: skip
+            "AdaStateStream",
+            self.model,
+            state,
+            positive=self.positive,
+            negative=self.negative,
+            cfg=2.0,
+            sampler=self.sampler,
+            sigmas=self.sigmas,
+            seed=seed,
+            chunks=chunks,
+        )
         return latent
 
     def frames(self, *latents: dict[str, Any]) -> Tensor:
@@ -53,8 +61,8 @@ class DemoStudio:
 
 
 @pytest.fixture(scope="module")
-def studio(node_classes: dict[str, Any]) -> DemoStudio:
-    return DemoStudio(node_classes)
+def harness(node_classes: dict[str, Any]) -> DemoHarness:
+    return DemoHarness(node_classes)
 
 
 def join_over_median(frames: Tensor, before: int) -> float:
@@ -64,11 +72,11 @@ def join_over_median(frames: Tensor, before: int) -> float:
 
 
 @pytest.mark.newest
-def test_a_stream_joins_the_clip_it_continues(studio: DemoStudio) -> None:
-    clip = studio.stream(seed=7, chunks=CHUNKS)
+def test_a_stream_joins_the_clip_it_continues(harness: DemoHarness) -> None:
+    clip = harness.stream(seed=7, chunks=CHUNKS)
     before = 4 * (3 * CHUNKS - 1) + 1
-    continued = studio.frames(clip, studio.stream(seed=107, chunks=1, start=clip))
+    continued = harness.frames(clip, harness.stream(seed=107, chunks=1, start=clip))
     assert join_over_median(continued, before) <= LARGEST_JOIN
     # A stream that has not seen the clip jumps (2.6 times), so the measure can fail.
-    strange = studio.frames(clip, studio.stream(seed=107, chunks=1))
+    strange = harness.frames(clip, harness.stream(seed=107, chunks=1))
     assert join_over_median(strange, before) > LARGEST_JOIN

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.studio import NodeStudio, conditioning, pool_of
+from tests.support.harness import NodeHarness, conditioning, pool_of
 from tests.support.tiny_models import WAN, WAN_LARGER, WAN_LOW
 
 GIB = 2**30
@@ -24,15 +24,15 @@ WEIGHTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
-    return NodeStudio(node_classes, WAN)
+def harness(node_classes: dict[str, Any], tiny_models: Any) -> NodeHarness:
+    return NodeHarness(node_classes, WAN)
 
 
 @pytest.fixture
-def memory(studio: NodeStudio, pack: Any) -> Any:
+def memory(harness: NodeHarness, pack: Any) -> Any:
     """The memory of a MODEL of its own, which has made four chunks."""
-    (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
-    studio.step(studio.fresh(), 4, model=model)
+    (model,) = harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3)
+    harness.step(harness.fresh(), 4, model=model)
     return importlib.import_module(
         f"{pack.__name__}.adastate_comfy.model.kv_pool_patcher"
     ).pool_patcher_of(model)
@@ -46,9 +46,9 @@ def loaded(name: str, options: dict[str, Any]) -> Any:
     return comfy.sd.load_diffusion_model(path, model_options=dict(options))
 
 
-def applied(studio: NodeStudio, bare: Any, anchor: str = "adaptive", **options: Any) -> Any:
+def applied(harness: NodeHarness, bare: Any, anchor: str = "adaptive", **options: Any) -> Any:
     anchor_frames = 6 if anchor == "rolling" else 3
-    return studio.run("AdaStateApply", bare, anchor, 3, 3, 1, anchor_frames, **options)[0]
+    return harness.run("AdaStateApply", bare, anchor, 3, 3, 1, anchor_frames, **options)[0]
 
 
 def require_planned_is_taken(pack: Any, model: Any) -> None:
@@ -61,17 +61,17 @@ def require_planned_is_taken(pack: Any, model: Any) -> None:
 @pytest.mark.parametrize("precision", ["model", "fp8"])
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_the_plan_knows_in_which_type_a_model_computes(
-    studio: NodeStudio, pack: Any, weights: str, precision: str
+    harness: NodeHarness, pack: Any, weights: str, precision: str
 ) -> None:
     bare = loaded(WAN_LARGER, WEIGHTS[weights])
-    model = applied(studio, bare, cache_precision=precision)
-    studio.step(studio.fresh(), 4, model=model)
+    model = applied(harness, bare, cache_precision=precision)
+    harness.step(harness.fresh(), 4, model=model)
     require_planned_is_taken(pack, model)
     # The host has no computation in bfloat16 on this processor unless it is asked for one.
     shorter = bare.clone()
     shorter.set_model_compute_dtype(torch.bfloat16)
-    model = applied(studio, shorter, cache_precision=precision)
-    studio.step(studio.fresh(), 4, model=model)
+    model = applied(harness, shorter, cache_precision=precision)
+    harness.step(harness.fresh(), 4, model=model)
     require_planned_is_taken(pack, model)
 
 
@@ -79,28 +79,36 @@ def test_the_plan_knows_in_which_type_a_model_computes(
 @pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("anchor", ["adaptive", "frozen", "ema", "dual_ema", "rolling", "none"])
 def test_the_plan_knows_every_anchor(
-    studio: NodeStudio, pack: Any, anchor: str, compute: torch.dtype
+    harness: NodeHarness, pack: Any, anchor: str, compute: torch.dtype
 ) -> None:
     """Averages are kept in float32 whatever the model computes in."""
-    bare = studio.bare.clone()
+    bare = harness.bare.clone()
     bare.set_model_compute_dtype(compute)
-    model = applied(studio, bare, anchor)
-    state = studio.fresh(batch=2)
-    studio.step(state, 8, model=model, cfg=3.0, negative=1)
+    model = applied(harness, bare, anchor)
+    state = harness.fresh(batch=2)
+    harness.step(state, 8, model=model, cfg=3.0, negative=1)
     require_planned_is_taken(pack, model)
 
 
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
-def test_the_plan_counts_both_models_of_a_pair(studio: NodeStudio, pack: Any, cfg: float) -> None:
+def test_the_plan_counts_both_models_of_a_pair(harness: NodeHarness, pack: Any, cfg: float) -> None:
     import comfy.samplers
 
-    high = applied(studio, loaded(WAN, WEIGHTS["fp8_e4m3fn"]))
-    low = applied(studio, loaded(WAN_LOW, WEIGHTS["fp8_e4m3fn"]))
-    studio.run(
-        "AdaStateStream", high, studio.fresh(), positive=conditioning(0), cfg=cfg, seed=0,
-        negative=conditioning(1), sampler=comfy.samplers.sampler_object("lcm"), chunks=4,
-        sigmas=torch.tensor((1.0, 0.6, 0.0)), model_low_noise=low,
-    )  # fmt: skip
+    high = applied(harness, loaded(WAN, WEIGHTS["fp8_e4m3fn"]))
+    low = applied(harness, loaded(WAN_LOW, WEIGHTS["fp8_e4m3fn"]))
+    harness.run(
+        "AdaStateStream",
+        high,
+        harness.fresh(),
+        positive=conditioning(0),
+        cfg=cfg,
+        seed=0,
+        negative=conditioning(1),
+        sampler=comfy.samplers.sampler_object("lcm"),
+        chunks=4,
+        sigmas=torch.tensor((1.0, 0.6, 0.0)),
+        model_low_noise=low,
+    )
     require_planned_is_taken(pack, high)
     assert not pool_of(low).sets
 
@@ -149,7 +157,7 @@ def graphics(monkeypatch: pytest.MonkeyPatch) -> Iterator[Graphics]:
     comfy.model_management.unload_all_models()
 
 
-def prepare(studio: NodeStudio, pack: Any, model: Any, announced: int) -> dict[str, Any]:
+def prepare(harness: NodeHarness, pack: Any, model: Any, announced: int) -> dict[str, Any]:
     """Announce, then open a session as a step does; return what the host was asked to load."""
     import comfy.model_management as management
 
@@ -169,41 +177,41 @@ def prepare(studio: NodeStudio, pack: Any, model: Any, announced: int) -> dict[s
         patch.setattr(
             type(memory), "announce", lambda this, expected, with_: announce(this, announced, 0)
         )
-        studio.step(studio.fresh(), 1, model=model)
+        harness.step(harness.fresh(), 1, model=model)
     return asked
 
 
 @pytest.mark.parametrize("announced", [1, 4, 8, 12])
 def test_the_host_keeps_the_announced_bytes_free_of_weights(
-    studio: NodeStudio, pack: Any, graphics: Graphics, announced: int
+    harness: NodeHarness, pack: Any, graphics: Graphics, announced: int
 ) -> None:
-    (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
-    plain = prepare(studio, pack, model, 0)
+    (model,) = harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3)
+    plain = prepare(harness, pack, model, 0)
     assert graphics.given["WAN21"] > graphics.free - 1.1 * graphics.minimum
-    asked = prepare(studio, pack, model, announced * GIB)
+    asked = prepare(harness, pack, model, announced * GIB)
     assert 0 < graphics.given["WAN21"] <= graphics.free - announced * GIB - graphics.minimum
     for name in ("memory_required", "minimum_memory_required"):
         assert asked[name] == plain[name] + announced * GIB
 
 
 def test_weights_leave_room_also_where_no_session_loads_them(
-    studio: NodeStudio, graphics: Graphics
+    harness: NodeHarness, graphics: Graphics
 ) -> None:
     import comfy.model_management
 
-    (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
+    (model,) = harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3)
     pool_of(model).expected_bytes = 12 * GIB
     models = [model, *model.get_nested_additional_models()]
     comfy.model_management.load_models_gpu(models, memory_required=2 * GIB)
     assert graphics.given["WAN21"] <= graphics.free - 12 * GIB - graphics.minimum
-    comfy.model_management.load_models_gpu([studio.bare], memory_required=2 * GIB)
+    comfy.model_management.load_models_gpu([harness.bare], memory_required=2 * GIB)
     assert graphics.given["WAN21"] > graphics.free - 12 * GIB
 
 
 def test_a_pool_takes_nothing_from_the_weights_on_another_device(
-    studio: NodeStudio, pack: Any
+    harness: NodeHarness, pack: Any
 ) -> None:
-    (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
+    (model,) = harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3)
     kv_memory = importlib.import_module(f"{pack.__name__}.adastate_comfy.model.kv_pool_patcher")
     memory = kv_memory.pool_patcher_of(model)
     memory.announce(12 * GIB, 0)
@@ -223,11 +231,11 @@ def test_devices_are_compared_by_what_they_are(pack: Any) -> None:
 
 
 def test_a_session_does_not_unload_what_the_host_moves_on_demand(
-    studio: NodeStudio, pack: Any, graphics: Graphics
+    harness: NodeHarness, pack: Any, graphics: Graphics
 ) -> None:
-    (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
+    (model,) = harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3)
     model.is_dynamic = lambda: True
-    asked = prepare(studio, pack, model, 4 * GIB)
+    asked = prepare(harness, pack, model, 4 * GIB)
     assert asked["dynamic"] == [True, True]
     memory = asked["models"][1]
     assert type(memory).__name__ == "KVPoolPatcher"
@@ -259,13 +267,13 @@ def test_what_a_run_goes_on_from_stays_and_other_streams_give_way(memory: Any) -
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_sets_that_were_moved_away_come_back_with_the_next_run(
-    studio: NodeStudio, pack: Any, device: str
+    harness: NodeHarness, pack: Any, device: str
 ) -> None:
     """On a graphics card they leave for system memory; here, for a device that shows it."""
     import comfy.model_management as management
 
-    (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
-    state, _ = studio.step(studio.fresh(), 4, model=model)
+    (model,) = harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3)
+    state, _ = harness.step(harness.fresh(), 4, model=model)
     memory = importlib.import_module(
         f"{pack.__name__}.adastate_comfy.model.kv_pool_patcher"
     ).pool_patcher_of(model)
@@ -279,5 +287,5 @@ def test_sets_that_were_moved_away_come_back_with_the_next_run(
         assert memory.model_size() == before / 2  # what a run does not need stays away
     management.load_models_gpu([memory])
     assert memory.loaded_size() == before / 2
-    after, _ = studio.step(state, 1, model=model)
+    after, _ = harness.step(state, 1, model=model)
     assert torch.isfinite(after.newest_content()).all()

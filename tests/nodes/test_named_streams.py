@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.studio import NodeStudio
+from tests.support.harness import NodeHarness
 from tests.support.tiny_models import WAN
 
 
 @pytest.fixture(scope="module")
-def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
-    return NodeStudio(node_classes, WAN)
+def harness(node_classes: dict[str, Any], tiny_models: Any) -> NodeHarness:
+    return NodeHarness(node_classes, WAN)
 
 
 @pytest.fixture
@@ -28,28 +28,28 @@ def streams(base_dir: Path) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def opened(studio: NodeStudio, name: str = "walk") -> tuple[Any, int]:
-    return studio.run("AdaStateOpenStream", name, studio.fresh())  # type: ignore[return-value]
+def opened(harness: NodeHarness, name: str = "walk") -> tuple[Any, int]:
+    return harness.run("AdaStateOpenStream", name, harness.fresh())  # type: ignore[return-value]
 
 
-def committed(studio: NodeStudio, state: Any) -> tuple[Any, int]:
-    return studio.run("AdaStateCommitStream", [state])  # type: ignore[return-value]
+def committed(harness: NodeHarness, state: Any) -> tuple[Any, int]:
+    return harness.run("AdaStateCommitStream", [state])  # type: ignore[return-value]
 
 
-def test_a_relay_equals_one_run(studio: NodeStudio, streams: Path) -> None:
+def test_a_relay_equals_one_run(harness: NodeHarness, streams: Path) -> None:
     for revision in range(4):
-        state, seen = opened(studio)
+        state, seen = opened(harness)
         assert seen == revision
         assert streams.exists() == (revision > 0)
-        (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
-        state, _ = studio.step(state, model=model, seed=4)
-        _, seen = committed(studio, state)
+        (model,) = harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3)
+        state, _ = harness.step(state, model=model, seed=4)
+        _, seen = committed(harness, state)
         assert seen == revision + 1
-    together, _ = studio.step(studio.fresh(), 4, seed=4)
-    assert torch.equal(opened(studio)[0].content(), together.content())
+    together, _ = harness.step(harness.fresh(), 4, seed=4)
+    assert torch.equal(opened(harness)[0].content(), together.content())
 
 
-def test_opened_while_warm_it_replays_nothing(studio: NodeStudio, streams: Path) -> None:
+def test_opened_while_warm_it_replays_nothing(harness: NodeHarness, streams: Path) -> None:
     import comfy.patcher_extension
 
     calls = []
@@ -58,70 +58,70 @@ def test_opened_while_warm_it_replays_nothing(studio: NodeStudio, streams: Path)
         calls.append(1)
         return executor(*args, **kwargs)
 
-    model = studio.model.clone()
+    model = harness.model.clone()
     kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
     model.add_wrapper_with_key(kind, "count", count)
     for revision in range(3):
         calls.clear()
-        state, _ = studio.step(opened(studio)[0], model=model)
-        committed(studio, state)
+        state, _ = harness.step(opened(harness)[0], model=model)
+        committed(harness, state)
         assert len(calls) == (3 if revision else 2)  # the two steps, and the commit of the last
 
 
-def test_every_edit_keeps_the_origin(studio: NodeStudio, streams: Path) -> None:
-    state, _ = studio.step(opened(studio)[0], 2)
-    other, _ = studio.step(studio.fresh(), 1, seed=8)
+def test_every_edit_keeps_the_origin(harness: NodeHarness, streams: Path) -> None:
+    state, _ = harness.step(opened(harness)[0], 2)
+    other, _ = harness.step(harness.fresh(), 1, seed=8)
     clip = {"samples": torch.zeros((1, 16, 3, 4, 6))}
     edited = [
-        studio.run("AdaStateHold", state, 2)[0],
-        studio.run("AdaStateReset", state, "all", clip)[0],
-        studio.run("AdaStateRewind", state, 0)[0],
-        studio.run("AdaStateBlend", state, other, 0.5)[0],
+        harness.run("AdaStateHold", state, 2)[0],
+        harness.run("AdaStateReset", state, "all", clip)[0],
+        harness.run("AdaStateRewind", state, 0)[0],
+        harness.run("AdaStateBlend", state, other, 0.5)[0],
     ]
     for changed in edited:
         assert changed.origin == state.origin
-    state, _ = committed(studio, edited[1])
-    state, revision = committed(studio, studio.step(state)[0])  # two commits of one prompt
+    state, _ = committed(harness, edited[1])
+    state, revision = committed(harness, harness.step(state)[0])  # two commits of one prompt
     assert revision == 2
-    assert opened(studio)[0].origin == state.origin
+    assert opened(harness)[0].origin == state.origin
 
 
-def test_conflicts_and_strangers_are_refused(studio: NodeStudio, streams: Path) -> None:
-    state, _ = opened(studio)
-    committed(studio, state)
+def test_conflicts_and_strangers_are_refused(harness: NodeHarness, streams: Path) -> None:
+    state, _ = opened(harness)
+    committed(harness, state)
     with pytest.raises(ValueError, match="another prompt committed first"):
-        committed(studio, state)
+        committed(harness, state)
     with pytest.raises(ValueError, match="put Open Stream in front"):
-        committed(studio, studio.fresh())
+        committed(harness, harness.fresh())
     with pytest.raises(ValueError, match="got a list of 2, expected one state"):
-        studio.run("AdaStateCommitStream", [state, state])
+        harness.run("AdaStateCommitStream", [state, state])
 
 
 def test_a_refused_state_can_be_loaded(
-    studio: NodeStudio, node_classes: dict[str, Any], streams: Path
+    harness: NodeHarness, node_classes: dict[str, Any], streams: Path
 ) -> None:
-    state, _ = opened(studio)
-    committed(studio, studio.step(state)[0])
-    late, _ = studio.step(state, 2, seed=8)
+    state, _ = opened(harness)
+    committed(harness, harness.step(state)[0])
+    late, _ = harness.step(state, 2, seed=8)
     for number in (1, 2):
         with pytest.raises(ValueError, match="another prompt committed first") as error:
-            committed(studio, late)
+            committed(harness, late)
         name = f"walk.refused_{number:05d}.adastate.safetensors"
         assert str(streams / name) in str(error.value)
         listed = f"adastate/streams/{name} [output]"
         assert listed in node_classes["AdaStateLoad"].GET_SCHEMA().inputs[0].options
-        (kept,) = studio.run("AdaStateLoad", listed)
+        (kept,) = harness.run("AdaStateLoad", listed)
         assert torch.equal(kept.content(), late.content())
-    assert opened(studio)[1] == 1
+    assert opened(harness)[1] == 1
     shutil.rmtree(streams / "walk")
     (streams / "walk").write_text("in the way")
     with pytest.raises(ValueError, match=r"in place of its folder.*walk.refused_00003"):
-        committed(studio, late)
+        committed(harness, late)
     shutil.rmtree(streams)
     streams.write_text("in the way")
     try:
         with pytest.raises(ValueError, match=r"walk.refused_00001") as error:
-            committed(studio, late)
+            committed(harness, late)
         (kept_path,) = streams.parents[1].glob("*.safetensors")
         assert str(kept_path) in str(error.value)
         kept_path.unlink()
@@ -129,27 +129,27 @@ def test_a_refused_state_can_be_loaded(
         streams.unlink()
 
 
-def test_a_saved_state_is_free_of_its_stream(studio: NodeStudio, streams: Path) -> None:
-    state, _ = studio.step(opened(studio)[0])
-    (path,) = studio.run("AdaStateSave", state, "adastate/taken out")
-    (loaded,) = studio.run("AdaStateLoad", f"adastate/{Path(path).name} [output]")
+def test_a_saved_state_is_free_of_its_stream(harness: NodeHarness, streams: Path) -> None:
+    state, _ = harness.step(opened(harness)[0])
+    (path,) = harness.run("AdaStateSave", state, "adastate/taken out")
+    (loaded,) = harness.run("AdaStateLoad", f"adastate/{Path(path).name} [output]")
     assert loaded.origin is None
-    again, revision = studio.run("AdaStateOpenStream", "of a file", loaded)
+    again, revision = harness.run("AdaStateOpenStream", "of a file", loaded)
     assert revision == 0
-    assert torch.equal(committed(studio, again)[0].content(), state.content())
+    assert torch.equal(committed(harness, again)[0].content(), state.content())
 
 
 def test_the_fingerprint_follows_the_commits(
-    studio: NodeStudio, node_classes: dict[str, Any], streams: Path
+    harness: NodeHarness, node_classes: dict[str, Any], streams: Path
 ) -> None:
     node = node_classes["AdaStateOpenStream"]
     first, again = (node.fingerprint_inputs(name="walk", start=None) for _ in range(2))
     assert math.isnan(first)
     assert first is not again  # one object would count as unchanged
-    committed(studio, opened(studio)[0])
+    committed(harness, opened(harness)[0])
     one, same = (node.fingerprint_inputs(name="walk", start=None) for _ in range(2))
     assert one == same
-    committed(studio, opened(studio)[0])
+    committed(harness, opened(harness)[0])
     assert node.fingerprint_inputs(name="walk") != one
     commit = node_classes["AdaStateCommitStream"]
     first, again = (commit.fingerprint_inputs(state=None, after=None) for _ in range(2))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.forked import run_forked
-from tests.support.studio import NodeStudio
+from tests.support.harness import NodeHarness
 from tests.support.tiny_models import WAN
 
 SUFFIX = ".adastate.safetensors"
@@ -24,20 +24,20 @@ def names(pack: ModuleType, base_dir: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
-    return NodeStudio(node_classes, WAN)
+def harness(node_classes: dict[str, Any], tiny_models: Any) -> NodeHarness:
+    return NodeHarness(node_classes, WAN)
 
 
 @pytest.fixture
-def save(studio: NodeStudio) -> Callable[..., Path]:
+def save(harness: NodeHarness) -> Callable[..., Path]:
     def run(prefix: str, state: Any = None, **hidden: Any) -> Path:
         from comfy_api.latest import io
 
-        studio.hidden = {io.Hidden[name]: value for name, value in hidden.items()}
+        harness.hidden = {io.Hidden[name]: value for name, value in hidden.items()}
         try:
-            return Path(studio.run("AdaStateSave", state or studio.fresh(), prefix)[0])
+            return Path(harness.run("AdaStateSave", state or harness.fresh(), prefix)[0])
         finally:
-            studio.hidden = {}
+            harness.hidden = {}
 
     return run
 
@@ -102,10 +102,10 @@ def test_dates_are_written_as_the_page_writes_them(names: Any) -> None:
 
 
 def test_a_state_is_named_as_a_video_of_its_size(
-    studio: NodeStudio, save: Any, base_dir: Path
+    harness: NodeHarness, save: Any, base_dir: Path
 ) -> None:
     year = datetime.now().year
-    state, _ = studio.step(studio.fresh())
+    state, _ = harness.step(harness.fresh())
     path = save("names/%year%/%width%x%height%", state)
     assert path == base_dir / "output" / "names" / str(year) / f"48x32_00001{SUFFIX}"
     path = save("names/%AdaStateStream.seed%", prompt=PROMPT, extra_pnginfo={"workflow": WORKFLOW})
@@ -148,8 +148,10 @@ def test_a_number_is_free_for_all_files_that_have_it(names: Any, tmp_path: Path)
     place = names.OutputTarget(tmp_path, "v", 1, "")
     assert place.claim("_{:05}_", (".mp4", ".jsonl")).name == "v_00003_.mp4"
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "v_00001_.mp4", "v_00002_.jsonl", "v_00003_.mp4",
-    ]  # fmt: skip
+        "v_00001_.mp4",
+        "v_00002_.jsonl",
+        "v_00003_.mp4",
+    ]
 
 
 def test_two_processes_never_write_one_file(save: Callable[..., Path], base_dir: Path) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import torch
 
+from tests.support.harness import NodeHarness, conditioning
 from tests.support.straight_line import Context, PastFrame, StraightLine, turned_in_space
-from tests.support.studio import NodeStudio, conditioning
 from tests.support.tiny_models import WAN_LARGER
 
 SIGMAS = (1.0, 0.6, 0.0)
@@ -109,13 +109,13 @@ METHODS: dict[str, Method] = {
 
 
 @pytest.fixture(scope="module")
-def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
-    return NodeStudio(node_classes, WAN_LARGER)
+def harness(node_classes: dict[str, Any], tiny_models: Any) -> NodeHarness:
+    return NodeHarness(node_classes, WAN_LARGER)
 
 
-def written_out(studio: NodeStudio, core: Any, method: Method, chunks: int) -> list[torch.Tensor]:
+def written_out(harness: NodeHarness, core: Any, method: Method, chunks: int) -> list[torch.Tensor]:
     noise_of = importlib.import_module(f"{core.__name__}.rollout.noise").BlockNoise
-    line = StraightLine(studio.model.get_model_object("diffusion_model"), conditioning(0)[0][0])
+    line = StraightLine(harness.model.get_model_object("diffusion_model"), conditioning(0)[0][0])
     layers: list[Frames] = [[], [], []]
     made = []
     with torch.inference_mode():
@@ -138,27 +138,27 @@ def written_out(studio: NodeStudio, core: Any, method: Method, chunks: int) -> l
 
 @pytest.mark.newest
 @pytest.mark.parametrize("name", METHODS)
-def test_a_preset_equals_the_method_written_out(studio: NodeStudio, core: Any, name: str) -> None:
-    (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 1, 0, 0, 1, preset=name)
-    state, _ = studio.step(studio.fresh(), CHUNKS, model=model, seed=7, sigmas=SIGMAS)
-    expected = written_out(studio, core, METHODS[name], CHUNKS)
+def test_a_preset_equals_the_method_written_out(harness: NodeHarness, core: Any, name: str) -> None:
+    (model,) = harness.run("AdaStateApply", harness.bare, "adaptive", 1, 0, 0, 1, preset=name)
+    state, _ = harness.step(harness.fresh(), CHUNKS, model=model, seed=7, sigmas=SIGMAS)
+    expected = written_out(harness, core, METHODS[name], CHUNKS)
     for chunk, wanted in zip(state.chunks, expected, strict=True):
         torch.testing.assert_close(chunk.content, wanted, atol=1e-5, rtol=0)
 
 
 @pytest.mark.newest
-def test_the_comparison_tells_the_methods_apart(studio: NodeStudio, core: Any) -> None:
+def test_the_comparison_tells_the_methods_apart(harness: NodeHarness, core: Any) -> None:
     """The negative control: the closest wrong variants are outside of the tolerance."""
-    ema = written_out(studio, core, reward_forcing, CHUNKS)
-    static = written_out(studio, core, lambda k, p: reward_forcing(k, p, 1.0), CHUNKS)
+    ema = written_out(harness, core, reward_forcing, CHUNKS)
+    static = written_out(harness, core, lambda k, p: reward_forcing(k, p, 1.0), CHUNKS)
     assert (ema[-1] - static[-1]).abs().max() > 5e-5
-    here, there = (written_out(studio, core, m, 8)[-1] for m in (longlive, longlive_relative))
+    here, there = (written_out(harness, core, m, 8)[-1] for m in (longlive, longlive_relative))
     assert (here - there).abs().max() > 5e-5
     for method, wrong in (
         (memrope, lambda k, p: memrope(k, p, 0.1, 0.1)),
         (rolling_sink, lambda k, p: rolling_sink(k, p, backwards_first=False)),
     ):
-        right, other = (written_out(studio, core, m, CHUNKS)[-1] for m in (method, wrong))
+        right, other = (written_out(harness, core, m, CHUNKS)[-1] for m in (method, wrong))
         assert (right - other).abs().max() > 5e-5
 
 
@@ -168,24 +168,24 @@ def test_every_preset_has_a_reference_and_a_test(core: Any) -> None:
     assert all(p.title and p.reference for p in presets.values())
 
 
-def test_an_unknown_preset_is_refused(studio: NodeStudio) -> None:
+def test_an_unknown_preset_is_refused(harness: NodeHarness) -> None:
     with pytest.raises(ValueError, match="preset: got 'other', expected custom, adastate"):
-        studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3, preset="other")
+        harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3, preset="other")
 
 
-def test_an_ema_rate_out_of_range_is_refused(studio: NodeStudio) -> None:
+def test_an_ema_rate_out_of_range_is_refused(harness: NodeHarness) -> None:
     with pytest.raises(ValueError, match=r"ema_rate: got 1\.5, expected 0 to 1"):
-        studio.run("AdaStateApply", studio.bare, "ema", 3, 3, 1, 3, ema_rate=1.5)
+        harness.run("AdaStateApply", harness.bare, "ema", 3, 3, 1, 3, ema_rate=1.5)
 
 
 @pytest.mark.newest
-def test_presets_may_change_on_the_way(studio: NodeStudio) -> None:
-    state = studio.fresh()
+def test_presets_may_change_on_the_way(harness: NodeHarness) -> None:
+    state = harness.fresh()
     for name in ("adastate", *METHODS, "adastate"):
-        (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3, preset=name)
-        state, _ = studio.step(state, 2, model=model)
+        (model,) = harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3, preset=name)
+        state, _ = harness.step(state, 2, model=model)
     assert state.chunk_index == 2 * (2 + len(METHODS))
-    (model,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
-    warm, _ = studio.step(state, model=model)
-    (cold,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
-    assert torch.equal(studio.step(state, model=cold)[0].content(), warm.content())
+    (model,) = harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3)
+    warm, _ = harness.step(state, model=model)
+    (cold,) = harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3)
+    assert torch.equal(harness.step(state, model=cold)[0].content(), warm.content())

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
+from tests.support.harness import NodeHarness, conditioning, pool_of
 from tests.support.straight_line import Context, StraightLine
-from tests.support.studio import NodeStudio, conditioning, pool_of
 from tests.support.tiny_models import WAN_LARGER
 
 SIGMAS = (1.0, 0.6, 0.0)
@@ -25,17 +25,17 @@ BY_HAND = {
 
 
 @pytest.fixture(scope="module")
-def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
-    return NodeStudio(node_classes, WAN_LARGER)
+def harness(node_classes: dict[str, Any], tiny_models: Any) -> NodeHarness:
+    return NodeHarness(node_classes, WAN_LARGER)
 
 
 @pytest.mark.parametrize("anchor", BY_HAND)
 def test_stream_equals_the_recurrence_written_out(
-    studio: NodeStudio, core: Any, anchor: str
+    harness: NodeHarness, core: Any, anchor: str
 ) -> None:
     noise_of = importlib.import_module(f"{core.__name__}.rollout.noise").BlockNoise
-    (model,) = studio.run("AdaStateApply", studio.bare, anchor, 3, 3, 1, 3)
-    state, _ = studio.step(studio.fresh(), 16, model=model, seed=7, sigmas=SIGMAS)
+    (model,) = harness.run("AdaStateApply", harness.bare, anchor, 3, 3, 1, 3)
+    state, _ = harness.step(harness.fresh(), 16, model=model, seed=7, sigmas=SIGMAS)
     states = len(BY_HAND[anchor][2])
     dit = model.get_model_object("diffusion_model")
     line = StraightLine(dit, conditioning(0)[0][0])
@@ -58,7 +58,7 @@ def test_stream_equals_the_recurrence_written_out(
             torch.testing.assert_close(chunk.state, x[:, :, :states], atol=1e-5, rtol=0)
 
 
-def test_temporal_indices_are_the_same_at_every_chunk(studio: NodeStudio, pack: Any) -> None:
+def test_temporal_indices_are_the_same_at_every_chunk(harness: NodeHarness, pack: Any) -> None:
     import comfy.patcher_extension
 
     keys = importlib.import_module(f"{pack.__name__}.adastate_comfy.model.keys")
@@ -70,39 +70,39 @@ def test_temporal_indices_are_the_same_at_every_chunk(studio: NodeStudio, pack: 
             seen.append((*view.layout.context, *view.layout.block))
         return executor(*args, **kwargs)
 
-    model = studio.model.clone()
+    model = harness.model.clone()
     model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "spy", spy)
-    studio.step(studio.fresh(), 6, model=model, sigmas=(1.0, 0.0))
+    harness.step(harness.fresh(), 6, model=model, sigmas=(1.0, 0.0))
     assert seen == [(0, 4, 5, 6)] + [(0, 1, 2, 3, 0, 4, 5, 6)] * 5
 
 
-def test_cache_is_constant_from_chunk_one_on(studio: NodeStudio) -> None:
-    pool = pool_of(studio.model)
+def test_cache_is_constant_from_chunk_one_on(harness: NodeHarness) -> None:
+    pool = pool_of(harness.model)
     pool.clear()
-    state, sizes = studio.fresh(), []
+    state, sizes = harness.fresh(), []
     for _ in range(6):
-        state, _ = studio.step(state, sigmas=(1.0, 0.0))
+        state, _ = harness.step(state, sigmas=(1.0, 0.0))
         sizes.append(max((kv.nbytes for kv in pool.sets.values()), default=0))
     frames, tokens, width, layers = 1 + 3, 6, 256, 3
     assert sizes == [0] + [2 * frames * tokens * width * layers * 4] * 5
 
 
-def test_zero_state_frames_is_the_policy_none(studio: NodeStudio) -> None:
-    (stateless,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 0, 3)
-    (none,) = studio.run("AdaStateApply", studio.bare, "none", 3, 3, 1, 3)
-    a, _ = studio.step(studio.fresh(), 3, model=stateless)
-    b, _ = studio.step(studio.fresh(), 3, model=none)
+def test_zero_state_frames_is_the_policy_none(harness: NodeHarness) -> None:
+    (stateless,) = harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 0, 3)
+    (none,) = harness.run("AdaStateApply", harness.bare, "none", 3, 3, 1, 3)
+    a, _ = harness.step(harness.fresh(), 3, model=stateless)
+    b, _ = harness.step(harness.fresh(), 3, model=none)
     assert torch.equal(a.content(), b.content())
 
 
-def test_slot_zero_is_attended(studio: NodeStudio) -> None:
-    one, _ = studio.step(studio.fresh(), 1)
-    plain, _ = studio.step(one, seed=1)
-    pool = pool_of(studio.model)
+def test_slot_zero_is_attended(harness: NodeHarness) -> None:
+    one, _ = harness.step(harness.fresh(), 1)
+    plain, _ = harness.step(one, seed=1)
+    pool = pool_of(harness.model)
     newest = pool.sets[list(pool.sets)[-1]]
     with torch.no_grad():
         for value in newest.values_of.parameters():
             value[:, :6] = 0
-    zeroed, _ = studio.step(one, seed=1)
+    zeroed, _ = harness.step(one, seed=1)
     pool.clear()
     assert (plain.newest_content() - zeroed.newest_content()).abs().max() > 1e-4

@@ -15,46 +15,46 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.support.harness import SMALL, NodeHarness, conditioning, pool_of
 from tests.support.rendered import luma, luma_of, receipt_lines, receipts
-from tests.support.studio import SMALL, NodeStudio, conditioning, pool_of
 from tests.support.tiny_models import WAN
 
 CHUNK_FRAMES = 12
 
 
 @pytest.fixture(scope="module")
-def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
-    return NodeStudio(node_classes, WAN, SMALL)
+def harness(node_classes: dict[str, Any], tiny_models: Any) -> NodeHarness:
+    return NodeHarness(node_classes, WAN, SMALL)
 
 
 @pytest.mark.parametrize("apart", [False, True])
 def test_a_file_holds_what_decode_shows(
-    studio: NodeStudio, vae: Any, render: Any, output: Path, apart: bool
+    harness: NodeHarness, vae: Any, render: Any, output: Path, apart: bool
 ) -> None:
-    expected_state, expected = studio.step(studio.fresh(), 4)
-    (shown,) = studio.run("AdaStateDecode", vae, expected_state, 0, 0, True)
+    expected_state, expected = harness.step(harness.fresh(), 4)
+    (shown,) = harness.run("AdaStateDecode", vae, expected_state, 0, 0, True)
     threads = set()
     hook = vae.first_stage_model.conv2.register_forward_pre_hook(
         lambda *_: threads.add(threading.current_thread() is threading.main_thread())
     )
-    state, video = render(studio.fresh(), 4, crf=0.0, decode_apart=apart)
+    state, video = render(harness.fresh(), 4, crf=0.0, decode_apart=apart)
     hook.remove()
     assert threads == {not apart}
     path = next(output.glob("*.mp4"))
     torch.testing.assert_close(luma(path), luma_of(shown), atol=0.01, rtol=0)
     torch.testing.assert_close(
-        studio.run("AdaStateRead", state)[2]["samples"], expected["samples"], atol=0, rtol=0
+        harness.run("AdaStateRead", state)[2]["samples"], expected["samples"], atol=0, rtol=0
     )
     assert video.get_duration() == pytest.approx(len(shown) / 16)
     assert video.get_components().images.shape == shown.shape
 
 
-def test_what_is_held_does_not_grow_with_the_length(studio: NodeStudio, render: Any) -> None:
+def test_what_is_held_does_not_grow_with_the_length(harness: NodeHarness, render: Any) -> None:
     def held(history: int, chunks: tuple[int, int]) -> list[int]:
         counts: list[int] = []
         wanted = {2 * chunk for chunk in chunks}  # two forwards each, and a commit
-        model = counting(studio.model, {f + f // 2 - 1 for f in wanted}, counts)
-        render(studio.fresh(), chunks[1] + 1, model=model, history_chunks=history)
+        model = counting(harness.model, {f + f // 2 - 1 for f in wanted}, counts)
+        render(harness.fresh(), chunks[1] + 1, model=model, history_chunks=history)
         return counts
 
     early, late = held(2, (5, 11))
@@ -88,18 +88,16 @@ def wrapped(model: Any, wrapper: Any) -> Any:
 
 
 def test_the_workflow_is_in_the_container_and_receipts_beside_it(
-    studio: NodeStudio, render: Any, output: Path
+    harness: NodeHarness, render: Any, output: Path
 ) -> None:
     from comfy_api.latest import io
 
     prompt, workflow = {"1": {"class_type": "X"}}, {"id": "w"}
-    studio.hidden = {
-        io.Hidden.prompt: prompt, io.Hidden.extra_pnginfo: {"workflow": workflow}
-    }  # fmt: skip
+    harness.hidden = {io.Hidden.prompt: prompt, io.Hidden.extra_pnginfo: {"workflow": workflow}}
     try:
-        render(studio.fresh(), 2, codec="h265")
+        render(harness.fresh(), 2, codec="h265")
     finally:
-        studio.hidden = {}
+        harness.hidden = {}
     path = next(output.glob("*.mp4"))
     with av.open(str(path)) as container:
         assert json.loads(container.metadata["workflow"]) == workflow
@@ -109,8 +107,9 @@ def test_the_workflow_is_in_the_container_and_receipts_beside_it(
     assert (head["video"], head["codec"], head["first_chunk"]) == (path.name, "h265", 0)
     chunks = [r for r in events if r["event"] == "chunk"]
     assert [(c["chunk"], c["seed"], c["frames"]) for c in chunks] == [
-        (0, 0, [0, 8]), (1, 0, [9, 20]),
-    ]  # fmt: skip
+        (0, 0, [0, 8]),
+        (1, 0, [9, 20]),
+    ]
     assert events[-1] == {"event": "end", "reason": "complete", "frames": 21}
 
 
@@ -132,30 +131,30 @@ def failing_at(model: Any, forward: int) -> Any:
 
 @pytest.mark.parametrize("apart", [False, True])
 def test_a_failure_leaves_a_file_that_plays_and_a_stream_to_go_on_from(
-    studio: NodeStudio, vae: Any, render: Any, output: Path, apart: bool
+    harness: NodeHarness, vae: Any, render: Any, output: Path, apart: bool
 ) -> None:
-    pool_of(studio.model).clear()  # else fewer commits are needed
+    pool_of(harness.model).clear()  # else fewer commits are needed
     # A chunk has two forwards, and every one but the first a commit: this is in chunk 3.
-    broken = failing_at(studio.model, 10)
+    broken = failing_at(harness.model, 10)
     with pytest.raises(Stop):
-        render(studio.fresh(), 5, model=broken, crf=0.0, decode_apart=apart)
+        render(harness.fresh(), 5, model=broken, crf=0.0, decode_apart=apart)
     (path,) = output.glob("*.mp4")
-    whole, _ = studio.step(studio.fresh(), 5)
-    (shown,) = studio.run("AdaStateDecode", vae, whole, 0, 0, True)
+    whole, _ = harness.step(harness.fresh(), 5)
+    (shown,) = harness.run("AdaStateDecode", vae, whole, 0, 0, True)
     torch.testing.assert_close(luma(path), luma_of(shown)[:33], atol=0.01, rtol=0)
     assert receipts(path)[-1] == {"event": "end", "reason": "Stop: out of luck", "frames": 33}
     listed = f"{output.name}/{path.stem}.adastate.safetensors [output]"
-    (saved,) = studio.run("AdaStateLoad", listed)
+    (saved,) = harness.run("AdaStateLoad", listed)
     render(saved, 2, crf=0.0)
     rest = luma(sorted(output.glob("*.mp4"))[1])
     torch.testing.assert_close(rest, luma_of(shown)[33:], atol=0.01, rtol=0)
 
 
 def test_a_failure_before_the_first_chunk_leaves_nothing(
-    studio: NodeStudio, render: Any, output: Path
+    harness: NodeHarness, render: Any, output: Path
 ) -> None:
     with pytest.raises(Stop):
-        render(studio.fresh(), 2, model=failing_at(studio.model, 1))
+        render(harness.fresh(), 2, model=failing_at(harness.model, 1))
     assert list(output.iterdir()) == []
 
 
@@ -170,13 +169,13 @@ def small_files() -> Iterator[Any]:
 
 @pytest.mark.parametrize("apart", [False, True])
 def test_a_full_disk_is_said_and_leaves_whole_chunks(
-    studio: NodeStudio, render: Any, output: Path, small_files: Any, apart: bool
+    harness: NodeHarness, render: Any, output: Path, small_files: Any, apart: bool
 ) -> None:
-    render(studio.fresh(), 4, crf=0.0)
+    render(harness.fresh(), 4, crf=0.0)
     (complete,) = output.glob("*.mp4")
     small_files(complete.stat().st_size - 100)
     with pytest.raises(ValueError, match=r"writing video_00002_\.mp4: got 'File too large'"):
-        render(studio.fresh(), 4, crf=0.0, decode_apart=apart)
+        render(harness.fresh(), 4, crf=0.0, decode_apart=apart)
     cut = sorted(output.glob("*.mp4"))[1]
     torch.testing.assert_close(luma(cut), luma(complete)[:33], atol=0, rtol=0)
     assert receipts(cut)[-1]["frames"] == 33
@@ -195,7 +194,7 @@ def fill_disk(receipts: Path) -> None:
 
 @needs_full
 def test_a_disk_that_fills_with_the_last_chunk_is_said_and_the_stream_kept(
-    studio: NodeStudio, render: Any, output: Path
+    harness: NodeHarness, render: Any, output: Path
 ) -> None:
     def wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
         (path,) = output.glob("*.jsonl")
@@ -204,16 +203,16 @@ def test_a_disk_that_fills_with_the_last_chunk_is_said_and_the_stream_kept(
         return executor(*args, **kwargs)
 
     with pytest.raises(ValueError, match=r"writing video_00001_\.jsonl: got 'No space left"):
-        render(studio.fresh(), 3, model=wrapped(studio.model, wrapper))
+        render(harness.fresh(), 3, model=wrapped(harness.model, wrapper))
     listed = f"{output.name}/video_00001_.adastate.safetensors [output]"
-    (saved,) = studio.run("AdaStateLoad", listed)
+    (saved,) = harness.run("AdaStateLoad", listed)
     with av.open(str(output / "video_00001_.mp4")) as container:
         assert container.streams.video[0].frames == 9 + 12 * (saved.chunk_index - 1)
 
 
 @needs_full
 def test_a_disk_that_fills_at_the_very_end_hides_nothing(
-    pack: Any, studio: NodeStudio, vae: Any, tmp_path: Path
+    pack: Any, harness: NodeHarness, vae: Any, tmp_path: Path
 ) -> None:
     video_file, pictures, recording = (
         importlib.import_module(f"{pack.__name__}.adastate_comfy.video.{name}")
@@ -225,8 +224,8 @@ def test_a_disk_that_fills_at_the_very_end_hides_nothing(
     decoder = pictures.open_decoder(vae, (1, 16, 3, *SMALL))
     made = recording.RenderJob(video, log, decoder, lambda _: None, in_background=False)
     with torch.inference_mode():
-        made.begin(studio.fresh(), 3, True)
-        made.add(studio.step(studio.fresh())[0])
+        made.begin(harness.fresh(), 3, True)
+        made.add(harness.step(harness.fresh())[0])
     fill_disk(log.path)
     with pytest.raises(ValueError, match="No space left"):
         made.finish()
@@ -237,41 +236,52 @@ def test_a_disk_that_fills_at_the_very_end_hides_nothing(
 
 
 def test_names_too_long_for_the_stream_are_refused_before_work(
-    studio: NodeStudio, vae: Any, output: Path
+    harness: NodeHarness, vae: Any, output: Path
 ) -> None:
     import comfy.samplers
 
     inputs = {
-        "positive": conditioning(0), "cfg": 1.0, "seed": 0, "chunks": 2, "fps": 16.0,
-        "sampler": comfy.samplers.sampler_object("lcm"), "sigmas": torch.tensor((1.0, 0.0)),
-    }  # fmt: skip
-    broken = failing_at(studio.model, 0)
+        "positive": conditioning(0),
+        "cfg": 1.0,
+        "seed": 0,
+        "chunks": 2,
+        "fps": 16.0,
+        "sampler": comfy.samplers.sampler_object("lcm"),
+        "sigmas": torch.tensor((1.0, 0.0)),
+    }
+    broken = failing_at(harness.model, 0)
     with pytest.raises(ValueError, match="filename_prefix: got a name of 240 bytes"):
-        studio.run(
-            "AdaStateRender", broken, studio.fresh(), vae=vae, **inputs,
+        harness.run(
+            "AdaStateRender",
+            broken,
+            harness.fresh(),
+            vae=vae,
+            **inputs,
             filename_prefix=f"{output.name}/{'n' * 240}",
-        )  # fmt: skip
+        )
     assert list(output.iterdir()) == []
 
 
 def test_numbers_that_are_no_json_become_null(
-    studio: NodeStudio, render: Any, output: Path
+    harness: NodeHarness, render: Any, output: Path
 ) -> None:
     from comfy_api.latest import io
 
     prompt = {"1": {"class_type": "X", "is_changed": [float("nan")], "inputs": {"a": float("inf")}}}
-    studio.hidden = {io.Hidden.prompt: prompt, io.Hidden.extra_pnginfo: {"b": float("-inf")}}
+    harness.hidden = {io.Hidden.prompt: prompt, io.Hidden.extra_pnginfo: {"b": float("-inf")}}
     try:
-        render(studio.fresh(), 1)
+        render(harness.fresh(), 1)
     finally:
-        studio.hidden = {}
+        harness.hidden = {}
     with av.open(str(next(output.glob("*.mp4")))) as container:
         found = json.loads(container.metadata["prompt"], parse_constant=pytest.fail)
         assert found["1"] == {"class_type": "X", "is_changed": [None], "inputs": {"a": None}}
         assert container.metadata["b"] == "null"
 
 
-def test_what_cannot_be_rendered_is_refused(studio: NodeStudio, render: Any, output: Path) -> None:
+def test_what_cannot_be_rendered_is_refused(
+    harness: NodeHarness, render: Any, output: Path
+) -> None:
     with pytest.raises(ValueError, match="batch of the stream: got 2, expected 1"):
-        render(studio.fresh(batch=2))
+        render(harness.fresh(batch=2))
     assert not output.exists()

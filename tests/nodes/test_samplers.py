@@ -10,48 +10,61 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.studio import SMALL, NodeStudio, conditioning
+from tests.support.harness import SMALL, NodeHarness, conditioning
 from tests.support.tiny_models import WAN
 
 SIGMAS = (1.0, 0.8, 0.5, 0.25, 0.0)
 
 
 @pytest.fixture(scope="module")
-def studio(node_classes: dict[str, Any], tiny_models: Path) -> NodeStudio:
-    return NodeStudio(node_classes, WAN, SMALL)
+def harness(node_classes: dict[str, Any], tiny_models: Path) -> NodeHarness:
+    return NodeHarness(node_classes, WAN, SMALL)
 
 
 def step(
-    studio: NodeStudio, state: Any, chunks: int, sampler: Any, sigmas: Tensor, model: Any,
+    harness: NodeHarness,
+    state: Any,
+    chunks: int,
+    sampler: Any,
+    sigmas: Tensor,
+    model: Any,
     cfg: float = 2.0,
-) -> Any:  # fmt: skip
-    return studio.run(
-        "AdaStateStream", model, state, positive=conditioning(0), negative=conditioning(1),
-        cfg=cfg, sampler=sampler, sigmas=sigmas, seed=5, chunks=chunks,
-    )[0]  # fmt: skip
+) -> Any:
+    return harness.run(
+        "AdaStateStream",
+        model,
+        state,
+        positive=conditioning(0),
+        negative=conditioning(1),
+        cfg=cfg,
+        sampler=sampler,
+        sigmas=sigmas,
+        seed=5,
+        chunks=chunks,
+    )[0]
 
 
-def same_in_steps(studio: NodeStudio, sampler: Any, cfg: float = 2.0) -> None:
+def same_in_steps(harness: NodeHarness, sampler: Any, cfg: float = 2.0) -> None:
     """Make two chunks in one go and in two, the second with nothing cached."""
 
     def applied() -> Any:
-        return studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)[0]
+        return harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3)[0]
 
     sigmas = torch.tensor(SIGMAS)
-    whole = step(studio, studio.fresh(), 2, sampler, sigmas, applied(), cfg)
-    first = step(studio, studio.fresh(), 1, sampler, sigmas, applied(), cfg)
-    after = step(studio, first, 1, sampler, sigmas, applied(), cfg)
+    whole = step(harness, harness.fresh(), 2, sampler, sigmas, applied(), cfg)
+    first = step(harness, harness.fresh(), 1, sampler, sigmas, applied(), cfg)
+    after = step(harness, first, 1, sampler, sigmas, applied(), cfg)
     assert torch.equal(after.content(), whole.content())
     assert torch.equal(sigmas, torch.tensor(SIGMAS))
 
 
-def test_all_samplers(studio: NodeStudio) -> None:
+def test_all_samplers(harness: NodeHarness) -> None:
     import comfy.samplers
 
     names = [name for name in comfy.samplers.KSampler.SAMPLERS if name != "ar_video"]
     assert len(names) >= 44
     for name in names:
-        same_in_steps(studio, comfy.samplers.sampler_object(name))
+        same_in_steps(harness, comfy.samplers.sampler_object(name))
 
 
 CUSTOM: dict[str, tuple[Any, ...]] = {
@@ -73,20 +86,20 @@ CUSTOM: dict[str, tuple[Any, ...]] = {
 
 @pytest.mark.parametrize("name", CUSTOM)
 @pytest.mark.parametrize("cfg", [1.0, 2.0])
-def test_samplers_of_their_own_nodes(studio: NodeStudio, name: str, cfg: float) -> None:
+def test_samplers_of_their_own_nodes(harness: NodeHarness, name: str, cfg: float) -> None:
     from comfy_extras import nodes_advanced_samplers, nodes_custom_sampler
 
     node = getattr(nodes_custom_sampler, name, None) or getattr(nodes_advanced_samplers, name)
-    given = (studio.bare, *CUSTOM[name]) if name == "SamplerSASolver" else CUSTOM[name]
-    same_in_steps(studio, node.execute(*given).args[0], cfg)
+    given = (harness.bare, *CUSTOM[name]) if name == "SamplerSASolver" else CUSTOM[name]
+    same_in_steps(harness, node.execute(*given).args[0], cfg)
 
 
-def test_a_sampler_that_changes_the_size_is_refused_before_it_runs(studio: NodeStudio) -> None:
+def test_a_sampler_that_changes_the_size_is_refused_before_it_runs(harness: NodeHarness) -> None:
     from comfy_extras.nodes_advanced_samplers import SamplerLCMUpscale
 
     sampler = SamplerLCMUpscale.execute(2.0, 2, "bislerp").args[0]
     with pytest.raises(ValueError, match="SamplerLCMUpscale"):
-        step(studio, studio.fresh(), 1, sampler, torch.tensor(SIGMAS), studio.model)
+        step(harness, harness.fresh(), 1, sampler, torch.tensor(SIGMAS), harness.model)
 
 
 def euler(model: Any, x: Tensor, sigmas: Tensor, **given: Any) -> Tensor:
@@ -121,14 +134,14 @@ OPTIONS: dict[Callable[..., Tensor], Callable[[], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("function", OPTIONS)
 def test_samplers_that_keep_or_spoil_what_they_are_given(
-    studio: NodeStudio, function: Callable[..., Tensor]
+    harness: NodeHarness, function: Callable[..., Tensor]
 ) -> None:
     import comfy.samplers
 
-    same_in_steps(studio, comfy.samplers.KSAMPLER(function, extra_options=OPTIONS[function]()))
+    same_in_steps(harness, comfy.samplers.KSAMPLER(function, extra_options=OPTIONS[function]()))
 
 
-def test_a_sampler_object_that_counts_its_runs(studio: NodeStudio) -> None:
+def test_a_sampler_object_that_counts_its_runs(harness: NodeHarness) -> None:
     import comfy.samplers
 
     class Counting(comfy.samplers.KSAMPLER):  # type: ignore[misc]
@@ -139,13 +152,13 @@ def test_a_sampler_object_that_counts_its_runs(studio: NodeStudio) -> None:
             return super().sample(*args, **kwargs) * self.runs
 
     sampler = Counting(euler)
-    same_in_steps(studio, sampler)
+    same_in_steps(harness, sampler)
     assert sampler.runs == 0
 
 
-def test_latents_on_sockets_and_in_the_record_are_apart(studio: NodeStudio) -> None:
+def test_latents_on_sockets_and_in_the_record_are_apart(harness: NodeHarness) -> None:
     given = torch.randn((1, 16, 3, 4, 6), generator=torch.Generator().manual_seed(1))
     latent = {"samples": given.clone()}
-    state = studio.run("AdaStateNewStream", latent, 0, start_latent=latent)[0]
+    state = harness.run("AdaStateNewStream", latent, 0, start_latent=latent)[0]
     latent["samples"].zero_()
     assert torch.equal(state.events[0].content, given)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.studio import NodeStudio
+from tests.support.harness import NodeHarness
 from tests.support.tiny_models import WAN_22_I2V
 
 WORKFLOW = Path(__file__).parents[2] / "workflows" / "Stream a picture with Wan 2.2 14B.json"
@@ -27,16 +27,16 @@ def values() -> dict[str, list[list[Any]]]:
 
 
 @pytest.fixture(scope="module")
-def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
-    return NodeStudio(node_classes, WAN_22_I2V)
+def harness(node_classes: dict[str, Any], tiny_models: Any) -> NodeHarness:
+    return NodeHarness(node_classes, WAN_22_I2V)
 
 
 @pytest.fixture(scope="module")
-def large(studio: NodeStudio) -> Any:
+def large(harness: NodeHarness) -> Any:
     """A model of the size of one of the pair, without its weights; it computes in bfloat16."""
     from comfy.model_patcher import ModelPatcher
 
-    tiny = studio.bare.model.model_config
+    tiny = harness.bare.model.model_config
     size = {"dim": 5120, "ffn_dim": 13824, "num_heads": 40, "num_layers": 40}
     config = type(tiny)({**tiny.unet_config, **size})
     config.set_inference_dtype(torch.float8_e4m3fn, torch.bfloat16)
@@ -45,13 +45,18 @@ def large(studio: NodeStudio) -> Any:
 
 
 def planned(
-    studio: NodeStudio, pack: Any, large: Any, options: list[Any], size: tuple[int, int], cfg: float
+    harness: NodeHarness,
+    pack: Any,
+    large: Any,
+    options: list[Any],
+    size: tuple[int, int],
+    cfg: float,
 ) -> Any:
     plan, binding = (
         importlib.import_module(f"{pack.__name__}.adastate_comfy.{name}")
         for name in ("sampling.memory_plan", "model.binding")
     )
-    (model,) = studio.run("AdaStateApply", large, *options)
+    (model,) = harness.run("AdaStateApply", large, *options)
     bound = binding.bound_model(model)
     config = bound.config
     frames = config.state_frames + config.chunk_frames
@@ -64,16 +69,20 @@ def planned(
 
 @pytest.mark.parametrize("card", [24, 32])
 def test_the_pair_streams_on_a_card_of(
-    studio: NodeStudio, pack: Any, large: Any, values: Any, card: int,
+    harness: NodeHarness,
+    pack: Any,
+    large: Any,
+    values: Any,
+    card: int,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     import comfy.model_management
 
     monkeypatch.setattr(comfy.model_management, "get_total_memory", lambda *_, **__: card * GIB)
     first, second = values["AdaStateApply"]
     assert first == second
     (picture,), (stream,) = values["WanImageToVideo"], values["AdaStateStream"]
-    plan, said = planned(studio, pack, large, first, tuple(picture[:2]), stream[0])
+    plan, said = planned(harness, pack, large, first, tuple(picture[:2]), stream[0])
     assert "will hardly do" not in said
     assert plan.cache_bytes + plan.ready_bytes + plan.activation_bytes < 0.9 * card * GIB
 
@@ -87,9 +96,14 @@ def test_the_pair_streams_on_a_card_of(
     ],
 )
 def test_the_note_says_what_is_planned(
-    studio: NodeStudio, pack: Any, large: Any, values: Any,
-    size: tuple[int, int], cfg: float, row: str,
-) -> None:  # fmt: skip
-    plan, _ = planned(studio, pack, large, values["AdaStateApply"][0], size, cfg)
+    harness: NodeHarness,
+    pack: Any,
+    large: Any,
+    values: Any,
+    size: tuple[int, int],
+    cfg: float,
+    row: str,
+) -> None:
+    plan, _ = planned(harness, pack, large, values["AdaStateApply"][0], size, cfg)
     notes = "".join(text for (text,) in values["MarkdownNote"])
     assert f"| {row} | {(plan.cache_bytes + plan.ready_bytes) / GIB:.1f} GiB |" in notes

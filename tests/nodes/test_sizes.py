@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.nodes.test_families import CASES, Case, step
-from tests.support.studio import NodeStudio
+from tests.support.harness import NodeHarness
 
 SIZES = ((4, 6), (5, 6), (4, 7), (5, 7))
 # The host fills up, or its patches are single latents; the other families fail on these sizes.
@@ -17,20 +17,27 @@ ANY_SIZE = {
 }
 
 
-def runs_in_a_stock_sampler(studio: NodeStudio, case: Case, size: tuple[int, int]) -> bool:
+def runs_in_a_stock_sampler(harness: NodeHarness, case: Case, size: tuple[int, int]) -> bool:
     import comfy.sample
     import comfy.samplers
 
     frames = 6 if case.image else 3  # of the image that comes with every frame
     x = torch.zeros((1, case.channels, frames, *size))
-    sampling = studio.bare.get_model_object("model_sampling")
+    sampling = harness.bare.get_model_object("model_sampling")
     try:
         with torch.inference_mode():
             comfy.sample.sample_custom(
-                studio.bare, x + 1.0, 1.0, comfy.samplers.sampler_object("euler"),
+                harness.bare,
+                x + 1.0,
+                1.0,
+                comfy.samplers.sampler_object("euler"),
                 comfy.samplers.calculate_sigmas(sampling, "simple", 1),
-                case.conditioning(0), case.conditioning(1), x, disable_pbar=True, seed=0,
-            )  # fmt: skip
+                case.conditioning(0),
+                case.conditioning(1),
+                x,
+                disable_pbar=True,
+                seed=0,
+            )
     except (RuntimeError, AssertionError):
         return False
     return True
@@ -41,18 +48,18 @@ def test_what_runs_in_a_stock_sampler_is_streamed_and_the_rest_refused(
     name: str, node_classes: dict[str, Any], tiny_models: Any
 ) -> None:
     case = CASES[name]
-    studio = NodeStudio(node_classes, case.model if isinstance(case.model, str) else case.model())
+    harness = NodeHarness(node_classes, case.model if isinstance(case.model, str) else case.model())
     for height, width in SIZES:
-        runs = runs_in_a_stock_sampler(studio, case, (height, width))
+        runs = runs_in_a_stock_sampler(harness, case, (height, width))
         assert runs == (name in ANY_SIZE or (height, width) == (4, 6))
         latent = {"samples": torch.zeros((1, case.channels, 1, height, width))}
-        (state,) = studio.run("AdaStateNewStream", latent, 0)
+        (state,) = harness.run("AdaStateNewStream", latent, 0)
         if runs:
-            after, _ = step(studio, case, state, 2)
+            after, _ = step(harness, case, state, 2)
             assert after.content().shape[-2:] == (height, width)
             continue
         with pytest.raises(ValueError, match="size of the stream: got latents of") as refused:
-            step(studio, case, state, 2)
+            step(harness, case, state, 2)
         text = str(refused.value)
         assert f"latents of {width} x {height}, {8 * width} x {8 * height} pixels" in text
         assert "expected a width in steps of 16 and a height in steps of 16" in text

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.studio import NodeStudio, conditioning, pool_of, same_rng
+from tests.support.harness import NodeHarness, conditioning, pool_of, same_rng
 from tests.support.tiny_models import WAN_CAUSAL, WAN_LARGER
 
 
 @pytest.fixture(scope="module")
-def studio(node_classes: dict[str, Any], tiny_models: Any) -> NodeStudio:
-    return NodeStudio(node_classes, WAN_LARGER)
+def harness(node_classes: dict[str, Any], tiny_models: Any) -> NodeHarness:
+    return NodeHarness(node_classes, WAN_LARGER)
 
 
 def content(state: Any) -> torch.Tensor:
@@ -21,7 +21,7 @@ def content(state: Any) -> torch.Tensor:
 
 
 def test_chunks_with_the_cache_equal_one_block_causal_forward(
-    studio: NodeStudio, core: Any, pack: Any
+    harness: NodeHarness, core: Any, pack: Any
 ) -> None:
     """A masked forward of the stock class is the reference; the bridge runs chunk by chunk."""
     import importlib
@@ -33,7 +33,7 @@ def test_chunks_with_the_cache_equal_one_block_causal_forward(
     anchors = importlib.import_module(f"{core.__name__}.anchors")
     attention = importlib.import_module(f"{core.__name__}.attention.chunk_attention")
     cache = importlib.import_module(f"{core.__name__}.attention.kv_cache")
-    dit = studio.model.get_model_object("diffusion_model")
+    dit = harness.model.get_model_object("diffusion_model")
     tokens, frames = 6, 6
     x = torch.randn((1, 16, frames, 4, 6), generator=torch.Generator().manual_seed(3))
     text, t = conditioning(0)[0][0], torch.tensor([250.0])
@@ -50,7 +50,7 @@ def test_chunks_with_the_cache_equal_one_block_causal_forward(
         expected = dit(x, t, text, transformer_options={"optimized_attention_override": causal})
         assert (free - expected).abs().max() > 1e-3  # the mask matters, so the test can fail
         config = core.StreamConfig(anchor="none", chunk_frames=2, window_frames=4)
-        shape = binding.bound_model(studio.model).traits.geometry(4, 6)
+        shape = binding.bound_model(harness.model).traits.geometry(4, 6)
         past = {0: cache.KVCache.empty(tokens)}
         for start in (0, 2, 4):
             view = attention.CommitAttention(config, anchors.policy_for(config), past, shape)
@@ -64,20 +64,20 @@ def test_chunks_with_the_cache_equal_one_block_causal_forward(
             torch.testing.assert_close(out, expected[:, :, start : start + 2], atol=1e-5, rtol=0)
 
 
-def test_loop_and_chain_are_bit_identical(studio: NodeStudio) -> None:
-    together, latent = studio.step(studio.fresh(), 4, seed=5)
-    chained, parts = studio.fresh(), []
+def test_loop_and_chain_are_bit_identical(harness: NodeHarness) -> None:
+    together, latent = harness.step(harness.fresh(), 4, seed=5)
+    chained, parts = harness.fresh(), []
     for _ in range(4):
-        chained, part = studio.step(chained, seed=5)
+        chained, part = harness.step(chained, seed=5)
         parts.append(part["samples"])
     assert torch.equal(content(together), content(chained))
     assert torch.equal(latent["samples"], torch.cat(parts, dim=2))
 
 
-def test_the_output_is_content_only(studio: NodeStudio) -> None:
-    state, latent = studio.step(studio.fresh(), 3)
+def test_the_output_is_content_only(harness: NodeHarness) -> None:
+    state, latent = harness.step(harness.fresh(), 3)
     assert latent["samples"].shape == (1, 16, 9, 4, 6)
-    form = studio.model.get_model_object("latent_format")
+    form = harness.model.get_model_object("latent_format")
     shown = form.process_in(latent["samples"])
     torch.testing.assert_close(shown, content(state), atol=1e-5, rtol=0)
     for chunk in state.chunks:
@@ -85,7 +85,7 @@ def test_the_output_is_content_only(studio: NodeStudio) -> None:
             assert not torch.allclose(frame, chunk.state[:, :, 0], atol=1e-3)
 
 
-def test_the_sampled_block_is_state_and_content(studio: NodeStudio) -> None:
+def test_the_sampled_block_is_state_and_content(harness: NodeHarness) -> None:
     import comfy.patcher_extension
 
     shapes = []
@@ -94,16 +94,16 @@ def test_the_sampled_block_is_state_and_content(studio: NodeStudio) -> None:
         shapes.append(tuple(x.shape))
         return executor(x, *args, **kwargs)
 
-    model = studio.model.clone()
+    model = harness.model.clone()
     model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "spy", spy)
-    _, latent = studio.step(studio.fresh(), 2, model=model, seed=99)
+    _, latent = harness.step(harness.fresh(), 2, model=model, seed=99)
     # two chunks of two steps, and one commit pass between them
     assert shapes == [(1, 16, 4, 4, 6)] * 5
     assert latent["samples"].shape[2] == 6
 
 
 @pytest.mark.parametrize("sampler", ["lcm", "euler_ancestral"])
-def test_content_draws_do_not_depend_on_the_state(studio: NodeStudio, sampler: str) -> None:
+def test_content_draws_do_not_depend_on_the_state(harness: NodeHarness, sampler: str) -> None:
     """With content blind to everything else, the state may only differ in its own noise."""
     import comfy.patcher_extension
 
@@ -117,11 +117,11 @@ def test_content_draws_do_not_depend_on_the_state(studio: NodeStudio, sampler: s
         model = model.clone()
         kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
         model.add_wrapper_with_key(kind, "zero", zero)
-        studio.step(studio.fresh(), 1, model=model, seed=3, sampler=sampler)
+        harness.step(harness.fresh(), 1, model=model, seed=3, sampler=sampler)
         return seen
 
-    (without,) = studio.run("AdaStateApply", studio.bare, "none", 3, 3, 1, 3)
-    with_state, stateless = inputs(studio.model, 3), inputs(without, 3)
+    (without,) = harness.run("AdaStateApply", harness.bare, "none", 3, 3, 1, 3)
+    with_state, stateless = inputs(harness.model, 3), inputs(without, 3)
     assert len(with_state) == len(stateless) == 2
     for a, b in zip(with_state, stateless, strict=True):
         assert torch.equal(a, b)
@@ -129,16 +129,16 @@ def test_content_draws_do_not_depend_on_the_state(studio: NodeStudio, sampler: s
 
 @pytest.mark.parametrize("sampler", ["euler", "ddim", "heunpp2", "dpmpp_2m", "uni_pc"])
 def test_stock_samplers_run_and_leave_the_global_rng_alone(
-    studio: NodeStudio, sampler: str
+    harness: NodeHarness, sampler: str
 ) -> None:
-    first, _ = studio.step(studio.fresh(), 2, sampler=sampler, seed=1)
+    first, _ = harness.step(harness.fresh(), 2, sampler=sampler, seed=1)
     torch.manual_seed(123)  # another global state must not matter
-    again, _ = studio.step(studio.fresh(), 2, sampler=sampler, seed=1)
+    again, _ = harness.step(harness.fresh(), 2, sampler=sampler, seed=1)
     assert torch.equal(content(first), content(again))
     assert torch.isfinite(content(first)).all()
 
 
-def test_rerolling_the_last_chunk_replays_nothing(studio: NodeStudio) -> None:
+def test_rerolling_the_last_chunk_replays_nothing(harness: NodeHarness) -> None:
     import comfy.patcher_extension
 
     calls = []
@@ -147,42 +147,42 @@ def test_rerolling_the_last_chunk_replays_nothing(studio: NodeStudio) -> None:
         calls.append(float(t[0]))
         return executor(x, t, *args, **kwargs)
 
-    model = studio.model.clone()
+    model = harness.model.clone()
     model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "count", count)
-    state = studio.fresh()
+    state = harness.fresh()
     for _ in range(20):
         before = state
-        state, _ = studio.step(state, model=model)
+        state, _ = harness.step(state, model=model)
     calls.clear()
-    studio.step(before, model=model, seed=77)
+    harness.step(before, model=model, seed=77)
     assert calls == [1000.0, 600.0]
 
 
-def test_a_cold_replay_is_bit_identical(studio: NodeStudio) -> None:
-    state, _ = studio.step(studio.fresh(), 4)
-    warm, _ = studio.step(state, 2, prompt=1)
-    (other,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
-    cold, _ = studio.step(state, 2, prompt=1, model=other)
+def test_a_cold_replay_is_bit_identical(harness: NodeHarness) -> None:
+    state, _ = harness.step(harness.fresh(), 4)
+    warm, _ = harness.step(state, 2, prompt=1)
+    (other,) = harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3)
+    cold, _ = harness.step(state, 2, prompt=1, model=other)
     assert torch.equal(content(warm), content(cold))
     assert not any(chunk.approximate for chunk in cold.chunks)
 
 
-def test_unloading_all_models_frees_the_pool(studio: NodeStudio) -> None:
+def test_unloading_all_models_frees_the_pool(harness: NodeHarness) -> None:
     import comfy.model_management
 
-    state, _ = studio.step(studio.fresh(), 3)
-    plain, _ = studio.step(state, seed=1)
-    assert pool_of(studio.model).nbytes > 0
+    state, _ = harness.step(harness.fresh(), 3)
+    plain, _ = harness.step(state, seed=1)
+    assert pool_of(harness.model).nbytes > 0
     comfy.model_management.unload_all_models()
-    assert pool_of(studio.model).nbytes == 0
-    after, _ = studio.step(state, seed=1)
+    assert pool_of(harness.model).nbytes == 0
+    after, _ = harness.step(state, seed=1)
     assert torch.equal(content(plain), content(after))
 
 
-def test_a_failed_run_keeps_the_input_state_and_its_cache(studio: NodeStudio) -> None:
+def test_a_failed_run_keeps_the_input_state_and_its_cache(harness: NodeHarness) -> None:
     import comfy.patcher_extension
 
-    pool = pool_of(studio.model)
+    pool = pool_of(harness.model)
     calls = []
 
     def break_later(executor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -191,29 +191,29 @@ def test_a_failed_run_keeps_the_input_state_and_its_cache(studio: NodeStudio) ->
             raise RuntimeError("on purpose")
         return executor(*args, **kwargs)
 
-    model = studio.model.clone()
+    model = harness.model.clone()
     kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
     model.add_wrapper_with_key(kind, "break", break_later)
-    state, _ = studio.step(studio.fresh(), 2)
+    state, _ = harness.step(harness.fresh(), 2)
     pool.clear()
-    expected, _ = studio.step(state, seed=2, model=model)
+    expected, _ = harness.step(state, seed=2, model=model)
     calls.clear()
     size = pool.nbytes
     with pytest.raises(RuntimeError, match="on purpose"):
-        studio.step(state, 4, model=model)
+        harness.step(state, 4, model=model)
     assert pool.nbytes <= size
     assert len(state.chunks) == 2
     calls.clear()
-    again, _ = studio.step(state, seed=2, model=model)
+    again, _ = harness.step(state, seed=2, model=model)
     assert len(calls) == 2  # the cache that the state needs is still there
     assert torch.equal(content(again), content(expected))
 
 
-def test_cancelling_keeps_the_input_state(studio: NodeStudio) -> None:
+def test_cancelling_keeps_the_input_state(harness: NodeHarness) -> None:
     import comfy.model_management
     import comfy.patcher_extension
 
-    state, _ = studio.step(studio.fresh(), 2)
+    state, _ = harness.step(harness.fresh(), 2)
     calls = []
 
     def cancel(executor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -222,15 +222,15 @@ def test_cancelling_keeps_the_input_state(studio: NodeStudio) -> None:
             comfy.model_management.interrupt_current_processing()
         return executor(*args, **kwargs)
 
-    model = studio.model.clone()
+    model = harness.model.clone()
     model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "c", cancel)
     with pytest.raises(comfy.model_management.InterruptProcessingException):
-        studio.step(state, 4, model=model)
+        harness.step(state, 4, model=model)
     assert len(calls) == 2  # it stopped at that very step
-    assert studio.step(state)[0].chunk_index == 3
+    assert harness.step(state)[0].chunk_index == 3
 
 
-def test_the_model_in_a_stock_sampler_is_untouched(studio: NodeStudio) -> None:
+def test_the_model_in_a_stock_sampler_is_untouched(harness: NodeHarness) -> None:
     import comfy.sample
     import comfy.samplers
 
@@ -238,62 +238,68 @@ def test_the_model_in_a_stock_sampler_is_untouched(studio: NodeStudio) -> None:
         noise = torch.randn((1, 16, 3, 4, 6), generator=torch.Generator().manual_seed(0))
         with torch.inference_mode():
             return comfy.sample.sample_custom(
-                model, noise, 1.0, comfy.samplers.sampler_object("euler"),
-                torch.tensor([1.0, 0.5, 0.0]), conditioning(0), conditioning(1),
-                torch.zeros_like(noise), seed=0,
-            )  # fmt: skip
+                model,
+                noise,
+                1.0,
+                comfy.samplers.sampler_object("euler"),
+                torch.tensor([1.0, 0.5, 0.0]),
+                conditioning(0),
+                conditioning(1),
+                torch.zeros_like(noise),
+                seed=0,
+            )
 
-    expected = sample(studio.bare)
-    assert torch.equal(sample(studio.model), expected)
-    studio.step(studio.fresh(), 2)
-    assert torch.equal(sample(studio.model), expected)
+    expected = sample(harness.bare)
+    assert torch.equal(sample(harness.model), expected)
+    harness.step(harness.fresh(), 2)
+    assert torch.equal(sample(harness.model), expected)
 
 
-def test_another_packs_attention_override_still_runs(studio: NodeStudio) -> None:
+def test_another_packs_attention_override_still_runs(harness: NodeHarness) -> None:
     calls = []
 
     def theirs(func: Any, *args: Any, **kwargs: Any) -> Any:
         calls.append(1)
         return func(*args, **kwargs)
 
-    model = studio.model.clone()
+    model = harness.model.clone()
     model.model_options["transformer_options"]["optimized_attention_override"] = theirs
-    plain, _ = studio.step(studio.fresh(), 2)
-    chained, _ = studio.step(studio.fresh(), 2, model=model, seed=0)
+    plain, _ = harness.step(harness.fresh(), 2)
+    chained, _ = harness.step(harness.fresh(), 2, model=model, seed=0)
     # four forwards and a commit, since keys depend on it, x three layers x (self, cross)
     assert len(calls) == 5 * 3 * 2
     assert torch.equal(content(plain), content(chained))
 
 
-def test_guidance_keeps_two_caches_and_equals_its_replay(studio: NodeStudio) -> None:
+def test_guidance_keeps_two_caches_and_equals_its_replay(harness: NodeHarness) -> None:
     options = {"cfg": 3.0, "negative": 9}
-    together, _ = studio.step(studio.fresh(), 3, **options)
-    plain, _ = studio.step(studio.fresh(), 3)
+    together, _ = harness.step(harness.fresh(), 3, **options)
+    plain, _ = harness.step(harness.fresh(), 3)
     assert not torch.equal(content(together), content(plain))
-    chained = studio.fresh()
+    chained = harness.fresh()
     for _ in range(3):
-        chained, _ = studio.step(chained, **options)
+        chained, _ = harness.step(chained, **options)
     torch.testing.assert_close(content(together), content(chained), atol=1e-5, rtol=0)
 
 
-def test_cfg_plus_plus_samplers_keep_both_caches_at_cfg_one(studio: NodeStudio) -> None:
+def test_cfg_plus_plus_samplers_keep_both_caches_at_cfg_one(harness: NodeHarness) -> None:
     options = {"sampler": "euler_cfg_pp", "negative": 9}
-    together, _ = studio.step(studio.fresh(), 3, **options)
-    other, _ = studio.step(studio.fresh(), 3, sampler="euler_cfg_pp", negative=8)
+    together, _ = harness.step(harness.fresh(), 3, **options)
+    other, _ = harness.step(harness.fresh(), 3, sampler="euler_cfg_pp", negative=8)
     assert not torch.equal(content(together), content(other))
-    (cold,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
-    first, _ = studio.step(studio.fresh(), 1, model=cold, **options)
+    (cold,) = harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3)
+    first, _ = harness.step(harness.fresh(), 1, model=cold, **options)
     pool_of(cold).clear()
-    rest, _ = studio.step(first, 2, model=cold, **options)
+    rest, _ = harness.step(first, 2, model=cold, **options)
     torch.testing.assert_close(content(together), content(rest), atol=1e-5, rtol=0)
 
 
 def test_core_causal_checkpoints_stream_with_their_shift(
     node_classes: dict[str, Any], tiny_models: Any
 ) -> None:
-    studio = NodeStudio(node_classes, WAN_CAUSAL)
-    assert studio.model.get_model_object("model_sampling").shift == 5.0
-    state, _ = studio.step(studio.fresh(), 2)
+    harness = NodeHarness(node_classes, WAN_CAUSAL)
+    assert harness.model.get_model_object("model_sampling").shift == 5.0
+    state, _ = harness.step(harness.fresh(), 2)
     assert state.chunk_index == 2
 
 
@@ -302,33 +308,33 @@ def test_consistency_schedule_of_the_distilled_template(
 ) -> None:
     import comfy.samplers
 
-    studio = NodeStudio(node_classes, WAN_CAUSAL)
-    sampling = studio.model.get_model_object("model_sampling")
+    harness = NodeHarness(node_classes, WAN_CAUSAL)
+    sampling = harness.model.get_model_object("model_sampling")
     sigmas = comfy.samplers.calculate_sigmas(sampling, "simple", 4)
     expected = torch.tensor([1.0, 0.9375, 0.8333, 0.625, 0.0])
     torch.testing.assert_close(sigmas, expected, atol=1e-3, rtol=0)
 
 
-def test_state_survives_a_file(studio: NodeStudio, base_dir: Any) -> None:
-    state, _ = studio.step(studio.fresh(), 2)
-    expected, _ = studio.step(state, 2, prompt=1)
-    (path,) = studio.run("AdaStateSave", state, "adastate/test")
+def test_state_survives_a_file(harness: NodeHarness, base_dir: Any) -> None:
+    state, _ = harness.step(harness.fresh(), 2)
+    expected, _ = harness.step(state, 2, prompt=1)
+    (path,) = harness.run("AdaStateSave", state, "adastate/test")
     name = f"adastate/{path.rsplit('/', 1)[-1]} [output]"
-    (loaded,) = studio.run("AdaStateLoad", name)
-    (other,) = studio.run("AdaStateApply", studio.bare, "adaptive", 3, 3, 1, 3)
-    continued, _ = studio.step(loaded, 2, prompt=1, model=other)
+    (loaded,) = harness.run("AdaStateLoad", name)
+    (other,) = harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3)
+    continued, _ = harness.step(loaded, 2, prompt=1, model=other)
     assert torch.equal(content(expected), content(continued))
 
 
-def test_hold_reset_and_read(studio: NodeStudio) -> None:
-    state, _ = studio.step(studio.fresh(), 2)
-    plain, _ = studio.step(state, 2)
-    (held,) = studio.run("AdaStateHold", state, -1)
-    (forgot,) = studio.run("AdaStateReset", state, "anchor")
+def test_hold_reset_and_read(harness: NodeHarness) -> None:
+    state, _ = harness.step(harness.fresh(), 2)
+    plain, _ = harness.step(state, 2)
+    (held,) = harness.run("AdaStateHold", state, -1)
+    (forgot,) = harness.run("AdaStateReset", state, "anchor")
     for other in (held, forgot):
-        changed, _ = studio.step(other, 2)
+        changed, _ = harness.step(other, 2)
         assert not torch.equal(content(plain), content(changed))
-    hidden, window, everything, index, report, each = studio.run("AdaStateRead", plain)
+    hidden, window, everything, index, report, each = harness.run("AdaStateRead", plain)
     assert each["samples"].shape == (4, 16, 1, 4, 6)
     assert torch.equal(each["samples"][-1:], hidden["samples"])
     assert hidden["samples"].shape == (1, 16, 1, 4, 6)
@@ -338,38 +344,38 @@ def test_hold_reset_and_read(studio: NodeStudio) -> None:
     assert '"chunk": 3' in report
 
 
-def test_reset_all_begins_again(studio: NodeStudio) -> None:
+def test_reset_all_begins_again(harness: NodeHarness) -> None:
     """After a full reset the next chunk depends on the past only through its number."""
-    state, _ = studio.step(studio.fresh(), 2)
-    (a,) = studio.run("AdaStateReset", state, "all")
-    other, _ = studio.step(studio.fresh(), 2, prompt=5)
-    (b,) = studio.run("AdaStateReset", other, "all")
-    first, _ = studio.step(a)
-    second, _ = studio.step(b)
+    state, _ = harness.step(harness.fresh(), 2)
+    (a,) = harness.run("AdaStateReset", state, "all")
+    other, _ = harness.step(harness.fresh(), 2, prompt=5)
+    (b,) = harness.run("AdaStateReset", other, "all")
+    first, _ = harness.step(a)
+    second, _ = harness.step(b)
     assert torch.equal(first.newest_content(), second.newest_content())
 
 
-def test_start_latents_are_continued(studio: NodeStudio) -> None:
+def test_start_latents_are_continued(harness: NodeHarness) -> None:
     clip = {"samples": torch.randn((1, 16, 5, 4, 6), generator=torch.Generator().manual_seed(1))}
-    started = studio.fresh(start_latent=clip)
-    a, _ = studio.step(started)
-    b, _ = studio.step(studio.fresh())
+    started = harness.fresh(start_latent=clip)
+    a, _ = harness.step(started)
+    b, _ = harness.step(harness.fresh())
     assert not torch.equal(content(a), content(b))
     # Given before any model in VAE space, committed in model space; given later, the same.
-    form = studio.model.get_model_object("latent_format")
+    form = harness.model.get_model_object("latent_format")
     wanted = form.process_in(clip["samples"])
     assert torch.equal(a.events[0].content, wanted)
     assert not a.events[0].raw
-    reset, _ = studio.step(studio.run("AdaStateReset", a, "all", clip)[0])
+    reset, _ = harness.step(harness.run("AdaStateReset", a, "all", clip)[0])
     assert torch.equal(reset.events[2].content, wanted)
     assert reset.chunk_index == 2
-    early, _ = studio.step(studio.run("AdaStateReset", studio.fresh(), "all", clip)[0])
+    early, _ = harness.step(harness.run("AdaStateReset", harness.fresh(), "all", clip)[0])
     assert torch.equal(early.events[0].content, wanted)
 
 
-def test_reading_a_start_gives_back_what_was_given(studio: NodeStudio) -> None:
+def test_reading_a_start_gives_back_what_was_given(harness: NodeHarness) -> None:
     clip = {"samples": torch.randn((1, 16, 2, 4, 6), generator=torch.Generator().manual_seed(1))}
-    window = studio.run("AdaStateRead", studio.fresh(start_latent=clip))[1]
+    window = harness.run("AdaStateRead", harness.fresh(start_latent=clip))[1]
     assert torch.equal(window["samples"], clip["samples"])
 
 
@@ -377,15 +383,15 @@ def test_reading_a_start_gives_back_what_was_given(studio: NodeStudio) -> None:
 @pytest.mark.parametrize("states", [1, 2])
 @pytest.mark.parametrize("scope", ["anchor", "window", "all"])
 def test_reset_with_a_picture_under_every_anchor(
-    studio: NodeStudio, anchor: str, states: int, scope: str
+    harness: NodeHarness, anchor: str, states: int, scope: str
 ) -> None:
     picture = {"samples": torch.randn((1, 16, 1, 4, 6), generator=torch.Generator().manual_seed(1))}
-    (model,) = studio.run("AdaStateApply", studio.bare, anchor, 3, 3, states, 3)
-    state, _ = studio.step(studio.fresh(), 2, model=model)
-    after, _ = studio.step(studio.run("AdaStateReset", state, scope, picture)[0], model=model)
+    (model,) = harness.run("AdaStateApply", harness.bare, anchor, 3, 3, states, 3)
+    state, _ = harness.step(harness.fresh(), 2, model=model)
+    after, _ = harness.step(harness.run("AdaStateReset", state, scope, picture)[0], model=model)
     assert after.chunk_index == 3
 
 
-def test_nodes_do_not_touch_the_rng(studio: NodeStudio) -> None:
+def test_nodes_do_not_touch_the_rng(harness: NodeHarness) -> None:
     with same_rng():
-        studio.run("AdaStateReport", torch.rand((4, 8, 8, 3), generator=torch.Generator()))
+        harness.run("AdaStateReport", torch.rand((4, 8, 8, 3), generator=torch.Generator()))

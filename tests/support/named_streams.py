@@ -10,7 +10,7 @@ from pathlib import Path
 from adastate_core.files.named_stream import commit_stream, open_stream
 from adastate_core.files.serialization import state_to_header
 from adastate_core.stream.state import StreamState
-from tests.support.reference_host import Studio
+from tests.support.reference_host import Harness
 
 NAME = "walk"
 
@@ -24,10 +24,10 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*")}
 
 
-def relay(root: Path, commits: int, start: StreamState, *, studio: Studio | None = None) -> None:
-    """Open, add a chunk and commit; without a studio, each time as after a restart."""
+def relay(root: Path, commits: int, start: StreamState, *, harness: Harness | None = None) -> None:
+    """Open, add a chunk and commit; without a harness, each time as after a restart."""
     for _ in range(commits):
-        worker = studio or Studio()
+        worker = harness or Harness()
         commit_stream(root, worker.step(open_stream(root, NAME, start), 1))
 
 

@@ -12,9 +12,15 @@ from torch.nn.functional import linear
 
 OLD_SCALED_FP8 = "scaled_fp8"
 FORMS = (
-    OLD_SCALED_FP8, "float8_e4m3fn", "float8_e5m2", "nvfp4", "mxfp8", "int8_tensorwise",
-    "int8_tensorwise-convrot", "convrot_w4a4",
-)  # fmt: skip
+    OLD_SCALED_FP8,
+    "float8_e4m3fn",
+    "float8_e5m2",
+    "nvfp4",
+    "mxfp8",
+    "int8_tensorwise",
+    "int8_tensorwise-convrot",
+    "convrot_w4a4",
+)
 
 
 def quantise(weights: dict[str, Tensor], form: str) -> dict[str, Tensor]:
@@ -36,9 +42,10 @@ def _old_scaled_fp8(layer: str, weight: Tensor, form: str) -> dict[str, Tensor]:
     scale = weight.abs().max().float() / 448
     packed = (weight.float() / scale).to(torch.float8_e4m3fn)
     return {
-        f"{layer}.weight": packed, f"{layer}.scale_weight": scale,
+        f"{layer}.weight": packed,
+        f"{layer}.scale_weight": scale,
         f"{layer}.scale_input": torch.ones(()),
-    }  # fmt: skip
+    }
 
 
 def _in_host_form(layer: str, weight: Tensor, form: str) -> dict[str, Tensor]:

@@ -98,7 +98,7 @@ def text(seed: int, dim: int = 48) -> Conditioning:
     )
 
 
-class Studio:
+class Harness:
     """A model with its pool: what an artist has after Apply AdaState."""
 
     def __init__(

@@ -104,12 +104,25 @@ def _cosmos(seed: int) -> dict[str, torch.Tensor]:
 
     # Only the width is free: for one it does not know, ComfyUI takes 16 heads and 10 blocks.
     model = MiniTrainDIT(
-        max_img_h=240, max_img_w=240, max_frames=128, in_channels=16, out_channels=16,
-        patch_spatial=2, patch_temporal=1, concat_padding_mask=True, model_channels=192,
-        num_blocks=10, num_heads=16, crossattn_emb_channels=1024, pos_emb_cls="rope3d",
-        use_adaln_lora=True, adaln_lora_dim=256, rope_h_extrapolation_ratio=4.0,
-        rope_w_extrapolation_ratio=4.0, **_build_options(),
-    )  # fmt: skip
+        max_img_h=240,
+        max_img_w=240,
+        max_frames=128,
+        in_channels=16,
+        out_channels=16,
+        patch_spatial=2,
+        patch_temporal=1,
+        concat_padding_mask=True,
+        model_channels=192,
+        num_blocks=10,
+        num_heads=16,
+        crossattn_emb_channels=1024,
+        pos_emb_cls="rope3d",
+        use_adaln_lora=True,
+        adaln_lora_dim=256,
+        rope_h_extrapolation_ratio=4.0,
+        rope_w_extrapolation_ratio=4.0,
+        **_build_options(),
+    )
     return _filled(model, seed, std=0.05)
 
 
@@ -117,9 +130,13 @@ def _kandinsky(seed: int) -> dict[str, torch.Tensor]:
     from comfy.ldm.kandinsky5.model import Kandinsky5
 
     model = Kandinsky5(
-        time_dim=32, model_dim=128, ff_dim=128, num_text_blocks=1, num_visual_blocks=2,
+        time_dim=32,
+        model_dim=128,
+        ff_dim=128,
+        num_text_blocks=1,
+        num_visual_blocks=2,
         **_build_options(),
-    )  # fmt: skip
+    )
     return _filled(model, seed, std=0.05)
 
 
@@ -127,12 +144,27 @@ def _hunyuan(seed: int) -> dict[str, torch.Tensor]:
     from comfy.ldm.hunyuan_video.model import HunyuanVideo
 
     model = HunyuanVideo(
-        in_channels=16, out_channels=16, vec_in_dim=768, context_in_dim=64, hidden_size=128,
-        mlp_ratio=4.0, num_heads=1, depth=1, depth_single_blocks=1, axes_dim=[16, 56, 56],
-        theta=256, patch_size=[1, 2, 2], qkv_bias=True, guidance_embed=False, byt5=False,
-        meanflow=False, use_cond_type_embedding=False, vision_in_dim=None, meanflow_sum=False,
+        in_channels=16,
+        out_channels=16,
+        vec_in_dim=768,
+        context_in_dim=64,
+        hidden_size=128,
+        mlp_ratio=4.0,
+        num_heads=1,
+        depth=1,
+        depth_single_blocks=1,
+        axes_dim=[16, 56, 56],
+        theta=256,
+        patch_size=[1, 2, 2],
+        qkv_bias=True,
+        guidance_embed=False,
+        byt5=False,
+        meanflow=False,
+        use_cond_type_embedding=False,
+        vision_in_dim=None,
+        meanflow_sum=False,
         **_build_options(),
-    )  # fmt: skip
+    )
     return _filled(model, seed, std=0.05)
 
 
@@ -140,12 +172,27 @@ def _hunyuan_15(seed: int) -> dict[str, torch.Tensor]:
     from comfy.ldm.hunyuan_video.model import HunyuanVideo
 
     model = HunyuanVideo(
-        in_channels=65, out_channels=32, vec_in_dim=None, context_in_dim=64, hidden_size=128,
-        mlp_ratio=4.0, num_heads=1, depth=2, depth_single_blocks=0, axes_dim=[16, 56, 56],
-        theta=256, patch_size=[1, 1, 1], qkv_bias=True, guidance_embed=False, byt5=True,
-        meanflow=True, use_cond_type_embedding=True, vision_in_dim=1152, meanflow_sum=True,
+        in_channels=65,
+        out_channels=32,
+        vec_in_dim=None,
+        context_in_dim=64,
+        hidden_size=128,
+        mlp_ratio=4.0,
+        num_heads=1,
+        depth=2,
+        depth_single_blocks=0,
+        axes_dim=[16, 56, 56],
+        theta=256,
+        patch_size=[1, 1, 1],
+        qkv_bias=True,
+        guidance_embed=False,
+        byt5=True,
+        meanflow=True,
+        use_cond_type_embedding=True,
+        vision_in_dim=1152,
+        meanflow_sum=True,
         **_build_options(),
-    )  # fmt: skip
+    )
     return _filled(model, seed, std=0.05)
 
 
@@ -167,13 +214,27 @@ def mochi_patcher(seed: int) -> Any:
 
     config = comfy.supported_models.GenmoMochi(
         {
-            "image_model": "mochi_preview", "depth": 2, "patch_size": 2, "num_heads": 2,
-            "hidden_size_x": 96, "hidden_size_y": 64, "mlp_ratio_x": 128.0, "mlp_ratio_y": 4.0,
-            "learn_sigma": False, "in_channels": 12, "qk_norm": True, "qkv_bias": False,
-            "out_bias": True, "attn_drop": 0.0, "timestep_scale": 1000.0, "use_t5": True,
-            "t5_feat_dim": 64, "t5_token_length": 256, "rope_theta": 10000.0,
+            "image_model": "mochi_preview",
+            "depth": 2,
+            "patch_size": 2,
+            "num_heads": 2,
+            "hidden_size_x": 96,
+            "hidden_size_y": 64,
+            "mlp_ratio_x": 128.0,
+            "mlp_ratio_y": 4.0,
+            "learn_sigma": False,
+            "in_channels": 12,
+            "qk_norm": True,
+            "qkv_bias": False,
+            "out_bias": True,
+            "attn_drop": 0.0,
+            "timestep_scale": 1000.0,
+            "use_t5": True,
+            "t5_feat_dim": 64,
+            "t5_token_length": 256,
+            "rope_theta": 10000.0,
         }
-    )  # fmt: skip
+    )
     config.set_inference_dtype(torch.float32, None)
     model = config.get_model({}, "")
     model.diffusion_model.load_state_dict(_filled(model.diffusion_model, seed, std=0.05))

@@ -52,9 +52,18 @@ def test_dit_equals_stock(comfy: Import) -> None:
     params = random_params(config)
     ops = comfy("comfy.ops").disable_weight_init
     stock = comfy("comfy.ldm.wan.model").WanModel(
-        model_type="t2v", in_dim=16, out_dim=16, dim=256, ffn_dim=64, num_heads=2, num_layers=2,
-        text_dim=32, dtype=torch.float32, device="cpu", operations=ops,
-    )  # fmt: skip
+        model_type="t2v",
+        in_dim=16,
+        out_dim=16,
+        dim=256,
+        ffn_dim=64,
+        num_heads=2,
+        num_layers=2,
+        text_dim=32,
+        dtype=torch.float32,
+        device="cpu",
+        operations=ops,
+    )
     stock.load_state_dict(params)
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(2, 16, 4, 8, 8, generator=generator)
@@ -118,9 +127,13 @@ def test_vae_equals_stock(comfy: Import, frames: int) -> None:
     vae = ClipVAE(dim=8)
     state = vae.stock_state_dict()
     stock = comfy("comfy.ldm.wan.vae").WanVAE(
-        dim=8, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=2, attn_scales=[],
+        dim=8,
+        z_dim=16,
+        dim_mult=[1, 2, 4, 4],
+        num_res_blocks=2,
+        attn_scales=[],
         temperal_downsample=[False, True, True],
-    )  # fmt: skip
+    )
     stock.load_state_dict(state)
     generator = torch.Generator().manual_seed(frames)
     video = torch.rand(1, 3, frames, 32, 32, generator=generator) * 2.0 - 1.0

@@ -91,6 +91,26 @@ def test_test_folders_are_no_packages(sources: set[str]) -> None:
     assert packages <= allowed, "pytest would import the pack's root; see tests/conftest.py"
 
 
+def test_every_module_of_the_core_has_its_tests(sources: set[str]) -> None:
+    modules = {
+        name.removeprefix("adastate_core/")
+        for name in sources
+        if name.startswith("adastate_core/") and name.endswith(".py")
+    }
+    modules = {name for name in modules if not name.endswith("__init__.py")}
+    tests = {
+        name.removeprefix("tests/unit/core/").replace("test_", "", 1)
+        for name in sources
+        if re.fullmatch(r"tests/unit/core/(.+/)?test_\w+\.py", name)
+    }
+    missing = sorted(modules - tests)
+    assert not missing, f"Write tests/unit/core/<folder>/test_<module>.py for {missing}"
+    # A second file of one module has its name and an aspect: test_named_stream_folder.py.
+    stems = tuple(name.removesuffix(".py") for name in modules)
+    stray = sorted(name for name in tests - modules if not name.startswith(stems))
+    assert not stray, f"Name these after the module that they test: {stray}"
+
+
 def test_requirements_are_the_same_in_both_files(repository: Path) -> None:
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
     lines = (repository / "requirements.txt").read_text().splitlines()

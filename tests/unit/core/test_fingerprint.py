@@ -18,10 +18,14 @@ def fingerprint(**weights: Tensor) -> ModelFingerprint:
 def test_values_and_names_and_shapes_are_told_apart() -> None:
     ones = torch.ones(4, 6)
     seen = {
-        fingerprint(a=ones), fingerprint(b=ones), fingerprint(a=ones.reshape(6, 4)),
-        fingerprint(a=ones * 2), fingerprint(a=ones, b=ones), fingerprint(a=torch.ones(4, 6).int()),
+        fingerprint(a=ones),
+        fingerprint(b=ones),
+        fingerprint(a=ones.reshape(6, 4)),
+        fingerprint(a=ones * 2),
+        fingerprint(a=ones, b=ones),
+        fingerprint(a=torch.ones(4, 6).int()),
         fingerprint(a=torch.empty(4, 6, device="meta")),
-    }  # fmt: skip
+    }
     assert len(seen) == 7
 
 

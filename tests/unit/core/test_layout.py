@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from adastate_core.anchors import policy_for
 from adastate_core.config import StreamConfig
-from adastate_core.layout import CachedFrames, SlotLayout
+from adastate_core.layout import CachedFrames, FrameRef, SlotLayout, newest, place, refs
 
 FULL = CachedFrames(anchor=(0,), window=(4, 5, 6))
 
@@ -84,14 +84,25 @@ def test_frozen_fills_once_and_never_twice(anchor_frames: int) -> None:
     holds=st.lists(st.booleans(), min_size=8, max_size=8),
 )
 def test_every_stream_settles(
-    anchor: str, chunk: int, window: int, states: int, anchors: int, rope: str, warmup: str,
+    anchor: str,
+    chunk: int,
+    window: int,
+    states: int,
+    anchors: int,
+    rope: str,
+    warmup: str,
     holds: list[bool],
-) -> None:  # fmt: skip
+) -> None:
     """CachedFrames is bounded, indices stop changing, and no index is used twice in the context."""
     config = StreamConfig(
-        anchor=anchor, chunk_frames=chunk, window_frames=window, state_frames=states,
-        anchor_frames=anchors, state_rope=rope, warmup_positions=warmup,
-    )  # fmt: skip
+        anchor=anchor,
+        chunk_frames=chunk,
+        window_frames=window,
+        state_frames=states,
+        anchor_frames=anchors,
+        state_rope=rope,
+        warmup_positions=warmup,
+    )
     policy = policy_for(config)
     cached = CachedFrames()
     layouts = []
@@ -107,3 +118,37 @@ def test_every_stream_settles(
         assert len(cached.window) <= window
         assert len(cached.anchor) <= max(states, anchors)
     assert len(set(layouts[-3:])) == 1
+
+
+def test_places_are_counted_from_behind_the_reserved_ones() -> None:
+    fixed = place(reserved=2, anchor=1, state=(0,), window=2, window_slots=3, content=2, grow=False)
+    assert fixed == SlotLayout((0,), (3, 4), (0,), (5, 6))
+    grown = place(reserved=2, anchor=1, state=(0,), window=2, window_slots=3, content=2, grow=True)
+    assert grown == SlotLayout((0,), (2, 3), (0,), (4, 5))
+    counted = place(
+        reserved=2,
+        anchor=2,
+        state=(),
+        window=2,
+        window_slots=3,
+        content=2,
+        grow=False,
+        committed=40,
+    )
+    assert counted == SlotLayout((0, 1), (38, 39), (), (40, 41))
+
+
+def test_a_layout_reads_the_first_frames_of_slot_0_unless_it_says_which() -> None:
+    usual = SlotLayout((5, 6), (7,), (1,), (8, 9))
+    assert usual.picked == (0, 1)
+    assert (usual.context, usual.block) == ((5, 6, 7), (1, 8, 9))
+    assert SlotLayout((5, 6), (7,), (), (8,), picked=(3, 1)).picked == (3, 1)
+
+
+def test_frames_are_pointed_to_in_order() -> None:
+    window = refs("window", 3)
+    assert window == tuple(FrameRef("window", i) for i in range(3))
+    assert newest(window, 2) == window[1:]
+    assert newest(window, 9) == window
+    assert newest(window, 0) == ()
+    assert CachedFrames((0, 1), (5,)).frames == 3

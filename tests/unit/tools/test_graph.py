@@ -47,9 +47,12 @@ def load(number: int = 1, **more: Any) -> dict[str, Any]:
 
 def sampler(number: int, link: int | None, *values: Any, **more: Any) -> dict[str, Any]:
     inputs = [
-        socket("model", "MODEL", link), widget("seed", "INT", more.pop("seed_link", None)),
-        widget("steps", "INT"), widget("cfg", "FLOAT"), widget("note", "STRING"),
-    ]  # fmt: skip
+        socket("model", "MODEL", link),
+        widget("seed", "INT", more.pop("seed_link", None)),
+        widget("steps", "INT"),
+        widget("cfg", "FLOAT"),
+        widget("note", "STRING"),
+    ]
     values = values or (7, "randomize", 4, 1.5, "hello")
     return node(number, "Sampler", *values, inputs=inputs, outputs=["IMAGE"], **more)
 
@@ -104,8 +107,11 @@ def test_reroutes_and_set_get_pairs_are_followed() -> None:
     put = node(6, "SetNode", "model", inputs=[socket("MODEL", "MODEL", 4)], outputs=["*"])
     get = node(7, "GetNode", "model", outputs=["MODEL"])
     links = (
-        [1, 1, 0, 5, 0, "MODEL"], [4, 5, 0, 6, 0, "MODEL"], [5, 7, 0, 2, 0, "MODEL"], CHAIN[1],
-    )  # fmt: skip
+        [1, 1, 0, 5, 0, "MODEL"],
+        [4, 5, 0, 6, 0, "MODEL"],
+        [5, 7, 0, 2, 0, "MODEL"],
+        CHAIN[1],
+    )
     prompt = convert(load(), reroute, put, get, sampler(2, 5), save(3, 2), links=links)
     assert inputs(prompt) == EXPECTED
 
@@ -133,12 +139,24 @@ def test_a_subgraph_is_unpacked() -> None:
         "outputs": [{"name": "IMAGE", "type": "IMAGE", "linkIds": [11]}],
         "nodes": [sampler(2, 10)],
         "links": [
-            {"id": 10, "origin_id": -10, "origin_slot": 0, "target_id": 2, "target_slot": 0,
-             "type": "MODEL"},
-            {"id": 11, "origin_id": 2, "origin_slot": 0, "target_id": -20, "target_slot": 0,
-             "type": "IMAGE"},
+            {
+                "id": 10,
+                "origin_id": -10,
+                "origin_slot": 0,
+                "target_id": 2,
+                "target_slot": 0,
+                "type": "MODEL",
+            },
+            {
+                "id": 11,
+                "origin_id": 2,
+                "origin_slot": 0,
+                "target_id": -20,
+                "target_slot": 0,
+                "type": "IMAGE",
+            },
         ],
-    }  # fmt: skip
+    }
     outer = node(4, inner["id"], inputs=[socket("model", "MODEL", 1)], outputs=["IMAGE"])
     links = ([1, 1, 0, 4, 0, "MODEL"], [2, 4, 0, 3, 0, "IMAGE"])
     prompt = convert(load(), outer, save(3, 2), links=links, definitions={"subgraphs": [inner]})

@@ -9,7 +9,7 @@ import pytest
 from adastate_core.anchors.presets import PRESETS, departure, preset_config
 from adastate_core.config import StreamConfig
 from adastate_core.stream.summary import describe_stream, receipt
-from tests.support.reference_host import Studio
+from tests.support.reference_host import Harness
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -31,12 +31,12 @@ def test_other_sizes_are_no_preset() -> None:
 
 
 def test_the_receipt_of_a_chunk_names_the_preset_and_what_was_changed() -> None:
-    studio = Studio()
+    harness = Harness()
     longlive = preset_config("longlive")
-    state = studio.step(studio.fresh, config=longlive)
-    state = studio.step(state, config=replace(longlive, anchor_strength=0.5))
-    state = studio.step(state, config=replace(longlive, cache_precision="fp8"))
-    state = studio.step(state, config=StreamConfig(window_frames=2))
+    state = harness.step(harness.fresh, config=longlive)
+    state = harness.step(state, config=replace(longlive, anchor_strength=0.5))
+    state = harness.step(state, config=replace(longlive, cache_precision="fp8"))
+    state = harness.step(state, config=StreamConfig(window_frames=2))
     wanted = [
         ("longlive", {}),
         ("longlive", {"anchor_strength": 0.5}),
@@ -50,12 +50,14 @@ def test_the_receipt_of_a_chunk_names_the_preset_and_what_was_changed() -> None:
 
 @pytest.mark.parametrize("name", ["longlive", "longlive_relative"])
 def test_longlive_reads_its_memory_again_at_a_change_of_prompt(name: str) -> None:
-    studio = Studio(preset_config(name))
-    state = studio.step(studio.step(studio.fresh, 4), prompt=1)
+    harness = Harness(preset_config(name))
+    state = harness.step(harness.step(harness.fresh, 4), prompt=1)
     assert [event["event"] for event in describe_stream(state)["events"]] == [
-        *["chunk"] * 4, "recache", "chunk",
-    ]  # fmt: skip
-    by_hand = Studio(preset_config(name))
+        *["chunk"] * 4,
+        "recache",
+        "chunk",
+    ]
+    by_hand = Harness(preset_config(name))
     before = by_hand.step(by_hand.fresh, 4).recache()
-    swap = replace(studio.config, prompt_switch="swap")
+    swap = replace(harness.config, prompt_switch="swap")
     assert (by_hand.step(before, prompt=1, config=swap).content() == state.content()).all()

@@ -10,7 +10,7 @@ import torch
 from adastate_core.attention.kv_format import PLAIN, Fp8KV, KVFormat
 from adastate_core.config import StreamConfig
 from adastate_core.errors import ConfigError
-from tests.support.reference_host import Studio
+from tests.support.reference_host import Harness
 
 FP8 = StreamConfig(cache_precision="fp8")
 CPU = torch.device("cpu")
@@ -52,8 +52,8 @@ def test_nothing_packs_to_nothing() -> None:
 
 
 def test_a_cache_kept_elsewhere_changes_nothing() -> None:
-    plain = Studio()
-    apart = Studio(kv_format=KVFormat(device=CPU))
+    plain = Harness()
+    apart = Harness(kv_format=KVFormat(device=CPU))
     expected = plain.step(plain.fresh, 6).content()
     assert torch.equal(apart.step(apart.fresh, 6).content(), expected)
     assert apart.pool.kv_format.reads_per_layer
@@ -61,8 +61,8 @@ def test_a_cache_kept_elsewhere_changes_nothing() -> None:
 
 
 def test_fp8_keeps_the_stream_near_and_takes_a_quarter_of_float32() -> None:
-    plain = Studio()
-    packed = Studio(FP8, kv_format=KVFormat("fp8"))
+    plain = Harness()
+    packed = Harness(FP8, kv_format=KVFormat("fp8"))
     expected = plain.step(plain.fresh, 6).content()
     found = packed.step(packed.fresh, 6).content()
     assert expected is not None
@@ -73,18 +73,18 @@ def test_fp8_keeps_the_stream_near_and_takes_a_quarter_of_float32() -> None:
 
 
 def test_a_replay_of_an_fp8_stream_is_the_same_to_the_last_bit() -> None:
-    studio = Studio(FP8, kv_format=KVFormat("fp8"))
-    begun = studio.step(studio.fresh, 5)
-    warm = studio.step(begun)
-    studio.pool.clear()
-    assert torch.equal(studio.step(begun).newest_content(), warm.newest_content())
+    harness = Harness(FP8, kv_format=KVFormat("fp8"))
+    begun = harness.step(harness.fresh, 5)
+    warm = harness.step(begun)
+    harness.pool.clear()
+    assert torch.equal(harness.step(begun).newest_content(), warm.newest_content())
 
 
 def test_going_on_in_another_precision_is_noted() -> None:
-    packed = Studio(FP8, kv_format=KVFormat("fp8"))
+    packed = Harness(FP8, kv_format=KVFormat("fp8"))
     begun = packed.step(packed.fresh, 3)
     assert not begun.chunks[-1].approximate
-    plain = Studio()
+    plain = Harness()
     assert plain.step(begun).chunks[-1].approximate
 
 
@@ -96,11 +96,11 @@ def test_averages_are_not_kept_in_fp8() -> None:
 
 def test_no_more_sets_than_planned_exist_at_once() -> None:
     """While a commit writes, the pool has the set it reads and the one the run began from."""
-    studio, held = Studio(), []
-    begun = studio.step(studio.fresh, 4)
-    studio.host.on_commit = lambda: held.append(len(studio.pool.sets))
-    after = studio.step(begun, 4)
+    harness, held = Harness(), []
+    begun = harness.step(harness.fresh, 4)
+    harness.host.on_commit = lambda: held.append(len(harness.pool.sets))
+    after = harness.step(begun, 4)
     assert max(held) == 2
     held.clear()
-    studio.step(after)
+    harness.step(after)
     assert held == [1]

@@ -29,7 +29,7 @@ from adastate_core.stream.events import ChunkEvent, Conditions
 from adastate_core.stream.origin import StreamOrigin
 from adastate_core.stream.state import StreamState
 from tests.support.named_streams import NAME, relay, text_of
-from tests.support.reference_host import Studio, text
+from tests.support.reference_host import Harness, text
 
 SIZE = (16, 16)  # large enough that a chunk outweighs its header
 
@@ -44,9 +44,17 @@ def chunk(
     """Return a chunk of random latents, with a hidden state of one frame."""
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(index))
     return ChunkEvent(
-        index, 0, prompt.digest, None, "", StreamConfig(), latents=str(index), frame=3 * index,
-        state=latents[:, :, :1].clone(), content=latents,
-    )  # fmt: skip
+        index,
+        0,
+        prompt.digest,
+        None,
+        "",
+        StreamConfig(),
+        latents=str(index),
+        frame=3 * index,
+        state=latents[:, :, :1].clone(),
+        content=latents,
+    )
 
 
 def counted(seen: list[Tensor]) -> Callable[[Tensor], str]:
@@ -60,7 +68,7 @@ def counted(seen: list[Tensor]) -> Callable[[Tensor], str]:
 
 
 def test_a_relay_across_restarts_equals_one_run(tmp_path: Path) -> None:
-    fresh = Studio().fresh
+    fresh = Harness().fresh
     assert stream_digest(tmp_path, NAME) is None
     absent = open_stream(tmp_path, NAME, fresh)
     assert absent.origin == StreamOrigin(NAME)
@@ -74,19 +82,19 @@ def test_a_relay_across_restarts_equals_one_run(tmp_path: Path) -> None:
         assert opened.origin.revision == revision
         digests.add(stream_digest(tmp_path, NAME))
     assert len(digests) == 5
-    assert text_of(opened) == text_of(Studio().step(fresh, 5))
+    assert text_of(opened) == text_of(Harness().step(fresh, 5))
 
 
 def test_everything_that_can_happen_survives(tmp_path: Path) -> None:
-    studio = Studio()
+    harness = Harness()
     clip = torch.randn((1, 4, 3, 2, 3), generator=torch.Generator().manual_seed(0))
-    state = open_stream(tmp_path, NAME, studio.fresh.start_with(clip))
+    state = open_stream(tmp_path, NAME, harness.fresh.start_with(clip))
     for event in range(8):
         edits: list[Callable[[StreamState], StreamState]] = [
-            lambda s: studio.step(s, 2, prompt=1),
+            lambda s: harness.step(s, 2, prompt=1),
             lambda s: s.hold_anchor(2),
             lambda s: s.reset("window", clip),
-            lambda s: studio.step(s, 1, prompt=2),
+            lambda s: harness.step(s, 1, prompt=2),
             lambda s: s.reset("anchor").flush(1),
             lambda s: s.recache(),
             lambda s: s.rewind(0),
@@ -95,14 +103,17 @@ def test_everything_that_can_happen_survives(tmp_path: Path) -> None:
         changed = edits[event](state)
         assert changed.origin == state.origin
         state = commit_stream(tmp_path, changed)
-        opened = open_stream(tmp_path, NAME, studio.fresh)
+        opened = open_stream(tmp_path, NAME, harness.fresh)
         assert text_of(opened) == text_of(state)
-        assert opened.origin == state.origin == replace(changed.origin, stream=opened.origin.stream,
-                                                        revision=event + 1)  # fmt: skip
+        assert (
+            opened.origin
+            == state.origin
+            == replace(changed.origin, stream=opened.origin.stream, revision=event + 1)
+        )
 
 
 def test_the_origin_stays_out_of_state_files(root: Path, tmp_path: Path) -> None:
-    state = open_stream(root, NAME, Studio().fresh)
+    state = open_stream(root, NAME, Harness().fresh)
     save_state(state, tmp_path / "a")
     assert load_state(tmp_path / "a").origin is None
     assert NAME.encode() not in (tmp_path / "a").read_bytes()
@@ -117,13 +128,13 @@ def chunk_bytes(state: StreamState) -> int:
 
 
 def test_a_commit_writes_only_what_is_new(tmp_path: Path) -> None:
-    studio = Studio(size=SIZE)
+    harness = Harness(size=SIZE)
     added = []
     for _ in range(6):
         before = size_of(tmp_path / NAME)
-        relay(tmp_path, 1, studio.fresh, studio=studio)
+        relay(tmp_path, 1, harness.fresh, harness=harness)
         added.append(size_of(tmp_path / NAME) - before)
-    state = open_stream(tmp_path, NAME, studio.fresh)
+    state = open_stream(tmp_path, NAME, harness.fresh)
     assert all(chunk_bytes(state) < one < chunk_bytes(state) + 2500 for one in added[1:])
     before = size_of(tmp_path / NAME)
     commit_stream(tmp_path, state.hold_anchor(1))
@@ -174,11 +185,11 @@ def test_a_commit_touches_neither_files_nor_entries_of_before(
 
 
 def test_a_bounded_history_is_bounded_on_disk(tmp_path: Path) -> None:
-    studio = Studio(size=SIZE)
-    start = replace(studio.fresh, history_chunks=2)
+    harness = Harness(size=SIZE)
+    start = replace(harness.fresh, history_chunks=2)
     files, sizes = [], []
     for _ in range(12):
-        relay(tmp_path, 1, start, studio=studio)
+        relay(tmp_path, 1, start, harness=harness)
         files.append(len(list((tmp_path / NAME).glob("segment.*"))))
         sizes.append(size_of(tmp_path / NAME))
     assert max(files) == files[-1] == 3  # two chunks, and the first segment for its prompt
@@ -202,16 +213,16 @@ def test_a_large_bounded_history_has_few_files(tmp_path: Path) -> None:
 
 
 def test_what_a_rewind_takes_back_is_given_back(tmp_path: Path) -> None:
-    studio = Studio(size=SIZE)
-    state = commit_stream(tmp_path, studio.step(open_stream(tmp_path, NAME, studio.fresh), 2))
+    harness = Harness(size=SIZE)
+    state = commit_stream(tmp_path, harness.step(open_stream(tmp_path, NAME, harness.fresh), 2))
     short = size_of(tmp_path / NAME)
-    state = commit_stream(tmp_path, studio.step(state, 8, prompt=1))
+    state = commit_stream(tmp_path, harness.step(state, 8, prompt=1))
     state = commit_stream(tmp_path, state.rewind(1))
     assert size_of(tmp_path / NAME) < short + 8 * 2500  # of eight chunks the receipts are left
-    state = commit_stream(tmp_path, studio.step(state, 1))
+    state = commit_stream(tmp_path, harness.step(state, 1))
     expected = text_of(state)
     del state
-    assert text_of(open_stream(tmp_path, NAME, studio.fresh)) == expected
+    assert text_of(open_stream(tmp_path, NAME, harness.fresh)) == expected
 
 
 def test_endless_rewinds_do_not_fill_the_folder(tmp_path: Path) -> None:
@@ -234,9 +245,9 @@ def test_endless_rewinds_do_not_fill_the_folder(tmp_path: Path) -> None:
 
 
 def test_of_two_commits_to_one_revision_the_second_is_refused(root: Path, tmp_path: Path) -> None:
-    studio = Studio()
-    state = open_stream(root, NAME, studio.fresh)
-    first, second = studio.step(state, 1, seed=1), studio.step(state, 1, seed=2)
+    harness = Harness()
+    state = open_stream(root, NAME, harness.fresh)
+    first, second = harness.step(state, 1, seed=1), harness.step(state, 1, seed=2)
     committed = commit_stream(root, first)
     for _ in range(2):
         with pytest.raises(StateMismatchError, match=r"revision 4, since another prompt.*Save"):
@@ -244,18 +255,18 @@ def test_of_two_commits_to_one_revision_the_second_is_refused(root: Path, tmp_pa
     assert text_of(open_stream(root, NAME, state)) == text_of(committed)
     save_state(second, tmp_path / "kept")  # what the message advises
     assert text_of(load_state(tmp_path / "kept")) == text_of(second)
-    fresh = open_stream(root, "other", studio.fresh)
+    fresh = open_stream(root, "other", harness.fresh)
     commit_stream(root, fresh)
     with pytest.raises(StateMismatchError, match="another prompt committed first"):
         commit_stream(root, fresh)
     with pytest.raises(StateMismatchError, match="put Open Stream in front"):
-        commit_stream(root, studio.fresh)
+        commit_stream(root, harness.fresh)
 
 
 @pytest.mark.parametrize("name", [NAME, "x" * 100, "\u6c34" * 79, "a.b"])
 def test_what_could_not_be_committed_is_kept(tmp_path: Path, name: str) -> None:
-    root, studio = tmp_path / "streams", Studio()
-    state = studio.step(open_stream(root, name, studio.fresh), 1)
+    root, harness = tmp_path / "streams", Harness()
+    state = harness.step(open_stream(root, name, harness.fresh), 1)
     assert commit_or_keep(root, state, tmp_path).origin == commit_origin(root, name)
     for number in (1, 2):
         with pytest.raises(StateMismatchError, match="committed first") as error:
@@ -264,20 +275,20 @@ def test_what_could_not_be_committed_is_kept(tmp_path: Path, name: str) -> None:
         assert kept.name.endswith(f".refused_{number:05d}.adastate.safetensors")
         assert str(kept) in str(error.value)
         assert text_of(load_state(kept)) == text_of(state)
-    assert open_stream(root, name, studio.fresh).chunk_index == 1
+    assert open_stream(root, name, harness.fresh).chunk_index == 1
     with pytest.raises(StateMismatchError, match="put Open Stream in front"):
-        commit_or_keep(root, studio.fresh, tmp_path)
+        commit_or_keep(root, harness.fresh, tmp_path)
 
 
 def commit_origin(root: Path, name: str) -> StreamOrigin | None:
-    return open_stream(root, name, Studio().fresh).origin
+    return open_stream(root, name, Harness().fresh).origin
 
 
 def test_it_is_kept_elsewhere_or_the_artist_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root, studio = tmp_path / "streams", Studio()
-    state = studio.step(open_stream(root, NAME, studio.fresh), 1)
+    root, harness = tmp_path / "streams", Harness()
+    state = harness.step(open_stream(root, NAME, harness.fresh), 1)
     root.write_text("in the way")
     with pytest.raises(StateFileError) as error:
         commit_or_keep(root, state, tmp_path)
@@ -297,18 +308,18 @@ def test_it_is_kept_elsewhere_or_the_artist_is_told(
 
 
 def test_a_folder_that_is_gone_or_another_one_is_refused(root: Path) -> None:
-    state = open_stream(root, NAME, Studio().fresh)
+    state = open_stream(root, NAME, Harness().fresh)
     shutil.rmtree(root / NAME)
     with pytest.raises(StateMismatchError, match="no stream any more"):
         commit_stream(root, state)
     assert not (root / NAME).exists()
-    relay(root, 3, Studio().fresh)
+    relay(root, 3, Harness().fresh)
     with pytest.raises(StateMismatchError, match="another stream"):
         commit_stream(root, state)
 
 
 def test_one_of_many_threads_wins(root: Path) -> None:
-    state = open_stream(root, NAME, Studio().fresh)
+    state = open_stream(root, NAME, Harness().fresh)
     outcomes: list[type[object]] = []
 
     def commit() -> None:
@@ -354,10 +365,11 @@ def test_one_of_many_threads_wins(root: Path) -> None:
     ],
 )
 def test_bad_names_are_refused_in_one_sentence(tmp_path: Path, name: str, message: str) -> None:
-    for act in (lambda: open_stream(tmp_path, name, Studio().fresh),
-                lambda: stream_digest(tmp_path, name),
-                lambda: commit_stream(tmp_path, replace(Studio().fresh, origin=StreamOrigin(name)))
-                ):  # fmt: skip
+    for act in (
+        lambda: open_stream(tmp_path, name, Harness().fresh),
+        lambda: stream_digest(tmp_path, name),
+        lambda: commit_stream(tmp_path, replace(Harness().fresh, origin=StreamOrigin(name))),
+    ):
         with pytest.raises(ConfigError, match=message) as error:
             act()
         assert str(error.value).count("\n") == 0
@@ -368,6 +380,6 @@ def test_bad_names_are_refused_in_one_sentence(tmp_path: Path, name: str, messag
 def test_good_names_are_kept(tmp_path: Path) -> None:
     for name in ("a", "Walk 2.1_b-c", "x" * 100, "\u6c34\u3068\u706b", "console", "com10", "v1.0"):
         assert check_name(name) == name
-        commit_stream(tmp_path, open_stream(tmp_path, name, Studio().fresh))
+        commit_stream(tmp_path, open_stream(tmp_path, name, Harness().fresh))
         assert (tmp_path / name / "manifest.json").is_file()
     assert check_name("a\u0308") == "\u00e4"  # one spelling, however it was typed

@@ -18,14 +18,14 @@ from adastate_core.errors import AdaStateError, StateFileError
 from adastate_core.files.named_stream import commit_stream, open_stream
 from adastate_core.stream.origin import StreamOrigin
 from tests.support.named_streams import NAME, files_of, in_child, relay, stopping, text_of
-from tests.support.reference_host import Studio
+from tests.support.reference_host import Harness
 
 
 def opens_right_or_refuses(root: Path, right: str) -> bool:
     """Return whether the damage was noticed; fail if it led to another state."""
     before = files_of(root / NAME)
     try:
-        opened = open_stream(root, NAME, Studio().fresh)
+        opened = open_stream(root, NAME, Harness().fresh)
     except StateFileError as error:
         assert error.what == "stream 'walk'"  # noqa: PT017
         assert files_of(root / NAME) == before
@@ -35,7 +35,7 @@ def opens_right_or_refuses(root: Path, right: str) -> bool:
 
 
 def test_every_truncation_is_noticed(root: Path) -> None:
-    right = text_of(open_stream(root, NAME, Studio().fresh))
+    right = text_of(open_stream(root, NAME, Harness().fresh))
     for path in sorted((root / NAME).iterdir()):
         whole = path.read_bytes()
         for percent in range(100) if whole else ():
@@ -45,11 +45,11 @@ def test_every_truncation_is_noticed(root: Path) -> None:
         noticed = path.name == ".lock" or opens_right_or_refuses(root, right)
         assert noticed, f"{path.name} missing"
         path.write_bytes(whole)
-    assert text_of(open_stream(root, NAME, Studio().fresh)) == right
+    assert text_of(open_stream(root, NAME, Harness().fresh)) == right
 
 
 def test_flipped_bytes_never_make_another_stream(root: Path) -> None:
-    right = text_of(open_stream(root, NAME, Studio().fresh))
+    right = text_of(open_stream(root, NAME, Harness().fresh))
     source = torch.Generator().manual_seed(0)
     noticed = 0
     for path in sorted((root / NAME).glob("*.*")):
@@ -98,19 +98,19 @@ SEGMENT = {"file": "segment.00001.01234567.bin", "size": 1, "held": 1}
             for file in ("../x", "a/b", "C:\\x", "/etc/passwd", "segment.1.0123.bin")
         ),
     ],
-)  # fmt: skip
+)
 def test_forged_manifests_are_refused(root: Path, changes: dict[str, object], message: str) -> None:
     forge(root, **changes)
     before = files_of(root / NAME)
     with pytest.raises(StateFileError, match=message) as error:
-        open_stream(root, NAME, Studio().fresh)
+        open_stream(root, NAME, Harness().fresh)
     assert "\n" not in str(error.value)
     assert files_of(root / NAME) == before
 
 
 @pytest.mark.parametrize("changes", [{"version": 3}, {"chain": "0" * 64}, {"stream": "0" * 32}])
 def test_nothing_is_committed_to_forged_manifests(root: Path, changes: dict[str, object]) -> None:
-    state = open_stream(root, NAME, Studio().fresh)
+    state = open_stream(root, NAME, Harness().fresh)
     forge(root, **changes)
     before = files_of(root / NAME)
     with pytest.raises(AdaStateError):
@@ -153,13 +153,13 @@ def forge_line(root: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda v: v["entries"][0].update(index=7), "chunk 7 after chunk 1"),
         (lambda v: v["entries"][0]["config"].update(chunk_frames=99), "in place of"),
     ],
-)  # fmt: skip
+)
 def test_forged_logs_are_refused(
     root: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     forge_line(root, change)
     with pytest.raises(StateFileError, match=message) as error:
-        open_stream(root, NAME, Studio().fresh)
+        open_stream(root, NAME, Harness().fresh)
     assert error.value.what == "stream 'walk'"
     assert "\n" not in str(error.value)
 
@@ -170,11 +170,11 @@ def test_segments_exchanged_or_altered_in_place(root: Path) -> None:
     before = segment.read_bytes(), log.read_bytes()
     segment.write_bytes(before[0][::-1])
     with pytest.raises(StateFileError, match="differs from its digest"):
-        open_stream(root, NAME, Studio().fresh)
+        open_stream(root, NAME, Harness().fresh)
     segment.write_bytes(before[0])
     log.write_bytes(before[1][::-1])
     with pytest.raises(StateFileError, match=r"walk.*put the folder back"):
-        open_stream(root, NAME, Studio().fresh)
+        open_stream(root, NAME, Harness().fresh)
 
 
 def test_links_that_lead_out_are_refused(root: Path, tmp_path: Path) -> None:
@@ -187,36 +187,36 @@ def test_links_that_lead_out_are_refused(root: Path, tmp_path: Path) -> None:
     (root / "file").write_text("")
     for name in (NAME, "broken", "circle", "file"):
         with pytest.raises(StateFileError, match=f"stream '{name}': got"):
-            open_stream(root, name, Studio().fresh)
+            open_stream(root, name, Harness().fresh)
         with pytest.raises(StateFileError, match=f"stream '{name}': got"):
-            commit_stream(root, replace(Studio().fresh, origin=StreamOrigin(name)))
+            commit_stream(root, replace(Harness().fresh, origin=StreamOrigin(name)))
     assert {path.name: path.stat().st_mtime_ns for path in outside.iterdir()} == before
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "segment", "log", ".lock"])
 def test_links_in_the_folder_are_refused(root: Path, tmp_path: Path, file: str) -> None:
-    state = open_stream(root, NAME, Studio().fresh)
+    state = open_stream(root, NAME, Harness().fresh)
     (path,) = list((root / NAME).glob(f"{file}*"))[:1]
     moved = path.rename(tmp_path / "moved")
     path.symlink_to(moved)
     before = moved.read_bytes()
     if file != ".lock":  # which is not opened for reading
         with pytest.raises(StateFileError, match="a link in place of"):
-            open_stream(root, NAME, Studio().fresh)
+            open_stream(root, NAME, Harness().fresh)
     with pytest.raises(StateFileError):
         commit_stream(root, state.hold_anchor(1))
     assert moved.read_bytes() == before
 
 
 def test_a_first_commit_cut_short_leaves_no_stream(tmp_path: Path) -> None:
-    relay(tmp_path, 1, Studio().fresh)
+    relay(tmp_path, 1, Harness().fresh)
     (tmp_path / NAME / "manifest.json").unlink()
-    assert open_stream(tmp_path, NAME, Studio().fresh).origin == StreamOrigin(NAME)
-    relay(tmp_path, 2, Studio().fresh)
+    assert open_stream(tmp_path, NAME, Harness().fresh).origin == StreamOrigin(NAME)
+    relay(tmp_path, 2, Harness().fresh)
     assert len(list((tmp_path / NAME).glob("segment.*"))) == 1
     (tmp_path / NAME / "manifest.json").unlink()  # two commits are no first one cut short
     with pytest.raises(StateFileError, match="without manifest"):
-        open_stream(tmp_path, NAME, Studio().fresh)
+        open_stream(tmp_path, NAME, Harness().fresh)
 
 
 def files_are_full(folder: Path) -> bool:
@@ -242,8 +242,8 @@ def test_a_full_disk_leaves_the_revision(
     root: Path, monkeypatch: pytest.MonkeyPatch, function: str, calls: int, absent: bool
 ) -> None:
     name = "new" if absent else NAME
-    state = open_stream(root, name, Studio().fresh)
-    following = Studio().step(state, 1)
+    state = open_stream(root, name, Harness().fresh)
+    following = Harness().step(state, 1)
     old = files_of(root / name)
     with monkeypatch.context() as patch:
         # The segment and the log are flushed, and the manifest before it is moved to its place.
@@ -251,23 +251,23 @@ def test_a_full_disk_leaves_the_revision(
         with pytest.raises(StateFileError, match=r"No space left.*free space"):
             commit_stream(root, following)
     assert files_of(root / name) == {**old, ".lock": b""}
-    assert open_stream(root, name, Studio().fresh).origin == state.origin
+    assert open_stream(root, name, Harness().fresh).origin == state.origin
     assert commit_stream(root, following).origin is not None
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX permissions")
 def test_a_read_only_folder_can_be_read_and_keeps_its_revision(root: Path) -> None:
     folder = root / NAME
-    state = open_stream(root, NAME, Studio().fresh)
+    state = open_stream(root, NAME, Harness().fresh)
     old = files_of(folder)
 
     def try_it() -> None:
         os.chdir(root)  # what is above it may be closed to others
         if os.geteuid() == 0:
             os.seteuid(65534)
-        opened = open_stream(Path(), NAME, Studio().fresh)
+        opened = open_stream(Path(), NAME, Harness().fresh)
         assert opened.origin == state.origin
-        for changed in (opened, open_stream(Path(), "new", Studio().fresh)):
+        for changed in (opened, open_stream(Path(), "new", Harness().fresh)):
             with pytest.raises(StateFileError, match=r"Permission denied.*writable"):
                 commit_stream(Path(), changed)
 
@@ -298,16 +298,16 @@ def test_a_read_only_folder_can_be_read_and_keeps_its_revision(root: Path) -> No
 def test_killed_on_the_way_it_is_at_one_revision_or_the_other(
     root: Path, monkeypatch: pytest.MonkeyPatch, function: str, calls: int, committed: int
 ) -> None:
-    following = Studio().step(open_stream(root, NAME, Studio().fresh), 1)
+    following = Harness().step(open_stream(root, NAME, Harness().fresh), 1)
     with monkeypatch.context() as patch:
         patch.setattr(os, function, stopping(getattr(os, function), calls, kill_self))
         assert in_child(lambda: commit_stream(root, following)) == -signal.SIGKILL
-    opened = open_stream(root, NAME, Studio().fresh)
+    opened = open_stream(root, NAME, Harness().fresh)
     assert opened.origin is not None
     assert opened.origin.revision == 3 + committed
-    relay(root, 5 - opened.origin.revision, Studio().fresh)  # the lock died with its process
-    opened = open_stream(root, NAME, Studio().fresh)
-    assert text_of(opened) == text_of(Studio().step(Studio().fresh, 5))
+    relay(root, 5 - opened.origin.revision, Harness().fresh)  # the lock died with its process
+    opened = open_stream(root, NAME, Harness().fresh)
+    assert text_of(opened) == text_of(Harness().step(Harness().fresh, 5))
     names = sorted(path.name.split(".")[0] for path in (root / NAME).iterdir())
     assert names == ["", "log", "manifest", "segment"]  # leftovers are gone
     assert files_are_full(root / NAME)

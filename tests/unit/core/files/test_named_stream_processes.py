@@ -18,7 +18,7 @@ from adastate_core.files.names import damaged
 from adastate_core.stream.events import ChunkEvent
 from adastate_core.stream.state import StreamState
 from tests.support.named_streams import NAME
-from tests.support.reference_host import Studio
+from tests.support.reference_host import Harness
 
 ROOT = Path(__file__).parents[4]
 
@@ -81,7 +81,7 @@ def whole(state: StreamState) -> bool:
 
 @pytest.mark.parametrize("history", [0, 2])
 def test_every_open_gives_one_revision(tmp_path: Path, history: int) -> None:
-    fresh, seen = Studio().fresh, [0]
+    fresh, seen = Harness().fresh, [0]
     with committing(tmp_path, history):
         while len(set(seen)) < 40:
             state = open_stream(tmp_path, NAME, fresh)
@@ -99,7 +99,7 @@ def test_every_open_gives_one_revision(tmp_path: Path, history: int) -> None:
 def test_an_open_that_a_commit_always_overtakes_takes_the_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state = commit_stream(tmp_path, open_stream(tmp_path, NAME, Studio().fresh))
+    state = commit_stream(tmp_path, open_stream(tmp_path, NAME, Harness().fresh))
     read, tries = named_stream._opened, []
 
     def overtaken(folder: Path, name: str, start: StreamState) -> StreamState:
@@ -114,6 +114,6 @@ def test_an_open_that_a_commit_always_overtakes_takes_the_lock(
         raise damaged(name, "a file that is gone")
 
     monkeypatch.setattr(named_stream, "_opened", overtaken)
-    opened = open_stream(tmp_path, NAME, Studio().fresh)
+    opened = open_stream(tmp_path, NAME, Harness().fresh)
     assert opened.origin is not None
     assert opened.origin.revision == len(tries)

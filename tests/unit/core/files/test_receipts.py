@@ -61,5 +61,7 @@ def test_an_existing_file_is_left_alone(tmp_path: Path) -> None:
 def test_numbers_that_json_does_not_know_become_null() -> None:
     value = {"a": float("nan"), "b": [float("inf"), 1.5, (float("-inf"),)], "c": "NaN"}
     assert json.loads(strict_json(value), parse_constant=refuse) == {
-        "a": None, "b": [None, 1.5, [None]], "c": "NaN",
-    }  # fmt: skip
+        "a": None,
+        "b": [None, 1.5, [None]],
+        "c": "NaN",
+    }

@@ -13,47 +13,49 @@ from safetensors.torch import save_file
 from adastate_core.errors import StateFileError
 from adastate_core.files.state_file import load_state, save_state
 from adastate_core.stream.state import StreamState
-from tests.support.reference_host import Studio
+from tests.support.reference_host import Harness
 
 
 @pytest.fixture
-def eventful() -> tuple[Studio, StreamState]:
-    studio = Studio()
-    state = studio.step(studio.fresh, 2).reset("anchor").hold_anchor(1)
-    state = studio.step(state, 1, prompt=1).flush(1)
+def stream_of_events() -> tuple[Harness, StreamState]:
+    harness = Harness()
+    state = harness.step(harness.fresh, 2).reset("anchor").hold_anchor(1)
+    state = harness.step(state, 1, prompt=1).flush(1)
     clip = torch.randn((1, 4, 3, 2, 3), generator=torch.Generator().manual_seed(0))
-    return studio, studio.step(state.reset("window", clip), 1, prompt=2)
+    return harness, harness.step(state.reset("window", clip), 1, prompt=2)
 
 
 def test_save_load_continue_equals_the_uninterrupted_run(
-    eventful: tuple[Studio, StreamState], tmp_path: Path
+    stream_of_events: tuple[Harness, StreamState], tmp_path: Path
 ) -> None:
-    studio, state = eventful
+    harness, state = stream_of_events
     save_state(state, tmp_path / "a.adastate.safetensors")
     loaded = load_state(tmp_path / "a.adastate.safetensors")
-    expected = studio.step(state, 2)
-    continued = Studio().step(loaded, 2)
+    expected = harness.step(state, 2)
+    continued = Harness().step(loaded, 2)
     assert torch.equal(expected.content(), continued.content())
     assert loaded.fingerprint == state.fingerprint
     assert [type(e) for e in loaded.events] == [type(e) for e in state.events]
 
 
 def test_a_fresh_stream_can_be_saved(tmp_path: Path) -> None:
-    save_state(Studio().fresh, tmp_path / "a")
-    assert load_state(tmp_path / "a") == Studio().fresh
+    save_state(Harness().fresh, tmp_path / "a")
+    assert load_state(tmp_path / "a") == Harness().fresh
 
 
-def test_keys_are_readable(eventful: tuple[Studio, StreamState], tmp_path: Path) -> None:
+def test_keys_are_readable(stream_of_events: tuple[Harness, StreamState], tmp_path: Path) -> None:
     from safetensors import safe_open
 
-    save_state(eventful[1], tmp_path / "a")
+    save_state(stream_of_events[1], tmp_path / "a")
     with safe_open(tmp_path / "a", framework="pt") as file:
         keys = set(file.keys())
     assert {"content.00000", "state.00003", "root.00006.content"} <= keys
 
 
-def test_every_truncation_is_refused(eventful: tuple[Studio, StreamState], tmp_path: Path) -> None:
-    save_state(eventful[1], tmp_path / "whole")
+def test_every_truncation_is_refused(
+    stream_of_events: tuple[Harness, StreamState], tmp_path: Path
+) -> None:
+    save_state(stream_of_events[1], tmp_path / "whole")
     data = (tmp_path / "whole").read_bytes()
     for percent in range(100):
         (tmp_path / "cut").write_bytes(data[: len(data) * percent // 100])
@@ -61,8 +63,10 @@ def test_every_truncation_is_refused(eventful: tuple[Studio, StreamState], tmp_p
             load_state(tmp_path / "cut")
 
 
-def test_flipped_bytes_are_noticed(eventful: tuple[Studio, StreamState], tmp_path: Path) -> None:
-    save_state(eventful[1], tmp_path / "whole")
+def test_flipped_bytes_are_noticed(
+    stream_of_events: tuple[Harness, StreamState], tmp_path: Path
+) -> None:
+    save_state(stream_of_events[1], tmp_path / "whole")
     data = bytearray((tmp_path / "whole").read_bytes())
     source = torch.Generator().manual_seed(0)
     for position in torch.randint(len(data), (500,), generator=source).tolist():
@@ -74,7 +78,7 @@ def test_flipped_bytes_are_noticed(eventful: tuple[Studio, StreamState], tmp_pat
 
 
 def test_foreign_and_newer_files_are_named(
-    eventful: tuple[Studio, StreamState], tmp_path: Path
+    stream_of_events: tuple[Harness, StreamState], tmp_path: Path
 ) -> None:
     save_file({"x": torch.zeros(1)}, tmp_path / "foreign")
     with pytest.raises(StateFileError, match="without an AdaState header"):
@@ -90,10 +94,10 @@ def test_foreign_and_newer_files_are_named(
 
 
 def test_a_failed_write_leaves_the_old_file(
-    eventful: tuple[Studio, StreamState], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stream_of_events: tuple[Harness, StreamState], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a"
-    save_state(Studio().fresh, path)
+    save_state(Harness().fresh, path)
     old = path.read_bytes()
 
     def full_disk(*args: object) -> None:
@@ -101,6 +105,6 @@ def test_a_failed_write_leaves_the_old_file(
 
     monkeypatch.setattr("os.fsync", full_disk)
     with pytest.raises(StateFileError, match="No space left"):
-        save_state(eventful[1], path)
+        save_state(stream_of_events[1], path)
     assert path.read_bytes() == old
     assert [p.name for p in tmp_path.iterdir()] == ["a"]

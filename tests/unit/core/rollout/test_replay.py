@@ -6,15 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from adastate_core.attention.kv_cache import KVCache, KVCachePool
+from adastate_core.attention.kv_cache import KVCache
 from adastate_core.config import StreamConfig
-from adastate_core.errors import LayoutError
-from adastate_core.layout import CachedFrames
 from adastate_core.rollout.replay_plan import ReplayPlan
 from adastate_core.stream.event_log import EventLog
 from adastate_core.stream.events import ChunkEvent, GivenLatentsEvent
 from adastate_core.stream.state import StreamState
-from tests.support.reference_host import Studio
+from tests.support.reference_host import Harness
 
 
 def clip(seed: int, frames: int) -> Tensor:
@@ -23,150 +21,132 @@ def clip(seed: int, frames: int) -> Tensor:
 
 @pytest.mark.parametrize("streams", [2, 5])
 def test_streams_in_turn_on_one_model_all_stay_warm(streams: int) -> None:
-    studio = Studio()
-    states = [studio.fresh] * streams
+    harness = Harness()
+    states = [harness.fresh] * streams
     for turn in range(4):
         for seed in range(streams):
-            before = studio.host.commits
-            states[seed] = studio.step(states[seed], seed=seed)
-            assert studio.host.commits - before == min(turn, 1)
-    alone = Studio()
+            before = harness.host.commits
+            states[seed] = harness.step(states[seed], seed=seed)
+            assert harness.host.commits - before == min(turn, 1)
+    alone = Harness()
     for seed, state in enumerate(states):
         assert torch.equal(alone.step(alone.fresh, 4, seed=seed).content(), state.content())
 
 
 def test_branches_of_one_past_both_stay_warm() -> None:
-    studio = Studio()
-    trunk = studio.step(studio.fresh, 2)
+    harness = Harness()
+    trunk = harness.step(harness.fresh, 2)
     left, right = trunk, trunk
     for turn in range(4):
-        before = studio.host.commits
-        left, right = studio.step(left, prompt=1), studio.step(right, prompt=2)
-        assert studio.host.commits - before == (1 if turn == 0 else 2)
+        before = harness.host.commits
+        left, right = harness.step(left, prompt=1), harness.step(right, prompt=2)
+        assert harness.host.commits - before == (1 if turn == 0 else 2)
 
 
 def test_the_pool_keeps_what_there_are_bytes_for() -> None:
-    sizes = Studio()
+    sizes = Harness()
     sizes.step(sizes.step(sizes.fresh, 3))
     one = max(kv.nbytes for kv in sizes.pool.sets.values())
-    studio = Studio(max_bytes=4 * one)
-    states = [studio.fresh] * 6
+    harness = Harness(max_bytes=4 * one)
+    states = [harness.fresh] * 6
     for _ in range(3):
         for seed in range(6):
-            states[seed] = studio.step(states[seed], seed=seed)
-            assert studio.pool.nbytes <= 4 * one
-    newest = studio.host.commits
-    studio.step(states[5], seed=5)
-    assert studio.host.commits == newest + 1  # the one used last is still there
-
-
-def test_a_line_of_sets_takes_two() -> None:
-    def made(key: str) -> KVCache:
-        kv = KVCache(CachedFrames(), 1)
-        kv.put(0, torch.zeros(1, 1, 1, 4), torch.zeros(1, 1, 1, 4))
-        return kv
-
-    pool = KVCachePool()
-    for name, parent in (("a", None), ("b", "a"), ("c", "b"), ("d", "c")):
-        pool.evict_for(parent)
-        pool.store(name, made(name), parent)
-    assert list(pool.sets) == ["c", "d"]
-    pool.store("x", made("x"), "c")  # another branch
-    pool.store("y", made("y"), "x")
-    assert set(pool.sets) == {"c", "d", "x", "y"}
-    pool.store("e", made("e"), "d", keep={"c"})
-    assert set(pool.sets) == {"c", "e", "x", "y"}
-
-
-def test_a_layer_is_stored_once() -> None:
-    kv, x = KVCache(CachedFrames(), 1), torch.zeros(1, 1, 1, 4)
-    kv.put(3, x, x)
-    with pytest.raises(LayoutError, match="layer 3 computed twice"):
-        kv.put(3, x, x)
+            states[seed] = harness.step(states[seed], seed=seed)
+            assert harness.pool.nbytes <= 4 * one
+    newest = harness.host.commits
+    harness.step(states[5], seed=5)
+    assert harness.host.commits == newest + 1  # the one used last is still there
 
 
 def test_guidance_in_the_middle_of_a_stream_commits_the_negative_only() -> None:
-    studio = Studio()
-    state = studio.step(studio.fresh, 5)
-    studio.host.committed.clear()
-    guided = studio.step(state, negative=7)
+    harness = Harness()
+    state = harness.step(harness.fresh, 5)
+    harness.host.committed.clear()
+    guided = harness.step(state, negative=7)
     # The newest chunk under both; the four before it under the negative.
-    assert sorted(studio.host.committed) == [(0, 1)] + [(1,)] * 4
-    assert studio.replays[-1] == 5
-    studio.host.committed.clear()
-    plain = studio.step(guided)
-    assert studio.host.committed == [(0,)]
-    cold = Studio()
+    assert sorted(harness.host.committed) == [(0, 1)] + [(1,)] * 4
+    assert harness.replays[-1] == 5
+    harness.host.committed.clear()
+    plain = harness.step(guided)
+    assert harness.host.committed == [(0,)]
+    cold = Harness()
     assert torch.equal(cold.step(state, negative=7).content(), guided.content())
-    assert torch.equal(Studio().step(guided).content(), plain.content())
+    assert torch.equal(Harness().step(guided).content(), plain.content())
 
 
 def test_what_a_replay_costs_is_said_before_it_begins() -> None:
-    studio, said = Studio(), []
-    state = studio.step(studio.fresh, 4)
-    studio.host.on_commit = lambda: said.append(studio.replays[-1])
-    studio.step(state, weights="lora")
+    harness, said = Harness(), []
+    state = harness.step(harness.fresh, 4)
+    harness.host.on_commit = lambda: said.append(harness.replays[-1])
+    harness.step(state, weights="lora")
     assert said == [4] * 4
 
 
 def test_setups_and_models_do_not_share_sets() -> None:
-    studio = Studio()
-    state = studio.step(studio.fresh, 3)
-    plain = studio.step(state)
+    harness = Harness()
+    state = harness.step(harness.fresh, 3)
+    plain = harness.step(state)
     commits = []
     for setup in ("rope 2", "", "rope 2"):
-        before = studio.host.commits
-        assert torch.equal(studio.step(state, setup=setup).content(), plain.content())
-        commits.append(studio.host.commits - before)
+        before = harness.host.commits
+        assert torch.equal(harness.step(state, setup=setup).content(), plain.content())
+        commits.append(harness.host.commits - before)
     assert commits == [3, 0, 0]
 
 
 def test_a_rebuilt_set_never_stands_for_an_exact_one() -> None:
     """Two states of one stream, of which one has forgotten its beginning."""
-    studio = Studio()
-    full = studio.step(studio.fresh, 5)
+    harness = Harness()
+    full = harness.step(harness.fresh, 5)
     bounded = StreamState(
-        full.latent_shape, full.fingerprint, chunk_index=5, history_chunks=2,
+        full.latent_shape,
+        full.fingerprint,
+        chunk_index=5,
+        history_chunks=2,
         events=tuple(
-            type(e)(**{**{f: getattr(e, f) for f in e.__dataclass_fields__},
-                       **({"state": None, "content": None} if e.index < 3 else {})})
+            type(e)(
+                **{
+                    **{f: getattr(e, f) for f in e.__dataclass_fields__},
+                    **({"state": None, "content": None} if e.index < 3 else {}),
+                }
+            )
             for e in full.chunks
         ),
         conditionings=full.conditionings,
-    )  # fmt: skip
-    expected = Studio().step(full)
-    studio.pool.clear()
-    rebuilt = studio.step(bounded)
+    )
+    expected = Harness().step(full)
+    harness.pool.clear()
+    rebuilt = harness.step(bounded)
     assert rebuilt.last_chunk.approximate
-    exact = studio.step(full)
+    exact = harness.step(full)
     assert not exact.last_chunk.approximate
     assert torch.equal(exact.content(), expected.content())
     # An exact set serves the bounded state; a rebuilt one is found again by its own key.
-    assert not studio.step(bounded).last_chunk.approximate
-    studio.pool.clear()
-    studio.step(bounded)
-    before = studio.host.commits
-    assert studio.step(bounded, seed=9).last_chunk.approximate
-    assert studio.host.commits == before
+    assert not harness.step(bounded).last_chunk.approximate
+    harness.pool.clear()
+    harness.step(bounded)
+    before = harness.host.commits
+    assert harness.step(bounded, seed=9).last_chunk.approximate
+    assert harness.host.commits == before
 
 
 def test_guidance_on_a_stream_that_has_forgotten_rebuilds_both() -> None:
-    studio = Studio()
-    state = studio.step(StreamState(studio.fresh.latent_shape, history_chunks=2), 6)
-    assert not studio.step(state).last_chunk.approximate
-    guided = studio.step(state, negative=3)
+    harness = Harness()
+    state = harness.step(StreamState(harness.fresh.latent_shape, history_chunks=2), 6)
+    assert not harness.step(state).last_chunk.approximate
+    guided = harness.step(state, negative=3)
     assert guided.last_chunk.approximate
-    assert torch.equal(guided.content(), Studio().step(state, negative=3).content())
+    assert torch.equal(guided.content(), Harness().step(state, negative=3).content())
 
 
 def test_given_latents_of_either_kind_do_not_share_a_key() -> None:
-    studio = Studio()
+    harness = Harness()
     picture = clip(1, 1)
-    request = studio.request()
+    request = harness.request()
     keys = [
         ReplayPlan(state, request.conditions, request.config, request.model).newest.key
         for state in (
-            StreamState(studio.fresh.latent_shape, events=(GivenLatentsEvent("reset", **given),))
+            StreamState(harness.fresh.latent_shape, events=(GivenLatentsEvent("reset", **given),))
             for given in (
                 {"state": picture},
                 {"content": picture},
@@ -178,23 +158,23 @@ def test_given_latents_of_either_kind_do_not_share_a_key() -> None:
 
 
 def test_a_rewind_behind_a_reset_goes_back_to_the_start_clip() -> None:
-    studio = Studio()
-    state = StreamState(studio.fresh.latent_shape, history_chunks=13).start_with(clip(0, 6))
-    state = studio.step(state, 2)
-    after = studio.step(state.reset("all"), 1)
+    harness = Harness()
+    state = StreamState(harness.fresh.latent_shape, history_chunks=13).start_with(clip(0, 6))
+    state = harness.step(state, 2)
+    after = harness.step(state.reset("all"), 1)
     back = after.rewind(1)
-    assert not studio.step(back).last_chunk.approximate
-    cold = Studio().step(back)
+    assert not harness.step(back).last_chunk.approximate
+    cold = Harness().step(back)
     assert not cold.last_chunk.approximate
-    assert torch.equal(cold.content(), Studio().step(state).content())
+    assert torch.equal(cold.content(), Harness().step(state).content())
 
 
 def test_a_given_clip_is_forgotten_with_the_chunks_made_from_it() -> None:
-    studio = Studio()
-    state = StreamState(studio.fresh.latent_shape, history_chunks=2).start_with(clip(0, 6))
+    harness = Harness()
+    state = StreamState(harness.fresh.latent_shape, history_chunks=2).start_with(clip(0, 6))
     kept = []
     for _ in range(4):
-        state = studio.step(state)
+        state = harness.step(state)
         kept.append(state.events[0].content is not None)
     assert kept == [True, True, False, False]
 
@@ -217,44 +197,53 @@ class CountingLog(EventLog):
 def test_a_chunk_looks_at_as_many_entries_however_long_the_stream(history_chunks: int) -> None:
     looked = []
     for length in (100, 20_000):
-        studio = Studio()
-        first = studio.step(studio.fresh)
+        harness = Harness()
+        first = harness.step(harness.fresh)
         (chunk,) = first.chunks
         values = {name: getattr(chunk, name) for name in chunk.__dataclass_fields__}
         forgotten = {"state": None, "content": None}
         events = CountingLog(
             ChunkEvent(
-                **{**values, "index": i, "frame": 3 * i, "latents": f"{i}",
-                   **(forgotten if history_chunks and i < length - history_chunks else {})}
+                **{
+                    **values,
+                    "index": i,
+                    "frame": 3 * i,
+                    "latents": f"{i}",
+                    **(forgotten if history_chunks and i < length - history_chunks else {}),
+                }
             )
             for i in range(length)
-        )  # fmt: skip
+        )
         state = StreamState(
-            first.latent_shape, first.fingerprint, chunk_index=length, events=events,
-            conditionings=first.conditionings, history_chunks=history_chunks,
-        )  # fmt: skip
-        request = studio.request()
+            first.latent_shape,
+            first.fingerprint,
+            chunk_index=length,
+            events=events,
+            conditionings=first.conditionings,
+            history_chunks=history_chunks,
+        )
+        request = harness.request()
         history = ReplayPlan(state, request.conditions, request.config, request.model)
-        (kv,) = warm_set(studio).values()
-        studio.pool.store(history.newest.key, kv)
+        (kv,) = warm_set(harness).values()
+        harness.pool.store(history.newest.key, kv)
         CountingLog.looked = 0
-        after = studio.step(state, 3)
+        after = harness.step(state, 3)
         assert after.chunk_index == length + 3
         looked.append(CountingLog.looked)
     assert looked[0] == looked[1] < 200
 
 
-def warm_set(studio: Studio) -> dict[str, KVCache]:
+def warm_set(harness: Harness) -> dict[str, KVCache]:
     """Return the one set of a stream of two chunks, out of the pool."""
-    studio.step(studio.fresh, 2)
-    found = dict(studio.pool.sets.items())
-    studio.pool.clear()
+    harness.step(harness.fresh, 2)
+    found = dict(harness.pool.sets.items())
+    harness.pool.clear()
     return found  # type: ignore[return-value]
 
 
 def test_averages_and_absolute_positions_are_exact_when_rebuilt() -> None:
     for config in (StreamConfig(anchor="ema"), StreamConfig(anchor="frozen", positions="absolute")):
-        warm, cold = Studio(config), Studio(config)
+        warm, cold = Harness(config), Harness(config)
         state = warm.step(warm.fresh, 3, negative=2)
         expected = warm.step(state, 2, negative=2)
         assert torch.equal(cold.step(state, 2, negative=2).content(), expected.content())

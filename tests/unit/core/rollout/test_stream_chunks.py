@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adastate_core.config import StreamConfig
 from tests.support.reference_dit import ReferenceDiT, plain_attention
-from tests.support.reference_host import SIGMAS, Studio, text
+from tests.support.reference_host import SIGMAS, Harness, text
 
 # Indices of chunk k >= 1 written out by hand: slot 0, window, state, content.
 BY_HAND = {
@@ -61,9 +61,9 @@ class StraightLine:
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("can_shift", [True, False])
 def test_stream_equals_the_recurrence_written_out(name: str, can_shift: bool) -> None:
-    studio = Studio(CONFIGS[name], can_shift=can_shift)
-    state = studio.step(studio.fresh, 4, seed=7)
-    line = StraightLine(studio.model, BY_HAND[name], text(0).unpack())
+    harness = Harness(CONFIGS[name], can_shift=can_shift)
+    state = harness.step(harness.fresh, 4, seed=7)
+    line = StraightLine(harness.model, BY_HAND[name], text(0).unpack())
     from adastate_core.rollout.noise import BlockNoise
 
     states = len(BY_HAND[name][2])
@@ -84,8 +84,8 @@ def test_stream_equals_the_recurrence_written_out(name: str, can_shift: bool) ->
 
 def test_chunks_with_the_cache_equal_one_block_causal_forward() -> None:
     """With a window over all of the past, chunk by chunk is one masked forward."""
-    studio = Studio(StreamConfig(anchor="none", chunk_frames=2, window_frames=4))
-    model, condition = studio.model, text(0).unpack()
+    harness = Harness(StreamConfig(anchor="none", chunk_frames=2, window_frames=4))
+    model, condition = harness.model, text(0).unpack()
     x = torch.randn((1, 4, 6, 2, 3), generator=torch.Generator().manual_seed(3))
     chunk_of = torch.arange(6).repeat_interleave(6) // 2
     mask = chunk_of[:, None] >= chunk_of[None, :]
@@ -103,38 +103,38 @@ def test_chunks_with_the_cache_equal_one_block_causal_forward() -> None:
     from adastate_core.attention.chunk_attention import CommitAttention
     from adastate_core.attention.kv_cache import KVCache
 
-    past = {0: KVCache.empty(studio.geometry.tokens_per_frame)}
-    studio.host.text = [condition]
+    past = {0: KVCache.empty(harness.geometry.tokens_per_frame)}
+    harness.host.text = [condition]
     for start in (0, 2, 4):
-        view = CommitAttention(studio.config, policy_for(studio.config), past, studio.geometry)
-        out = studio.host.forward(x[:, :, start : start + 2], 0.0, view)
+        view = CommitAttention(harness.config, policy_for(harness.config), past, harness.geometry)
+        out = harness.host.forward(x[:, :, start : start + 2], 0.0, view)
         past = view.committed()
         torch.testing.assert_close(out, expected[:, :, start : start + 2], atol=1e-5, rtol=0)
 
 
 def test_temporal_indices_are_the_same_at_every_chunk() -> None:
-    studio = Studio()
-    studio.step(studio.fresh, 6)
-    assert studio.host.times[0] == (0, 4, 5, 6)
-    assert set(studio.host.times[1:]) == {(0, 1, 2, 3, 0, 4, 5, 6)}
+    harness = Harness()
+    harness.step(harness.fresh, 6)
+    assert harness.host.times[0] == (0, 4, 5, 6)
+    assert set(harness.host.times[1:]) == {(0, 1, 2, 3, 0, 4, 5, 6)}
 
 
 def test_cache_is_constant_from_chunk_one_on() -> None:
-    studio = Studio()
+    harness = Harness()
     sizes = []
-    state = studio.fresh
+    state = harness.fresh
     for _ in range(6):
-        state = studio.step(state)
-        sizes.append(studio.pool.nbytes)
+        state = harness.step(state)
+        sizes.append(harness.pool.nbytes)
     assert sizes[0] == 0  # nothing is committed before it is needed
     assert sizes[1] < sizes[2]  # the newest set and the one before
     assert len(set(sizes[2:])) == 1
-    assert set(studio.host.key_tokens[-2:]) == {8 * 6}
+    assert set(harness.host.key_tokens[-2:]) == {8 * 6}
 
 
 def test_zero_state_frames_is_the_policy_none() -> None:
-    stateless = Studio(StreamConfig(state_frames=0))
-    none = Studio(StreamConfig(anchor="none"))
+    stateless = Harness(StreamConfig(state_frames=0))
+    none = Harness(StreamConfig(anchor="none"))
     a, b = stateless.step(stateless.fresh, 3), none.step(none.fresh, 3)
     assert torch.equal(a.content(), b.content())
 
@@ -152,16 +152,16 @@ def test_zero_state_frames_is_the_policy_none() -> None:
     ],
 )
 def test_every_option_changes_the_stream(field: str, value: object) -> None:
-    studio = Studio()
-    base = studio.step(studio.fresh, 3)
-    other = studio.step(studio.fresh, 3, config=StreamConfig(**{field: value}))
+    harness = Harness()
+    base = harness.step(harness.fresh, 3)
+    other = harness.step(harness.fresh, 3, config=StreamConfig(**{field: value}))
     assert (base.content()[:, :, -3:] - other.content()[:, :, -3:]).abs().max() > 1e-4
 
 
 def test_content_does_not_see_the_current_state_when_told_so() -> None:
     """In chunk 0 nothing else carries the state, so its noise must not matter to the content."""
     blind = StreamConfig(content_sees_current_state=False)
-    with_state, without = Studio(blind), Studio(StreamConfig(anchor="none"))
+    with_state, without = Harness(blind), Harness(StreamConfig(anchor="none"))
     a = with_state.step(with_state.fresh, 1, seed=4)
     b = without.step(without.fresh, 1, seed=4)
     torch.testing.assert_close(a.content(), b.content(), atol=1e-5, rtol=0)
@@ -169,13 +169,13 @@ def test_content_does_not_see_the_current_state_when_told_so() -> None:
 
 @pytest.mark.parametrize("anchor_frames", [1, 3, 5])
 def test_frozen_anchor_keeps_the_first_frames(anchor_frames: int) -> None:
-    studio = Studio(StreamConfig(anchor="frozen", anchor_frames=anchor_frames))
-    state = studio.step(studio.fresh, 5)
-    view = studio.host.times[-1]
+    harness = Harness(StreamConfig(anchor="frozen", anchor_frames=anchor_frames))
+    state = harness.step(harness.fresh, 5)
+    view = harness.host.times[-1]
     assert view[:anchor_frames] == tuple(range(anchor_frames))
     assert view == tuple(range(anchor_frames + 6))
     # Frames are in slot 0 or in the window, never in both.
-    tokens = [n // 6 for n in studio.host.key_tokens]
+    tokens = [n // 6 for n in harness.host.key_tokens]
     assert max(tokens) == anchor_frames + 6
     assert tokens[2 * (len(SIGMAS) - 1) + 2 * 1] <= 3 + 3
     assert state.hidden_states() is None
@@ -184,15 +184,15 @@ def test_frozen_anchor_keeps_the_first_frames(anchor_frames: int) -> None:
 
 
 def test_slot_zero_is_attended() -> None:
-    studio = Studio()
-    one = studio.step(studio.fresh, 1)
-    plain = studio.step(one, 1, seed=1)
-    kv = studio.pool.find(list(studio.pool.sets)[-1])
+    harness = Harness()
+    one = harness.step(harness.fresh, 1)
+    plain = harness.step(one, 1, seed=1)
+    kv = harness.pool.find(list(harness.pool.sets)[-1])
     assert kv is not None
     with torch.no_grad():
         for value in kv.values_of.parameters():
-            value[:, : studio.geometry.tokens_per_frame] = 0
-    zeroed = studio.step(one, 1, seed=1)
+            value[:, : harness.geometry.tokens_per_frame] = 0
+    zeroed = harness.step(one, 1, seed=1)
     assert (plain.content() - zeroed.content()).abs().max() > 1e-4
 
 
@@ -207,25 +207,25 @@ def test_anchor_strength_scales_the_weights_of_slot_zero(monkeypatch: pytest.Mon
             weights[..., :6] *= strength
         return torch.einsum("bhqk,bkhd->bqhd", weights / weights.sum(-1, keepdim=True), v)
 
-    studio = Studio(StreamConfig(anchor_strength=strength))
-    ours = studio.step(studio.fresh, 4)
+    harness = Harness(StreamConfig(anchor_strength=strength))
+    ours = harness.step(harness.fresh, 4)
     monkeypatch.setattr("tests.support.reference_host.plain_attention", written_out)
-    plain = Studio()
+    plain = Harness()
     expected = plain.step(plain.fresh, 4)
     torch.testing.assert_close(ours.content(), expected.content(), atol=1e-5, rtol=0)
     assert all(bias is None for bias in seen)  # at a strength of 1 no mask is asked for
 
 
 def test_a_hidden_anchor_is_no_anchor() -> None:
-    hidden = Studio(StreamConfig(anchor_strength=0.0))
+    hidden = Harness(StreamConfig(anchor_strength=0.0))
     a = hidden.step(hidden.step(hidden.fresh, 2), 1)
-    plain = Studio(StreamConfig(anchor_strength=0.0))
+    plain = Harness(StreamConfig(anchor_strength=0.0))
     b = plain.step(plain.step(plain.fresh, 2).reset("anchor"), 1)
     torch.testing.assert_close(a.newest_content(), b.newest_content(), atol=1e-5, rtol=0)
 
 
 def test_a_batch_is_independent_streams() -> None:
-    pair = Studio(batch=2)
+    pair = Harness(batch=2)
     state = pair.step(pair.fresh, 3)
     kept = pair.host.forward
     assert kept is not None

@@ -12,7 +12,7 @@ from adastate_core.config import StreamConfig
 from adastate_core.rollout.replay_plan import ReplayPlan
 from adastate_core.stream.events import Conditions, GivenLatentsEvent
 from adastate_core.stream.state import StreamState
-from tests.support.reference_host import Studio, text
+from tests.support.reference_host import Harness, text
 
 CONFIGS = {
     "adaptive": StreamConfig(),
@@ -25,17 +25,17 @@ CONFIGS = {
     "rolling": StreamConfig(anchor="rolling", anchor_frames=5, window_frames=2),
 }
 EDITS = {
-    "step": lambda s, studio: studio.step(s),
-    "anchor": lambda s, studio: s.reset("anchor"),
-    "window": lambda s, studio: s.reset("window"),
-    "all": lambda s, studio: s.reset("all"),
-    "anchor + clip": lambda s, studio: s.reset("anchor", clip(1, 2)),
-    "window + clip": lambda s, studio: s.reset("window", clip(2, 5)),
-    "all + picture": lambda s, studio: s.reset("all", clip(3, 1)),
-    "hold": lambda s, studio: s.hold_anchor(2),
-    "flush": lambda s, studio: s.flush(1),
-    "recache": lambda s, studio: s.recache(),
-}  # fmt: skip
+    "step": lambda s, harness: harness.step(s),
+    "anchor": lambda s, harness: s.reset("anchor"),
+    "window": lambda s, harness: s.reset("window"),
+    "all": lambda s, harness: s.reset("all"),
+    "anchor + clip": lambda s, harness: s.reset("anchor", clip(1, 2)),
+    "window + clip": lambda s, harness: s.reset("window", clip(2, 5)),
+    "all + picture": lambda s, harness: s.reset("all", clip(3, 1)),
+    "hold": lambda s, harness: s.hold_anchor(2),
+    "flush": lambda s, harness: s.flush(1),
+    "recache": lambda s, harness: s.recache(),
+}
 
 
 def clip(seed: int, frames: int) -> Tensor:
@@ -46,25 +46,25 @@ def frames_of(latents: Tensor | None) -> int:
     return 0 if latents is None else latents.shape[2]
 
 
-def written_values(studio: Studio, latents: Tensor) -> Tensor:
+def written_values(harness: Harness, latents: Tensor) -> Tensor:
     """Values of layer 0 of clean frames, straight from the model: they depend on nothing else."""
-    tokens, time = studio.model.embed(latents, 0.0)
-    return studio.model.split(studio.model.blocks[0].qkv(tokens, time)[2])
+    tokens, time = harness.model.embed(latents, 0.0)
+    return harness.model.split(harness.model.blocks[0].qkv(tokens, time)[2])
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 @given(edits=st.lists(st.sampled_from(sorted(EDITS)), max_size=5), start=st.integers(0, 5))
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_cache_holds_what_the_memory_says(name: str, edits: list[str], start: int) -> None:
-    studio = Studio(CONFIGS[name])
-    state = studio.fresh.start_with(clip(0, start)) if start else studio.fresh
+    harness = Harness(CONFIGS[name])
+    state = harness.fresh.start_with(clip(0, start)) if start else harness.fresh
     for edit in edits:
-        state = EDITS[edit](state, studio)
-    state = studio.step(state)
-    studio.step(state)
-    request = studio.request()
+        state = EDITS[edit](state, harness)
+    state = harness.step(state)
+    harness.step(state)
+    request = harness.request()
     newest = ReplayPlan(state, request.conditions, request.config, request.model).newest
-    kv = studio.pool.find(newest.key)
+    kv = harness.pool.find(newest.key)
     assert kv is not None
     context = state.context
     assert len(kv.cached.anchor) == frames_of(context.anchor)
@@ -73,16 +73,16 @@ def test_the_cache_holds_what_the_memory_says(name: str, edits: list[str], start
     parts = (context.window,) if "ema" in name else (context.anchor, context.window)
     parts = [part for part in parts if part is not None]
     if parts:
-        expected = written_values(studio, torch.cat(parts, dim=2))
+        expected = written_values(harness, torch.cat(parts, dim=2))
         seen = kv.get(0)[1].data[:, -expected.shape[1] :]
         torch.testing.assert_close(seen, expected, atol=1e-5, rtol=0)
-    cold = Studio(studio.config)
-    assert torch.equal(cold.step(state).content(), studio.step(state).content())
+    cold = Harness(harness.config)
+    assert torch.equal(cold.step(state).content(), harness.step(state).content())
 
 
 def test_an_edit_keeps_what_it_does_not_name() -> None:
-    studio = Studio()
-    state = studio.step(studio.fresh, 2)
+    harness = Harness()
+    state = harness.step(harness.fresh, 2)
     before = state.context
     picture, tail = clip(1, 1), clip(2, 3)
     forgot = state.reset("anchor").reset("window", tail).context
@@ -91,28 +91,28 @@ def test_an_edit_keeps_what_it_does_not_name() -> None:
     both = state.reset("window", tail).reset("anchor", picture).context
     assert torch.equal(both.window, tail)
     assert torch.equal(both.anchor, picture)
-    cached = studio.step(state.hold_anchor(-1), 2).reset("window", tail).context
+    cached = harness.step(state.hold_anchor(-1), 2).reset("window", tail).context
     assert torch.equal(cached.anchor, before.anchor)
     assert state.reset("all").recache().context == state.reset("all").context
 
 
 def test_a_frozen_anchor_survives_a_new_window() -> None:
-    studio = Studio(CONFIGS["frozen"])
-    state = studio.step(studio.fresh, 2)
-    after = studio.step(state.reset("window", clip(2, 5)))
+    harness = Harness(CONFIGS["frozen"])
+    state = harness.step(harness.fresh, 2)
+    after = harness.step(state.reset("window", clip(2, 5)))
     assert torch.equal(after.context.anchor, state.context.anchor)
     assert torch.equal(after.context.anchor, state.content()[:, :, :2])
 
 
 def test_a_picture_for_slot_zero_alone_does_not_enter_the_window() -> None:
-    studio = Studio()
-    studio.step(studio.fresh.reset("anchor", clip(1, 1)))
-    assert studio.host.times[-1] == (0, 0, 4, 5, 6)
+    harness = Harness()
+    harness.step(harness.fresh.reset("anchor", clip(1, 1)))
+    assert harness.host.times[-1] == (0, 0, 4, 5, 6)
 
 
 def test_a_step_survives_a_host_that_frees_the_pool() -> None:
     """Opening a session may cost the pool its sets; no chunk may land under another prompt."""
-    calm, pressed = Studio(), Studio()
+    calm, pressed = Harness(), Harness()
     open_session = pressed.host.run
 
     def run(conditions: Conditions, body: object) -> None:
@@ -128,17 +128,17 @@ def test_a_step_survives_a_host_that_frees_the_pool() -> None:
 
 
 def test_a_bounded_stream_from_a_clip_stays_exact_under_a_new_prompt() -> None:
-    studio = Studio()
-    bounded = StreamState(studio.fresh.latent_shape, history_chunks=2).start_with(clip(0, 3))
-    state = studio.step(bounded, 4)
-    assert not studio.step(state, 1, prompt=1).last_chunk.approximate
+    harness = Harness()
+    bounded = StreamState(harness.fresh.latent_shape, history_chunks=2).start_with(clip(0, 3))
+    state = harness.step(bounded, 4)
+    assert not harness.step(state, 1, prompt=1).last_chunk.approximate
     roots = [event for event in state.events if isinstance(event, GivenLatentsEvent)]
     assert [root.content for root in roots] == [None]  # out of reach, so its frames are let go
 
 
 def test_a_given_negative_does_not_matter_without_guidance() -> None:
-    studio = Studio()
-    state = studio.step(studio.fresh, 2)
-    plain = ReplayPlan(state, Conditions(text(0)), studio.config, "")
+    harness = Harness()
+    state = harness.step(harness.fresh, 2)
+    plain = ReplayPlan(state, Conditions(text(0)), harness.config, "")
     with_negative = Conditions(text(0), text(1))
-    assert ReplayPlan(state, with_negative, studio.config, "")[-1].key == plain[-1].key
+    assert ReplayPlan(state, with_negative, harness.config, "")[-1].key == plain[-1].key

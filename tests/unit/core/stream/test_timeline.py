@@ -55,19 +55,35 @@ def test_a_blend_mixes_over_its_chunks() -> None:
 @pytest.mark.parametrize(
     ("when", "seconds"),
     [
-        ("0:00", 0.0), ("00:00", 0.0), ("0:00.5", 0.5), ("1:10", 70.0), ("01:10", 70.0),
-        ("1:10.5", 70.5), ("1:10 s", 70.0), ("1:10s", 70.0), ("0:00:05", 5.0), ("1:02:03", 3723.0),
-        ("1:02:03.25", 3723.25), ("100:00", 6000.0), ("12:00:00", 43200.0), ("90s", 90.0),
-        ("6.5S", 6.5), ("0.5 s", 0.5),
+        ("0:00", 0.0),
+        ("00:00", 0.0),
+        ("0:00.5", 0.5),
+        ("1:10", 70.0),
+        ("01:10", 70.0),
+        ("1:10.5", 70.5),
+        ("1:10 s", 70.0),
+        ("1:10s", 70.0),
+        ("0:00:05", 5.0),
+        ("1:02:03", 3723.0),
+        ("1:02:03.25", 3723.25),
+        ("100:00", 6000.0),
+        ("12:00:00", 43200.0),
+        ("90s", 90.0),
+        ("6.5S", 6.5),
+        ("0.5 s", 0.5),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize(
     ("how", "transition", "count"),
     [
-        ("", "swap", 0), (" swap", "swap", 0), (" blend 3", "blend", 3), (" recache", "recache", 0),
-        (" flush 2", "flush", 2), (" Recache ", "recache", 0),
+        ("", "swap", 0),
+        (" swap", "swap", 0),
+        (" blend 3", "blend", 3),
+        (" recache", "recache", 0),
+        (" flush 2", "flush", 2),
+        (" Recache ", "recache", 0),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("text", ["a", " 10 people: at 9:30", " 30: a", ":", " chunk 4: b"])
 def test_times_are_read_in_every_way_that_clocks_are_written(
     when: str, seconds: float, how: str, transition: str, count: int, text: str
@@ -167,8 +183,13 @@ def test_a_line_that_begins_with_a_time_is_never_read_as_a_chunk(text: str) -> N
 def test_recache_and_flush_come_before_their_chunk_only() -> None:
     made = plan("0: a\n1 recache: b\n3 flush 2: c")
     assert [(p.transition, p.count) for p in made] == [
-        ("swap", 0), ("recache", 0), ("swap", 0), ("flush", 2), ("swap", 0), ("swap", 0),
-    ]  # fmt: skip
+        ("swap", 0),
+        ("recache", 0),
+        ("swap", 0),
+        ("flush", 2),
+        ("swap", 0),
+        ("swap", 0),
+    ]
     # Also where the stream was continued from another timeline.
     assert plan("4 recache: a", first=4, chunks=1)[0].transition == "recache"
 

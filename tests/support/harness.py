@@ -12,7 +12,7 @@ SMALL = (2, 4)
 """Pictures of 16 x 32: what is decoded costs by the pixel, and time does not care."""
 
 
-class NodeStudio:
+class NodeHarness:
     """A loaded tiny model and the nodes around it.
 
     Args:
@@ -38,7 +38,7 @@ class NodeStudio:
             return node.execute(*args, **kwargs).args
 
     def latent(self, frames: int, seed: int | None = None, batch: int = 1) -> dict[str, Any]:
-        """Return a latent of the studio's size, random if there is a seed."""
+        """Return a latent of the harness's size, random if there is a seed."""
         shape = (batch, 16, frames, *self.size)
         if seed is None:
             return {"samples": torch.zeros(shape)}

@@ -26,15 +26,15 @@ from adastate_core.stream.events import ChunkEvent, Conditions
 from adastate_core.stream.state import StreamState
 from adastate_core.stream.summary import describe_stream
 from tests.support.described import described
-from tests.support.reference_host import Studio, text
+from tests.support.reference_host import Harness, text
 
 
 @pytest.fixture(scope="module")
 def state() -> StreamState:
-    studio = Studio()
+    harness = Harness()
     clip = torch.randn((1, 4, 3, 2, 3), generator=torch.Generator().manual_seed(0))
-    state = studio.step(studio.fresh.start_with(clip), 2).hold_anchor(1).flush(1)
-    return studio.step(state.rewind(1).reset("anchor").recache(), 1, prompt=1)
+    state = harness.step(harness.fresh.start_with(clip), 2).hold_anchor(1).flush(1)
+    return harness.step(state.rewind(1).reset("anchor").recache(), 1, prompt=1)
 
 
 def written(path: Path, header: str, tensors: Mapping[str, Tensor]) -> Path:
@@ -120,7 +120,7 @@ BAD: dict[str, Callable[[dict[str, Any]], object]] = {
     "version 2": lambda h: h.update(version=2),
     "version 0": lambda h: h.update(version=0),
     "format null": lambda h: h.update(format=None),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -134,11 +134,22 @@ def test_wrong_values_are_refused(state: StreamState, tmp_path: Path, name: str)
 
 @pytest.mark.parametrize(
     "text",
-    ["", "null", "[]", "5", '"x"', "{", "{nonsense", "[" * 200_000 + "]" * 200_000, "NaN", "\x00",
-     '{"a":' * 100_000 + "1" + "}" * 100_000,
-     '{"format": "adastate.stream", "version": ' + "9" * 5000 + "}"],
+    [
+        "",
+        "null",
+        "[]",
+        "5",
+        '"x"',
+        "{",
+        "{nonsense",
+        "[" * 200_000 + "]" * 200_000,
+        "NaN",
+        "\x00",
+        '{"a":' * 100_000 + "1" + "}" * 100_000,
+        '{"format": "adastate.stream", "version": ' + "9" * 5000 + "}",
+    ],
     ids=range(12),
-)  # fmt: skip
+)
 def test_what_is_no_header_is_refused(state: StreamState, tmp_path: Path, text: str) -> None:
     refused(written(tmp_path / "bad", text, state_to_header(state)[1]))
 
@@ -147,9 +158,12 @@ def test_tensors_of_another_kind_are_refused(state: StreamState, tmp_path: Path)
     text, tensors = state_to_header(state)
     content = tensors["content.00000"]
     for wrong in (
-        content.double().to(torch.int64), content[0], content[:, :, :0], content.transpose(3, 4),
+        content.double().to(torch.int64),
+        content[0],
+        content[:, :, :0],
+        content.transpose(3, 4),
         content.to(torch.float8_e4m3fn),
-    ):  # fmt: skip
+    ):
         assert "content of" in refused(
             written(tmp_path / "bad", text, {**tensors, "content.00000": wrong})
         )
@@ -189,11 +203,45 @@ def nodes(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 VALUES = st.sampled_from(
-    [None, True, False, 0, 1, 2, 3, 5, -1, -7, 2**31, 2**63, 2**64, 10**30, HUGE, 0.5, 1.0, NAN,
-     float("inf"), "", "x", "0" * 64, "1", "content.00000", "adaptive", "frozen", "chunk", "root",
-     [], [1, 2], {}, {"tensor": "state.00000"}, {"tensor": 3}, {"a": {"b": []}}, "\ud800",
-     "\u6c34"],
-)  # fmt: skip
+    [
+        None,
+        True,
+        False,
+        0,
+        1,
+        2,
+        3,
+        5,
+        -1,
+        -7,
+        2**31,
+        2**63,
+        2**64,
+        10**30,
+        HUGE,
+        0.5,
+        1.0,
+        NAN,
+        float("inf"),
+        "",
+        "x",
+        "0" * 64,
+        "1",
+        "content.00000",
+        "adaptive",
+        "frozen",
+        "chunk",
+        "root",
+        [],
+        [1, 2],
+        {},
+        {"tensor": "state.00000"},
+        {"tensor": 3},
+        {"a": {"b": []}},
+        "\ud800",
+        "\u6c34",
+    ],
+)
 
 
 @given(data=st.data())
@@ -232,7 +280,7 @@ def test_any_change_is_refused_or_makes_a_state(
     describe_stream(loaded)
     loaded.content()
     with contextlib.suppress(AdaStateError):
-        Studio().step(loaded, 1)
+        Harness().step(loaded, 1)
 
 
 def test_models_have_the_fields_of_what_they_stand_for() -> None:
@@ -242,8 +290,8 @@ def test_models_have_the_fields_of_what_they_stand_for() -> None:
 
 
 def test_a_very_long_stream_can_be_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    studio, prompt = Studio(), text(0)
-    state = studio.step(studio.fresh, 1)
+    harness, prompt = Harness(), text(0)
+    state = harness.step(harness.fresh, 1)
     last = state.last_chunk
     assert last is not None
     for short in (1 << 20, 100):
@@ -251,7 +299,7 @@ def test_a_very_long_stream_can_be_saved(tmp_path: Path, monkeypatch: pytest.Mon
         save_state(state, tmp_path / "a")
         loaded = load_state(tmp_path / "a")
         assert described(loaded) == described(state)
-        assert torch.equal(Studio().step(loaded, 1).content(), studio.step(state, 1).content())
+        assert torch.equal(Harness().step(loaded, 1).content(), harness.step(state, 1).content())
     data = (tmp_path / "a").read_bytes()
     assert b'\\"version\\": 2' in data  # older versions say that they have to be updated
     for position in range(0, len(data), 7):
@@ -265,13 +313,23 @@ def test_a_very_long_stream_can_be_saved(tmp_path: Path, monkeypatch: pytest.Mon
         for i in range(30_000)
     ]
     newest = ChunkEvent(
-        30_000, 0, prompt.digest, None, "", StreamConfig(), latents="0" * 64,
-        state=last.state, content=last.content,
-    )  # fmt: skip
+        30_000,
+        0,
+        prompt.digest,
+        None,
+        "",
+        StreamConfig(),
+        latents="0" * 64,
+        state=last.state,
+        content=last.content,
+    )
     long = StreamState(
-        state.latent_shape, state.fingerprint, chunk_index=30_000, history_chunks=1,
+        state.latent_shape,
+        state.fingerprint,
+        chunk_index=30_000,
+        history_chunks=1,
         events=tuple(forgotten),
-    )  # fmt: skip
+    )
     long = long.append_chunk(newest, Conditions(prompt))
     save_state(long, tmp_path / "long")
     loaded = load_state(tmp_path / "long")

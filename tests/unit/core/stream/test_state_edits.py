@@ -14,7 +14,7 @@ from adastate_core.files.state_file import load_state, save_state
 from adastate_core.stream.events import ChunkEvent, GivenLatentsEvent, RewindEvent
 from adastate_core.stream.state import StreamState
 from adastate_core.stream.summary import describe_stream
-from tests.support.reference_host import Studio
+from tests.support.reference_host import Harness
 
 
 def clip(seed: int, frames: int) -> Tensor:
@@ -28,8 +28,8 @@ def fingerprint(state: StreamState) -> list[str]:
 
 
 def test_a_blend_remembers_the_mix_and_keeps_its_record() -> None:
-    studio = Studio()
-    a, b = studio.step(studio.fresh, 2, prompt=0), studio.step(studio.fresh, 3, prompt=1)
+    harness = Harness()
+    a, b = harness.step(harness.fresh, 2, prompt=0), harness.step(harness.fresh, 3, prompt=1)
     before = fingerprint(a), fingerprint(b)
     mixed = a.blend(b, 0.25)
     for part in ("anchor", "window"):
@@ -37,16 +37,16 @@ def test_a_blend_remembers_the_mix_and_keeps_its_record() -> None:
         torch.testing.assert_close(getattr(mixed.context, part), 0.75 * ours + 0.25 * theirs)
     assert mixed.chunk_index == 2
     assert torch.equal(mixed.content(), a.content())
-    after = studio.step(mixed, 2)
+    after = harness.step(mixed, 2)
     assert after.chunk_index == 4
     assert (fingerprint(a), fingerprint(b)) == before
-    assert torch.equal(Studio().step(mixed, 2).content(), after.content())
+    assert torch.equal(Harness().step(mixed, 2).content(), after.content())
     assert describe_stream(after)["events"][2] == {"event": "blend"}
 
 
 def test_a_blend_at_either_end_is_one_memory() -> None:
-    studio = Studio()
-    a, b = studio.step(studio.fresh, 2, prompt=0), studio.step(studio.fresh, 2, prompt=1)
+    harness = Harness()
+    a, b = harness.step(harness.fresh, 2, prompt=0), harness.step(harness.fresh, 2, prompt=1)
     for share, alone in ((0.0, a), (1.0, b)):
         mixed = a.blend(b, share).context
         assert torch.equal(mixed.anchor, alone.context.anchor)
@@ -54,72 +54,81 @@ def test_a_blend_at_either_end_is_one_memory() -> None:
 
 
 def test_a_blend_takes_what_only_one_remembers() -> None:
-    studio = Studio()
-    a, b = studio.step(studio.fresh, 2), studio.step(studio.fresh, 2, prompt=1)
+    harness = Harness()
+    a, b = harness.step(harness.fresh, 2), harness.step(harness.fresh, 2, prompt=1)
     mixed = a.reset("anchor").blend(b.flush(1), 0.5).context
     assert torch.equal(mixed.anchor, b.context.anchor)
     newest = a.context.window[:, :, -1:], b.context.window[:, :, -1:]
     torch.testing.assert_close(mixed.window, 0.5 * newest[0] + 0.5 * newest[1])
-    assert studio.fresh.blend(studio.fresh, 0.5) == studio.fresh
+    assert harness.fresh.blend(harness.fresh, 0.5) == harness.fresh
 
 
 def test_streams_that_do_not_fit_are_not_blended() -> None:
-    studio = Studio()
-    begun = studio.step(studio.fresh, 1)
-    for other in (studio.fresh, StreamState((1, 4, 9, 9))):
+    harness = Harness()
+    begun = harness.step(harness.fresh, 1)
+    for other in (harness.fresh, StreamState((1, 4, 9, 9))):
         with pytest.raises(StateMismatchError, match="the other stream: got a stream that has not"):
             begun.blend(other, 0.5)
 
 
 def test_rewinding_and_going_on_is_as_if_nothing_had_come_after() -> None:
-    studio = Studio()
-    third = studio.step(studio.fresh, 3)
-    fifth = studio.step(third.hold_anchor(2).reset("window"), 2, prompt=1)
+    harness = Harness()
+    third = harness.step(harness.fresh, 3)
+    fifth = harness.step(third.hold_anchor(2).reset("window"), 2, prompt=1)
     before = fingerprint(fifth)
     back = fifth.rewind(2)
     assert back.chunk_index == 3
     assert back.hold == third.hold == 0
     assert set(back.conditionings) == set(third.conditionings)
-    assert torch.equal(studio.step(back, 2).content(), studio.step(third, 2).content())
+    assert torch.equal(harness.step(back, 2).content(), harness.step(third, 2).content())
     assert fingerprint(fifth) == before
     assert back.events[-1] == RewindEvent(2)
     assert fifth.rewind(-2).chunk_index == 4
     assert fifth.rewind(-2).hold == 1  # held for two chunks, one of which has been made
-    held = studio.step(studio.fresh.hold_anchor(-1), 2)
+    held = harness.step(harness.fresh.hold_anchor(-1), 2)
     assert held.rewind(0).hold == -1
 
 
 def test_rewinding_to_the_newest_chunk_replays_nothing() -> None:
-    studio = Studio()
-    state = studio.step(studio.fresh, 3)
-    studio.step(state)
-    commits = studio.host.commits
-    studio.step(state.rewind(-1))
-    assert studio.host.commits == commits
+    harness = Harness()
+    state = harness.step(harness.fresh, 3)
+    harness.step(state)
+    commits = harness.host.commits
+    harness.step(state.rewind(-1))
+    assert harness.host.commits == commits
 
 
 @pytest.mark.parametrize(("chunk", "limits"), [(5, "0 to 2"), (-4, "0 to 2"), (3, "0 to 2")])
 def test_a_chunk_that_is_not_there_is_named(chunk: int, limits: str) -> None:
-    state = Studio().step(Studio().fresh, 3)
+    state = Harness().step(Harness().fresh, 3)
     with pytest.raises(ConfigError, match=f"expected a chunk that is remembered .{limits}"):
         state.rewind(chunk)
 
 
 def test_a_forgotten_chunk_is_not_returned_to() -> None:
-    studio = Studio()
-    bounded = StreamState(studio.fresh.latent_shape, history_chunks=2)
-    state = studio.step(bounded, 4)
+    harness = Harness()
+    bounded = StreamState(harness.fresh.latent_shape, history_chunks=2)
+    state = harness.step(bounded, 4)
     assert state.rewind(2).chunk_index == 3
     with pytest.raises(ConfigError, match=r"got 0, expected a chunk that is remembered \(2 to 3\)"):
         state.rewind(0)
     with pytest.raises(ConfigError, match="none yet"):
-        studio.fresh.rewind(-1)
+        harness.fresh.rewind(-1)
 
 
 EDITS = (
-    "save", "step", "other prompt", "anchor", "window", "all", "hold", "flush", "recache",
-    "rewind", "blend",
-)  # fmt: skip
+    "save",
+    "step",
+    "other prompt",
+    "anchor",
+    "window",
+    "all",
+    "hold",
+    "flush",
+    "recache",
+    "rewind",
+    "blend",
+)
 
 
 @given(edits=st.lists(st.sampled_from(EDITS), max_size=7))
@@ -127,9 +136,9 @@ EDITS = (
 def test_any_order_of_edits_replays_to_the_same_bits(
     tmp_path_factory: pytest.TempPathFactory, edits: list[str]
 ) -> None:
-    studio = Studio()
-    other = studio.step(studio.fresh, 2, prompt=2)
-    state = studio.step(studio.fresh)
+    harness = Harness()
+    other = harness.step(harness.fresh, 2, prompt=2)
+    state = harness.step(harness.fresh)
     for edit in edits:
         before = state, fingerprint(state)
         match edit:
@@ -137,9 +146,9 @@ def test_any_order_of_edits_replays_to_the_same_bits(
                 save_state(state, tmp_path_factory.getbasetemp() / "edited")
                 state = load_state(tmp_path_factory.getbasetemp() / "edited")
             case "step":
-                state = studio.step(state)
+                state = harness.step(state)
             case "other prompt":
-                state = studio.step(state, prompt=1)
+                state = harness.step(state, prompt=1)
             case "hold":
                 state = state.hold_anchor(1)
             case "flush":
@@ -153,6 +162,6 @@ def test_any_order_of_edits_replays_to_the_same_bits(
             case "anchor" | "window" | "all":
                 state = state.reset(edit)
         assert fingerprint(before[0]) == before[1]
-    warm, cold = studio.step(state), Studio().step(state)
+    warm, cold = harness.step(state), Harness().step(state)
     assert torch.equal(warm.content(), cold.content())
     assert not cold.last_chunk.approximate

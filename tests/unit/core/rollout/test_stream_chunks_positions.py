@@ -16,18 +16,18 @@ from adastate_core.files.state_file import load_state, save_state
 from adastate_core.rollout.noise import BlockNoise
 from adastate_core.stream.state import StreamState
 from tests.support.reference_dit import plain_attention
-from tests.support.reference_host import SIGMAS, Studio, text
+from tests.support.reference_host import SIGMAS, Harness, text
 
 CHUNKS, F = 9, 3
-Edit = Callable[[StreamState, Studio], StreamState]
+Edit = Callable[[StreamState, Harness], StreamState]
 
 
 def clip(seed: int, frames: int) -> Tensor:
     return torch.randn((1, 4, frames, 2, 3), generator=torch.Generator().manual_seed(seed))
 
 
-def rewound_and_recached(state: StreamState, studio: Studio) -> StreamState:
-    return studio.step(state.recache(), 2, prompt=1).rewind(CHUNKS - 1).recache()
+def rewound_and_recached(state: StreamState, harness: Harness) -> StreamState:
+    return harness.step(state.recache(), 2, prompt=1).rewind(CHUNKS - 1).recache()
 
 
 # What begins the cache again and leaves as many frames in it as there were.
@@ -35,15 +35,15 @@ EDITS: dict[str, Edit] = {
     "recache": lambda s, _: s.recache(),
     "recache twice": lambda s, _: s.recache().recache(),
     "rewind": rewound_and_recached,
-    "blend": lambda s, studio: s.blend(studio.step(studio.fresh, 12, prompt=1), 0.5),
-    "blend with a shorter one": lambda s, studio: s.blend(studio.step(studio.fresh, 8), 0.5),
+    "blend": lambda s, harness: s.blend(harness.step(harness.fresh, 12, prompt=1), 0.5),
+    "blend with a shorter one": lambda s, harness: s.blend(harness.step(harness.fresh, 8), 0.5),
     "anchor from a clip": lambda s, _: s.reset("anchor", clip(1, 18)),
     "window from a clip": lambda s, _: s.reset("window", clip(2, 18)),
     "anchor and window from clips": lambda s, _: s.reset("anchor", clip(1, 18)).reset(
         "window", clip(2, 18)
     ),
     "released hold": lambda s, _: s.hold_anchor(1).recache(),
-}  # fmt: skip
+}
 # At which indices chunk k looks back, and where it stands, k chunks of 3 after the beginning.
 PLACES: dict[str, Callable[[int], list[int]]] = {
     "self_forcing": lambda n: list(range(max(0, n - 18), n)),
@@ -62,14 +62,14 @@ def expected(preset: str, frame: int) -> tuple[int, ...]:
 def test_the_next_chunks_stand_where_they_would_have(
     preset: str, can_shift: bool, edit: str
 ) -> None:
-    studio = Studio(preset_config(preset), can_shift=can_shift)
-    state = EDITS[edit](studio.step(studio.fresh, CHUNKS), studio)
-    studio.host.times.clear()
-    after = studio.step(state, 3)
+    harness = Harness(preset_config(preset), can_shift=can_shift)
+    state = EDITS[edit](harness.step(harness.fresh, CHUNKS), harness)
+    harness.host.times.clear()
+    after = harness.step(state, 3)
     wanted = [expected(preset, F * k) for k in range(CHUNKS, CHUNKS + 3)]
-    assert studio.host.times == wanted
+    assert harness.host.times == wanted
     assert [chunk.frame for chunk in after.chunks[-3:]] == [27, 30, 33]
-    cold = Studio(studio.config, can_shift=can_shift)
+    cold = Harness(harness.config, can_shift=can_shift)
     assert torch.equal(cold.step(state, 3).content(), after.content())
     assert cold.host.times == wanted
 
@@ -80,14 +80,14 @@ def test_the_walk_of_the_rolling_anchor_goes_on() -> None:
     from adastate_core.layout import CachedFrames
 
     config = preset_config("rolling_sink")
-    studio = Studio(config)
-    state = studio.step(studio.fresh, CHUNKS)
+    harness = Harness(config)
+    state = harness.step(harness.fresh, CHUNKS)
     walk = policy_for(config).layout(config, CachedFrames((0,) * 18, (0,) * 3, F * CHUNKS))
     # 9 .. 17 forwards, 17 .. 15 and 14 .. 12 back: then the window, frames 24 to 26.
     assert walk.picked == (*range(9, 18), *range(17, 11, -1))
     assert walk.window == (24, 25, 26)
-    ordinary, recached = studio.step(state), studio.step(state.recache())
-    assert studio.host.times[-1] == studio.host.times[-2]
+    ordinary, recached = harness.step(state), harness.step(state.recache())
+    assert harness.host.times[-1] == harness.host.times[-2]
     # Read again under the same prompt, what is seen is nearly the same.
     distance = (ordinary.newest_content() - recached.newest_content()).norm()
     assert distance < 0.2 * ordinary.newest_content().norm()
@@ -95,15 +95,15 @@ def test_the_walk_of_the_rolling_anchor_goes_on() -> None:
 
 @pytest.mark.parametrize("preset", PLACES)
 def test_what_a_bounded_history_has_left_keeps_its_numbers(preset: str, tmp_path: Path) -> None:
-    studio = Studio(preset_config(preset))
-    bounded = StreamState(studio.fresh.latent_shape, history_chunks=8)
-    state = studio.step(bounded, CHUNKS + 3)
+    harness = Harness(preset_config(preset))
+    bounded = StreamState(harness.fresh.latent_shape, history_chunks=8)
+    state = harness.step(bounded, CHUNKS + 3)
     save_state(state, tmp_path / "bounded")
-    cold = Studio(studio.config)
+    cold = Harness(harness.config)
     after = cold.step(load_state(tmp_path / "bounded"))
     assert cold.host.times == [expected(preset, 36)]
     assert after.last_chunk.approximate
-    again = Studio(studio.config)
+    again = Harness(harness.config)
     again.step(after.recache())
     assert again.host.times == [expected(preset, 39)]
 
@@ -111,31 +111,31 @@ def test_what_a_bounded_history_has_left_keeps_its_numbers(preset: str, tmp_path
 @pytest.mark.parametrize("preset", PLACES)
 @pytest.mark.parametrize("begin", ["start", "all"])
 def test_a_clip_is_numbered_from_its_first_frame(preset: str, begin: str) -> None:
-    studio = Studio(preset_config(preset))
+    harness = Harness(preset_config(preset))
     for frames in (1, 2, 9, 20, 40):
         latents = clip(0, frames)
-        state = studio.fresh
+        state = harness.fresh
         if begin == "start":
             state = state.start_with(latents)
         else:
-            state = studio.step(state, 2).reset("all", latents)
-        studio.host.times.clear()
-        state = studio.step(state)
-        assert studio.host.times[0][-F:] == tuple(range(frames, frames + F))
+            state = harness.step(state, 2).reset("all", latents)
+        harness.host.times.clear()
+        state = harness.step(state)
+        assert harness.host.times[0][-F:] == tuple(range(frames, frames + F))
         if frames > 20:  # else the cache holds what there is
-            assert studio.host.times[0] == expected(preset, frames)
-        studio.step(state.recache())
-        assert studio.host.times[1][-F:] == tuple(range(frames + F, frames + 2 * F))
+            assert harness.host.times[0] == expected(preset, frames)
+        harness.step(state.recache())
+        assert harness.host.times[1][-F:] == tuple(range(frames + F, frames + 2 * F))
 
 
 def test_an_anchor_of_the_first_frames_holds_those_of_a_long_clip() -> None:
     latents = clip(0, 40)
     for preset, size in (("longlive", 3), ("rolling_sink", 18)):
-        studio = Studio(preset_config(preset))
-        context = studio.step(studio.fresh.start_with(latents)).context
+        harness = Harness(preset_config(preset))
+        context = harness.step(harness.fresh.start_with(latents)).context
         assert torch.equal(context.anchor, latents[:, :, :size])
-    studio = Studio(preset_config("longlive_relative"))  # whose anchor has no number
-    context = studio.step(studio.fresh.start_with(latents)).context
+    harness = Harness(preset_config("longlive_relative"))  # whose anchor has no number
+    context = harness.step(harness.fresh.start_with(latents)).context
     assert torch.equal(context.anchor, latents[:, :, 31:34])
 
 
@@ -143,52 +143,52 @@ def test_an_anchor_of_the_first_frames_holds_those_of_a_long_clip() -> None:
 def test_more_given_frames_than_the_stream_has_had_do_not_fall_behind_its_beginning(
     preset: str,
 ) -> None:
-    other = Studio(preset_config(preset)).step(Studio().fresh, 9)
+    other = Harness(preset_config(preset)).step(Harness().fresh, 9)
     for given in (
         lambda s: s.reset("window", clip(2, 9)),
         lambda s: s.reset("anchor", clip(2, 3)),
         lambda s: s.blend(other, 0.5) if s.chunks else s.start_with(clip(2, 5)),
     ):
         for chunks in (0, 1):
-            studio = Studio(preset_config(preset))
-            state = studio.step(studio.fresh, chunks) if chunks else studio.fresh
-            studio.host.times.clear()
-            state = studio.step(given(state), 2)
-            for times in studio.host.times:
+            harness = Harness(preset_config(preset))
+            state = harness.step(harness.fresh, chunks) if chunks else harness.fresh
+            harness.host.times.clear()
+            state = harness.step(given(state), 2)
+            for times in harness.host.times:
                 assert min(times) >= 0
                 assert len(set(times)) == len(times)
-            first, second = studio.host.times
+            first, second = harness.host.times
             assert second[-F:] == tuple(index + F for index in first[-F:])
             if chunks:  # else the anchor of the stream was not known when it was given
-                studio.step(state.recache())
-                third = studio.host.times[-1]
+                harness.step(state.recache())
+                third = harness.host.times[-1]
                 assert third[-F:] == tuple(index + F for index in second[-F:])
 
 
 def test_a_change_of_anchor_on_the_way_counts_the_stream() -> None:
-    studio = Studio()
-    state = studio.step(studio.fresh, 4).recache()
-    studio.host.times.clear()
-    studio.step(state, config=preset_config("self_forcing"))
-    assert studio.host.times == [(9, 10, 11, 12, 13, 14)]
+    harness = Harness()
+    state = harness.step(harness.fresh, 4).recache()
+    harness.host.times.clear()
+    harness.step(state, config=preset_config("self_forcing"))
+    assert harness.host.times == [(9, 10, 11, 12, 13, 14)]
 
 
 def test_relative_positions_are_those_of_every_chunk() -> None:
-    studio = Studio(StreamConfig())
-    state = studio.step(studio.fresh, CHUNKS)
-    studio.step(state.recache())
-    assert studio.host.times[-1] == studio.host.times[-2]
+    harness = Harness(StreamConfig())
+    state = harness.step(harness.fresh, CHUNKS)
+    harness.step(state.recache())
+    assert harness.host.times[-1] == harness.host.times[-2]
 
 
 def test_longlive_after_a_recache_written_out() -> None:
     """Sink, then the window in blocks of a chunk, at their own numbers, under the new prompt."""
-    studio = Studio(preset_config("longlive"))
-    made = studio.step(studio.fresh, CHUNKS, seed=7)
-    chunk = studio.step(made.recache(), seed=7, prompt=1).newest_content()
+    harness = Harness(preset_config("longlive"))
+    made = harness.step(harness.fresh, CHUNKS, seed=7)
+    chunk = harness.step(made.recache(), seed=7, prompt=1).newest_content()
     assert chunk is not None
     content = made.content()
     assert content is not None
-    model, condition = studio.model, text(1).unpack()
+    model, condition = harness.model, text(1).unpack()
     past: list[list[tuple[Tensor, Tensor, list[int]]]] = [[] for _ in model.blocks]
 
     def forward(x: Tensor, sigma: float, times: list[int], *, keep: bool = False) -> Tensor:

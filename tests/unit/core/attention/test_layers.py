@@ -1,0 +1,52 @@
+"""Self-attentions are told from the other attention calls of a forward."""
+
+from __future__ import annotations
+
+from adastate_core.attention.layers import AttentionCalls, LayerCounter
+
+
+def layers(calls: AttentionCalls, *blocks: tuple[str | None, int] | None) -> list[int | None]:
+    counter = LayerCounter(calls)
+    return [counter.layer(block) for block in blocks]
+
+
+def test_the_first_call_in_a_block_is_its_self_attention() -> None:
+    double = [("double", 0), ("double", 0), ("double", 1), ("double", 1)]
+    assert layers(AttentionCalls(), *double) == [0, None, 1, None]
+
+
+def test_blocks_are_known_by_name_whatever_was_skipped() -> None:
+    assert layers(AttentionCalls(), ("double", 4), ("double", 2)) == [4, 2]
+
+
+def test_types_of_block_are_numbered_one_after_the_other() -> None:
+    calls = AttentionCalls(blocks=(("double", 0), ("single", 20)))
+    assert layers(calls, ("double", 1), ("single", 0), ("single", 3)) == [1, 20, 23]
+
+
+def test_calls_in_other_blocks_are_no_self_attentions() -> None:
+    assert layers(AttentionCalls(), ("refiner", 0), ("double", 0)) == [None, 0]
+    assert layers(AttentionCalls(blocks=((None, 0),)), (None, 3), ("double", 0)) == [3, None]
+
+
+def test_a_block_that_is_run_again_has_its_self_attention_again() -> None:
+    counter = LayerCounter(AttentionCalls())
+    found = []
+    for _ in range(2):
+        counter.enter(("double", 0))
+        found += [counter.layer(("double", 0)), counter.layer(("double", 0))]
+    assert found == [0, None, 0, None]
+
+
+def test_without_names_calls_are_counted() -> None:
+    assert layers(AttentionCalls(per_block=2), *[None] * 5) == [0, None, 1, None, 2]
+    assert layers(AttentionCalls(per_block=1), *[None] * 3) == [0, 1, 2]
+
+
+def test_without_names_nothing_is_counted_where_all_are_named() -> None:
+    assert layers(AttentionCalls(), None, ("double", 0), None) == [None, 0, None]
+
+
+def test_named_calls_are_not_counted() -> None:
+    found = layers(AttentionCalls(per_block=2), ("double", 3), None, ("refiner", 0), None, None)
+    assert found == [3, 0, None, None, 1]

@@ -1,0 +1,47 @@
+"""Video VAEs are known by the names of their classes and by what their modules take."""
+
+from __future__ import annotations
+
+import pytest
+
+from adastate_core.errors import UnsupportedFamilyError
+from adastate_core.vae.detect import refuse_vae, takes, vae_kind
+
+
+def vae(name: str, module: str) -> object:
+    return type(name, (), {"__module__": module})()
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "kind"),
+    [
+        ("WanVAE", "comfy.ldm.wan.vae", "wan_2_1"),
+        ("WanVAE", "comfy.ldm.wan.vae2_2", "wan_2_2"),
+        ("TAEHV", "comfy.taesd.taehv", "taehv"),
+        ("WanVAE", "comfy.ldm.wan.vae3", None),
+        ("WanVAE", "other.vae", None),
+        ("AutoencoderKL", "comfy.ldm.wan.vae", None),
+    ],
+)
+def test_a_kind_is_a_class_of_a_module(name: str, module: str, kind: str | None) -> None:
+    assert vae_kind(vae(name, module)) == kind
+
+
+class Forward:
+    def forward(self, x: int, feat_cache: object = None, *, final: bool = False) -> int:
+        return x
+
+
+def test_what_a_forward_takes() -> None:
+    assert takes(Forward(), "x")
+    assert takes(Forward(), "feat_cache", "final")
+    assert not takes(Forward(), "feat_cache", "feat_idx")
+    assert not takes(object(), "x")
+    assert not takes(None)
+
+
+def test_a_refusal_tells_another_vae_from_one_that_was_changed() -> None:
+    with pytest.raises(UnsupportedFamilyError, match=r"^vae: got Other, expected .*; do this"):
+        refuse_vae(vae("Other", "somewhere"), "do this")
+    with pytest.raises(UnsupportedFamilyError, match="got TAEHV of another make"):
+        refuse_vae(vae("TAEHV", "comfy.taesd.taehv"), "do this")

@@ -219,7 +219,7 @@ def test_the_layout_is_checked(studio: NodeStudio) -> None:
 def test_other_attention_calls_than_in_the_first_forward_are_an_error(studio: NodeStudio) -> None:
     model = compiled(applied(studio, studio.bare))
     state, _ = studio.step(studio.fresh(), model=model)
-    calls = model.get_attachment("adastate").attention_calls
+    calls = model.get_attachment("adastate").calls
     removed = calls.pop()
     with pytest.raises(ValueError, match=r"attention calls of the compiled model: got 4, exp.* 3"):
         studio.step(state, model=model)

@@ -38,7 +38,8 @@ def fingerprint(studio: NodeStudio, model: Any) -> Any:
     """Fingerprint a MODEL as it is now, by a binding of its own."""
     bound = applied(studio, model)
     identity = importlib.import_module("adastate_pack.adastate_comfy.model.fingerprint")
-    return identity.fingerprint_of(bound, bound.get_attachment("adastate"))
+    binding = importlib.import_module("adastate_pack.adastate_comfy.model.binding")
+    return identity.fingerprint_of(binding.bound_model(bound))
 
 
 def sampled(model: Any) -> torch.Tensor:

@@ -29,7 +29,14 @@ MAX_STRENGTH = 8.0
 
 @dataclass(frozen=True, slots=True)
 class StreamConfig:
-    """Hold every option of the recurrence.
+    """The options of one stream.
+
+    >>> config = StreamConfig(anchor="frozen", anchor_frames=1, window_frames=6)
+    >>> StreamConfig.from_json(config.to_json()) == config
+    True
+    >>> StreamConfig(chunk_frames=0)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    adastate_core.errors.ConfigError: chunk_frames: got 0, expected a whole number 1 to 64; ...
 
     `state_rope` to `prompt_switch` are readings of points that the paper leaves open; their
     defaults are the most plausible ones.

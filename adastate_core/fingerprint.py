@@ -26,7 +26,11 @@ _RAW_FLOATS = ("float8_e8m0fnu", "float4_e2m1fn_x2")
 
 @dataclass(frozen=True, slots=True)
 class ModelFingerprint:
-    """Identify base weights: a family, its latent channels, and a digest of the weights.
+    """What base weights are recognised by: family, latent channels, and a digest of the weights.
+
+    >>> ours = ModelFingerprint.joined("wan2.1", 16, sampled="2f", legacy="c4")
+    >>> ours.matches(ModelFingerprint("wan2.1", 16, digest="c4"))
+    True
 
     Version 0.1.0 wrote a digest of norms and modulation as 32 hex digits. The digest of a sample of
     every weight has `v2-` before its digits, and that older one behind them where it is known: by

@@ -120,9 +120,15 @@ def place(
 ) -> SlotLayout:
     """Lay a chunk out: `reserved` indices in front, then the window, then the content.
 
-    A window that is not full is right-aligned, so its newest frame always stands just before
-    the content. With `grow`, missing window slots take no index. With `committed`, the number of
+    A window that is not full is right-aligned, so its newest frame is always just before the
+    content. With `grow`, missing window slots take no index. With `committed`, the number of
     frames so far, indices are absolute: the window ends where the stream has come to.
+
+    >>> layout = place(
+    ...     reserved=1, anchor=1, state=(0,), window=2, window_slots=3, content=3, grow=False
+    ... )
+    >>> layout.context, layout.block
+    ((0, 2, 3), (0, 4, 5, 6))
     """
     window_end = reserved + (window if grow else window_slots) if committed is None else committed
     return SlotLayout(

@@ -158,6 +158,9 @@ def departure(config: StreamConfig, name: str | None = None) -> Departure:
 def preset_config(name: str) -> StreamConfig:
     """Return the options of a preset.
 
+    >>> preset_config("longlive").anchor
+    'frozen'
+
     Raises:
         ConfigError: If there is none of that name.
     """

@@ -8,7 +8,7 @@ at once know: there the text of the first frames had already attended to the las
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -29,7 +29,8 @@ class AttentionGeometry:
         tokens_per_frame: Tokens of one latent frame, in row-major order, frames outermost.
         columns: Tokens of a row.
         rope: Rotary channels of the temporal axis.
-        calls: Which attention calls of a forward are the self-attentions of its layers.
+        calls: Which attention calls of a forward are the self-attentions of its layers, for a host
+            that cannot tell.
         text: Where text tokens are in a self-attention, `none` if it has none.
         can_shift: Whether the host can make the model number its frames from another origin.
         first_index: Where the model puts the first frame of a block; the others are at 1, 2,
@@ -41,7 +42,7 @@ class AttentionGeometry:
     tokens_per_frame: int
     columns: int
     rope: TemporalRope
-    calls: AttentionCalls
+    calls: AttentionCalls = field(default_factory=AttentionCalls)
     text: TextPlace = "none"
     can_shift: bool = False
     first_index: float = 0.0

@@ -31,6 +31,10 @@ class AttentionCalls:
 class LayerCounter:
     """The layers of the self-attentions of one forward, named or counted.
 
+    >>> counter = LayerCounter(AttentionCalls(per_block=2))  # self-attention, cross-attention
+    >>> [counter.layer(block=None) for _ in range(4)]
+    [0, None, 1, None]
+
     Args:
         calls: The attention calls of the model.
     """

@@ -21,7 +21,13 @@ Frequencies = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class TemporalRope:
-    """Describe the rotary channels of a family of the temporal axis.
+    """The rotary channels of a model that belong to the temporal axis.
+
+    >>> rope = TemporalRope((rope_frequencies(2, base=100.0),))
+    >>> keys = torch.ones(1, 1, 1, 4)
+    >>> rotated = rope.rotate(rope.rotate(keys, (5,)), (-2,))
+    >>> torch.allclose(rotated, rope.rotate(keys, (3,)))
+    True
 
     Args:
         frequencies: Radians per latent frame of the leading pairs of a head; 0 for a pair that

@@ -56,9 +56,9 @@ class StreamRequest:
         seed: Seed; every draw derives from it and the absolute chunk index.
         conditions: Conditionings.
         config: Options.
-        weights: Digest of the weight patches in effect.
         fingerprint: The model.
         geometry: How the model orders, numbers and rotates tokens.
+        weights: Digest of the weight patches in effect, empty if there are none.
         setup: Digest of whatever else the keys and values depend on, such as options and patches
             of the host. It need not outlive the process.
     """
@@ -67,9 +67,9 @@ class StreamRequest:
     seed: int
     conditions: Conditions
     config: StreamConfig
-    weights: str
     fingerprint: ModelFingerprint
     geometry: AttentionGeometry
+    weights: str = ""
     setup: str = ""
 
     @property

@@ -21,7 +21,14 @@ _TENSOR, _TUPLE = "$tensor", "$tuple"
 
 @dataclass(frozen=True, repr=False)
 class Conditioning:
-    """Hold one conditioning as JSON text plus named tensors.
+    """One conditioning as a value: JSON text and named tensors.
+
+    >>> import torch
+    >>> prompt = Conditioning.pack([torch.zeros(1, 2), {"strength": 0.5}])
+    >>> prompt.unpack()
+    [tensor([[0., 0.]]), {'strength': 0.5}]
+    >>> prompt.digest == Conditioning.pack(prompt.unpack()).digest
+    True
 
     Args:
         structure: JSON with a placeholder for every tensor.

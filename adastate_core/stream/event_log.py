@@ -65,6 +65,13 @@ class Mark:
 class EventLog(Sequence[Event]):
     """The events of a stream, oldest first.
 
+    >>> log = EventLog([ResetEvent("anchor")])
+    >>> longer = log.append(FlushEvent(frames=1))
+    >>> len(log), len(longer), longer[-1]
+    (1, 2, FlushEvent(frames=1))
+    >>> longer.mark == log.mark  # it is another cache
+    False
+
     Args:
         events: The first events.
     """

@@ -40,7 +40,14 @@ from .origin import StreamOrigin
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StreamState:
-    """Carry a stream from one chunk to the next.
+    """A stream from one chunk to the next.
+
+    >>> fresh = StreamState((1, 16, 60, 104))
+    >>> held = fresh.hold_anchor(chunks=2).flush(frames=1)
+    >>> list(held.events), held.hold
+    ([HoldEvent(chunks=2), FlushEvent(frames=1)], 2)
+    >>> fresh  # is as it was
+    StreamState(next chunk 0, latent 1x16x60x104)
 
     Args:
         latent_shape: (B, C, H, W) of one latent frame.

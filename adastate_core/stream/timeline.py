@@ -46,7 +46,10 @@ _MAX_COUNT = 64
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Know how long chunks are.
+    """How long chunks are.
+
+    >>> Pace(chunk_frames=3, time_stride=4, fps=16).chunk_at(seconds=1.0)
+    1
 
     Args:
         chunk_frames: Content latent frames of a chunk (F).
@@ -116,7 +119,12 @@ class ChunkPrompt:
 
 
 def parse_timeline(text: str) -> list[Cue]:
-    """Read a timeline.
+    r"""Read a timeline.
+
+    >>> for cue in parse_timeline("0: a red circle\nchunk 4 blend 3: a blue square"):
+    ...     print(cue.start, cue.transition, cue.text)
+    0.0 swap a red circle
+    4.0 blend a blue square
 
     Raises:
         ConfigError: If a line cannot be read; names every such line by number.

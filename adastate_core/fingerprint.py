@@ -1,8 +1,8 @@
 """Identify base weights without reading all of them.
 
 Small tensors are read whole, large ones in a few runs of neighbouring elements: about 25 MB of a
-file of 28 GB, in so few places that a slow disk has them soon. A weight is read as it is stored:
-of a quantised one that is its packed data and its scales, never the numbers they stand for.
+file of 28 GB, in so few places that a slow disk reads them quickly. A weight is read as it is
+stored: of a quantised one that is its packed data and its scales, never the values they stand for.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 A chunk's attention sees frames in this order: anchor | window | state | content. The two on
 the left come from the cache, the two on the right are the block being denoised. This module
-says at which temporal index each of them stands and which frames a commit keeps; it knows no
-tensor. Indices are chunk-relative: they do not depend on how far the stream has come.
+says at which temporal index each of them is and which frames a commit keeps; it knows no tensor.
+Indices are relative to the chunk, so that they do not grow with the stream, or count the frames of
+the stream: `StreamConfig.positions` says which.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ FrameSource = Literal["anchor", "window", "state", "content"]
 
 @dataclass(frozen=True, slots=True)
 class CachedFrames:
-    """Name the frames that a K/V set holds.
+    """The frames that a KV cache holds.
 
     Args:
-        anchor: Native temporal index of every frame in slot 0: the index its keys were
-            written with. Whole for all but the first frame of some models.
+        anchor: Native temporal index of every frame in slot 0: the index at which its keys were
+            projected. Whole for all but the first frame of some models.
         window: The same for every window frame, oldest first.
-        committed: Content frames of the stream so far, whether or not they were committed here.
+        committed: Content frames of the stream so far, also those that were not committed here.
     """
 
     anchor: tuple[float, ...] = ()
@@ -37,7 +38,7 @@ class CachedFrames:
 
 @dataclass(frozen=True, slots=True)
 class SlotLayout:
-    """Give every frame that takes part in a chunk its temporal index.
+    """The temporal index of every frame that takes part in a chunk.
 
     Args:
         anchor: Indices of the slot 0 frames that are read; empty if nothing is there.
@@ -70,7 +71,7 @@ class SlotLayout:
 
 @dataclass(frozen=True, slots=True)
 class FrameRef:
-    """Point to one frame of the cache or of the block by source and position."""
+    """One frame of the cache or of the block, by source and position."""
 
     source: FrameSource
     position: int
@@ -78,11 +79,11 @@ class FrameRef:
 
 @dataclass(frozen=True, slots=True)
 class FrameMix:
-    """Average frames.
+    """A weighted average of frames.
 
     Args:
-        terms: Frames and their weights; the first says which place in time the average has.
-        pooled: Whether it is also one average over the picture, the same in every place.
+        terms: Frames and their weights; the average has the place in time of the first.
+        pooled: Whether it is also averaged over the image, and the same in every place.
     """
 
     terms: tuple[tuple[FrameRef, float], ...]
@@ -91,7 +92,7 @@ class FrameMix:
 
 @dataclass(frozen=True, slots=True)
 class CommitPlan:
-    """List the frames that slot 0 and the window hold after a commit."""
+    """The frames that slot 0 and the window hold after a commit."""
 
     anchor: tuple[FrameRef | FrameMix, ...]
     window: tuple[FrameRef, ...]

@@ -1,4 +1,4 @@
-"""What a host's attention hook has to know of the block that a model runs on."""
+"""What a host's attention hook has to know about the block that a model runs on."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class SelfAttention:
 
 
 class BlockAttention(Protocol):
-    """A block, and who computes its self-attentions."""
+    """One block, and what computes its self-attentions."""
 
     @property
     def origin(self) -> int:

@@ -1,9 +1,9 @@
 """How a model orders, numbers and rotates the tokens of a block.
 
-Models that mix text in by joint attention carry its tokens beside those of the video. The text
-attends to the past and to the current block like the video does; only keys and values of the
-video enter the cache. That is causal, but it is not what models that were trained on a whole video
-at once know: there the text of the first frames had already attended to the last ones.
+Models with joint attention have text tokens in the same sequence as those of the video. The text
+attends to the past and to the current block like the video does; only keys and values of the video
+enter the cache. That is causal, but it is not what a model that was trained on whole videos has
+seen: there the text of the first frames had already attended to the last ones.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class AttentionGeometry:
             that cannot tell.
         text: Where text tokens are in a self-attention, `none` if it has none.
         can_shift: Whether the host can make the model number its frames from another origin.
-        first_index: Where the model puts the first frame of a block; the others are at 1, 2,
-            and so on. Not 0 for models that give a video's first, shorter frame its own place.
+        first_index: Temporal index that the model gives the first frame of a block; the others are
+            at 1, 2, and so on. Not 0 for models that place a video's first, shorter frame apart.
         spatial_rope: Rotary channels of the two spatial axes, None if they are not known.
     """
 

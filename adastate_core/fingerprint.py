@@ -33,7 +33,7 @@ class ModelFingerprint:
     True
 
     Version 0.1.0 wrote a digest of norms and modulation as 32 hex digits. The digest of a sample of
-    every weight has `v2-` before its digits, and that older one behind them where it is known: by
+    every weight has `v2-` before its digits, and that older one after them where it is known: by
     it a stream that began with the older one is still recognised.
     """
 
@@ -105,7 +105,7 @@ def legacy_digest(
     Args:
         family: Name of the family.
         class_name: Class of the module.
-        shapes: Shape of every entry of its state dict by name.
+        shapes: Shape of every tensor of its state dict by name.
         sample: The unpatched modulation and norm tensors, in bfloat16.
     """
     digest = hashlib.sha256(f"{family}:{class_name}".encode())

@@ -45,18 +45,19 @@ class SlotLayout:
         window: Indices of the window frames that are read, oldest first.
         state: Indices of the state frames being denoised.
         content: Indices of the content frames being denoised.
-        picked: Which frames of slot 0 are read, by position; the first ones if it is not given.
+        chosen: Which frames of slot 0 are read, by position; None for the first ones.
     """
 
     anchor: tuple[int, ...]
     window: tuple[int, ...]
     state: tuple[int, ...]
     content: tuple[int, ...]
-    picked: tuple[int, ...] = ()
+    chosen: tuple[int, ...] | None = None
 
-    def __post_init__(self) -> None:
-        if len(self.picked) != len(self.anchor):
-            object.__setattr__(self, "picked", tuple(range(len(self.anchor))))
+    @property
+    def picked(self) -> tuple[int, ...]:
+        """Return the positions of the slot 0 frames that are read."""
+        return tuple(range(len(self.anchor))) if self.chosen is None else self.chosen
 
     @property
     def block(self) -> tuple[int, ...]:

@@ -33,7 +33,7 @@ class RollingAnchor(FrozenAnchor):
             window=tuple(range(past, end)),
             state=(),
             content=tuple(range(end, end + config.chunk_frames)),
-            picked=picked,
+            chosen=picked,
         )
 
 

@@ -91,7 +91,7 @@ def test_conflicts_and_strangers_are_refused(studio: NodeStudio, streams: Path) 
     committed(studio, state)
     with pytest.raises(ValueError, match="another prompt committed first"):
         committed(studio, state)
-    with pytest.raises(ValueError, match="put Open Stream in front"):
+    with pytest.raises(ValueError, match="begin the stream with Open Stream"):
         committed(studio, studio.fresh())
     with pytest.raises(ValueError, match="got a list of 2, expected one state"):
         studio.run("AdaStateCommitStream", [state, state])

@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,9 @@ def members(cls: type) -> dict[str, str]:
     for name, member in vars(cls).items():
         if name.startswith("_"):
             continue
-        if isinstance(member, property):
-            found[name] = f"property -> {inspect.signature(member.fget).return_annotation}"
+        if isinstance(member, property | cached_property):
+            getter = member.fget if isinstance(member, property) else member.func
+            found[name] = f"property -> {inspect.signature(getter).return_annotation}"
         elif isinstance(member, classmethod | staticmethod) or inspect.isfunction(member):
             found[name] = signature(getattr(cls, name))
     return found

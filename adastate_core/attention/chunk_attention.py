@@ -139,7 +139,7 @@ class ChunkAttention:
         keys, values = self._cache_of(conditioning).get(layer)
         if keys.shape[2:] != like.shape[2:]:
             raise LayoutError(
-                "attention cache",
+                "KV cache",
                 seen=f"heads x channels {tuple(keys.shape[2:])}",
                 expected=f"{tuple(like.shape[2:])}",
                 remedy="start a new stream with this model",
@@ -166,7 +166,7 @@ class ChunkAttention:
     def _cache_of(self, conditioning: int) -> KVCache:
         if conditioning not in self._past:
             raise LayoutError(
-                "attention cache",
+                "KV cache",
                 seen=f"nothing cached for conditioning {conditioning}",
                 expected="a conditioning under which the stream was committed",
                 remedy="remove nodes that compute conditionings other than those of the sampler",

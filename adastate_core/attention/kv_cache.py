@@ -76,7 +76,7 @@ class KVCache(nn.Module):
         name = str(layer)
         if name not in self.keys_of:
             raise LayoutError(
-                "attention cache",
+                "KV cache",
                 seen=f"no keys for layer {layer}",
                 expected="every layer committed",
                 remedy="report this model: its attention calls differ between passes",

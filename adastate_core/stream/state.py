@@ -116,11 +116,11 @@ class StreamState:
 
     def content(self, first_chunk: int = 0) -> Tensor | None:
         """Join the content latents that are kept, from a chunk on, (B, C, T, H, W), or None."""
-        chunks = [event for event in self.remembered_chunks() if event.index >= first_chunk]
+        chunks = [event for event in self.kept_chunks() if event.index >= first_chunk]
         parts = [event.content for event in chunks if event.content is not None]
         return torch.cat(parts, dim=2) if parts else None
 
-    def remembered_chunks(self) -> tuple[ChunkEvent, ...]:
+    def kept_chunks(self) -> tuple[ChunkEvent, ...]:
         """Return the chunks whose latents are kept, oldest first."""
         return tuple(event for _, event in _kept_chunks(self.events))[::-1]
 

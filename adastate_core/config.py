@@ -29,7 +29,14 @@ MAX_STRENGTH = 8.0
 
 @dataclass(frozen=True, slots=True)
 class StreamConfig:
-    """Hold every option of the recurrence.
+    """The options of one stream.
+
+    >>> config = StreamConfig(anchor="frozen", anchor_frames=1, window_frames=6)
+    >>> StreamConfig.from_json(config.to_json()) == config
+    True
+    >>> StreamConfig(chunk_frames=0)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    adastate_core.errors.ConfigError: chunk_frames: got 0, expected a whole number 1 to 64; ...
 
     `state_rope` to `prompt_switch` are readings of points that the paper leaves open; their
     defaults are the most plausible ones.
@@ -39,11 +46,11 @@ class StreamConfig:
         chunk_frames: Content latent frames made by one chunk (F).
         window_frames: Newest content latent frames kept in the cache (W_p).
         state_frames: Hidden latent frames denoised along with the content (F_s).
-            Only the adaptive anchor denoises a state.
+            Only the adaptive anchor has a state.
         anchor_frames: First content latent frames that slot 0 holds: what the frozen anchor and
-            the averaged ones begin with, and what the rolling one walks through.
+            the averaged ones begin with, and what the rolling one goes through.
         state_rope: `shared0` puts the previous and the current state both at index 0,
-            `split01` the current one behind the previous one.
+            `split01` puts the current one after the previous one.
         warmup_positions: `fixed` gives chunk 0 the indices of every later chunk, `grow` lets
             the indices start at the front while slots are empty.
         content_sees_current_state: Whether content queries attend to the state being denoised.
@@ -54,12 +61,12 @@ class StreamConfig:
         flush_frames: Window frames that survive a `flush`.
         positions: `relative` gives every chunk the same temporal indices, `absolute` counts the
             frames of the stream. A state has a place among relative ones only.
-        ema_rate: Share of the averaged anchor that stays when frames leave the window; of the
-            slow one of two.
-        ema_fast_rate: The same for the quick one of two.
+        ema_rate: Share of the averaged anchor that stays when frames leave the window; of two
+            averages, that of the slow one.
+        ema_fast_rate: The same for the fast one of two.
         anchor_strength: Factor on the attention weights of slot 0, before they are normalised.
-        cache_precision: How keys and values of past frames are kept: as the model wrote them, or
-            rounded to 8 bits, which an average has no use for.
+        cache_precision: How keys and values of past frames are kept: as the model projected
+            them, or rounded to 8 bits, in which an average would not move.
 
     Raises:
         ConfigError: If a value is out of range; names the field.
@@ -99,20 +106,25 @@ class StreamConfig:
         _require_share("anchor_strength", self.anchor_strength, MAX_STRENGTH)
         if self.positions == "absolute" and self.anchor == "adaptive" and self.state_frames:
             raise ConfigError(
-                "positions", seen="absolute with a hidden state", expected="relative",
+                "positions",
+                seen="absolute with a hidden state",
+                expected="relative",
                 remedy="choose another anchor, or relative positions",
-            )  # fmt: skip
+            )
         if self.cache_precision == "fp8" and self.anchor in ("ema", "dual_ema"):
             raise ConfigError(
-                "cache_precision", seen=f"fp8 with the anchor {self.anchor}", expected="model",
-                remedy="leave cache_precision at model, since a slow average would not move in fp8",
-            )  # fmt: skip
+                "cache_precision",
+                seen=f"fp8 with the anchor {self.anchor}",
+                expected="model",
+                remedy="set cache_precision to model: in fp8 a slow average would not move",
+            )
         if self.anchor == "rolling" and self.anchor_frames <= self.window_frames:
             raise ConfigError(
-                "anchor_frames", seen=f"{self.anchor_frames} with a rolling anchor",
-                expected=f"more than the {self.window_frames} window_frames, which are part of it",
+                "anchor_frames",
+                seen=f"{self.anchor_frames} with a rolling anchor",
+                expected=f"more than the {self.window_frames} window_frames, which are among them",
                 remedy="raise anchor_frames or lower window_frames on Apply AdaState",
-            )  # fmt: skip
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
@@ -164,6 +176,8 @@ def _require_share(name: str, value: object, high: float) -> None:
 def _require_count(name: str, value: object, low: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= MAX_FRAMES:
         raise ConfigError(
-            name, seen=value, expected=f"a whole number {low} to {MAX_FRAMES}",
+            name,
+            seen=value,
+            expected=f"a whole number {low} to {MAX_FRAMES}",
             remedy=f"change {name} on Apply AdaState",
-        )  # fmt: skip
+        )

@@ -1,4 +1,4 @@
-"""Digests of tensors and of texts, by which files and caches know what they hold."""
+"""Digests of tensors and texts, which identify them in files and cache keys."""
 
 from __future__ import annotations
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 
 class AdaStateError(ValueError):
-    """Report bad input in one sentence.
+    """Bad input, told in one sentence.
+
+    >>> print(AdaStateError("fps", seen=0, expected="1 or more", remedy="raise fps"))
+    fps: got 0, expected 1 or more; raise fps.
 
     Args:
         what: The thing that is wrong.

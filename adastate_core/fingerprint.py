@@ -1,8 +1,8 @@
 """Identify base weights without reading all of them.
 
 Small tensors are read whole, large ones in a few runs of neighbouring elements: about 25 MB of a
-file of 28 GB, in so few places that a slow disk has them soon. A weight is read as it is stored:
-of a quantised one that is its packed data and its scales, never the numbers they stand for.
+file of 28 GB, in so few places that a slow disk reads them quickly. A weight is read as it is
+stored: of a quantised one that is its packed data and its scales, never the values they stand for.
 """
 
 from __future__ import annotations
@@ -26,10 +26,14 @@ _RAW_FLOATS = ("float8_e8m0fnu", "float4_e2m1fn_x2")
 
 @dataclass(frozen=True, slots=True)
 class ModelFingerprint:
-    """Identify base weights: a family, its latent channels, and a digest of the weights.
+    """What base weights are recognised by: family, latent channels, and a digest of the weights.
+
+    >>> ours = ModelFingerprint.joined("wan2.1", 16, sampled="2f", legacy="c4")
+    >>> ours.matches(ModelFingerprint("wan2.1", 16, digest="c4"))
+    True
 
     Version 0.1.0 wrote a digest of norms and modulation as 32 hex digits. The digest of a sample of
-    every weight has `v2-` before its digits, and that older one behind them where it is known: by
+    every weight has `v2-` before its digits, and that older one after them where it is known: by
     it a stream that began with the older one is still recognised.
     """
 
@@ -101,7 +105,7 @@ def legacy_digest(
     Args:
         family: Name of the family.
         class_name: Class of the module.
-        shapes: Shape of every entry of its state dict by name.
+        shapes: Shape of every tensor of its state dict by name.
         sample: The unpatched modulation and norm tensors, in bfloat16.
     """
     digest = hashlib.sha256(f"{family}:{class_name}".encode())

@@ -2,8 +2,9 @@
 
 A chunk's attention sees frames in this order: anchor | window | state | content. The two on
 the left come from the cache, the two on the right are the block being denoised. This module
-says at which temporal index each of them stands and which frames a commit keeps; it knows no
-tensor. Indices are chunk-relative: they do not depend on how far the stream has come.
+says at which temporal index each of them is and which frames a commit keeps; it knows no tensor.
+Indices are relative to the chunk, so that they do not grow with the stream, or count the frames of
+the stream: `StreamConfig.positions` says which.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ FrameSource = Literal["anchor", "window", "state", "content"]
 
 @dataclass(frozen=True, slots=True)
 class CachedFrames:
-    """Name the frames that a K/V set holds.
+    """The frames that a KV cache holds.
 
     Args:
-        anchor: Native temporal index of every frame in slot 0: the index its keys were
-            written with. Whole for all but the first frame of some models.
+        anchor: Native temporal index of every frame in slot 0: the index at which its keys were
+            projected. Whole for all but the first frame of some models.
         window: The same for every window frame, oldest first.
-        committed: Content frames of the stream so far, whether or not they were committed here.
+        committed: Content frames of the stream so far, also those that were not committed here.
     """
 
     anchor: tuple[float, ...] = ()
@@ -37,25 +38,26 @@ class CachedFrames:
 
 @dataclass(frozen=True, slots=True)
 class SlotLayout:
-    """Give every frame that takes part in a chunk its temporal index.
+    """The temporal index of every frame that takes part in a chunk.
 
     Args:
         anchor: Indices of the slot 0 frames that are read; empty if nothing is there.
         window: Indices of the window frames that are read, oldest first.
         state: Indices of the state frames being denoised.
         content: Indices of the content frames being denoised.
-        picked: Which frames of slot 0 are read, by position; the first ones if it is not given.
+        chosen: Which frames of slot 0 are read, by position; None for the first ones.
     """
 
     anchor: tuple[int, ...]
     window: tuple[int, ...]
     state: tuple[int, ...]
     content: tuple[int, ...]
-    picked: tuple[int, ...] = ()
+    chosen: tuple[int, ...] | None = None
 
-    def __post_init__(self) -> None:
-        if len(self.picked) != len(self.anchor):
-            object.__setattr__(self, "picked", tuple(range(len(self.anchor))))
+    @property
+    def picked(self) -> tuple[int, ...]:
+        """Return the positions of the slot 0 frames that are read."""
+        return tuple(range(len(self.anchor))) if self.chosen is None else self.chosen
 
     @property
     def block(self) -> tuple[int, ...]:
@@ -70,7 +72,7 @@ class SlotLayout:
 
 @dataclass(frozen=True, slots=True)
 class FrameRef:
-    """Point to one frame of the cache or of the block by source and position."""
+    """One frame of the cache or of the block, by source and position."""
 
     source: FrameSource
     position: int
@@ -78,11 +80,11 @@ class FrameRef:
 
 @dataclass(frozen=True, slots=True)
 class FrameMix:
-    """Average frames.
+    """A weighted average of frames.
 
     Args:
-        terms: Frames and their weights; the first says which place in time the average has.
-        pooled: Whether it is also one average over the picture, the same in every place.
+        terms: Frames and their weights; the average has the place in time of the first.
+        pooled: Whether it is also averaged over the image, and the same in every place.
     """
 
     terms: tuple[tuple[FrameRef, float], ...]
@@ -91,7 +93,7 @@ class FrameMix:
 
 @dataclass(frozen=True, slots=True)
 class CommitPlan:
-    """List the frames that slot 0 and the window hold after a commit."""
+    """The frames that slot 0 and the window hold after a commit."""
 
     anchor: tuple[FrameRef | FrameMix, ...]
     window: tuple[FrameRef, ...]
@@ -120,9 +122,15 @@ def place(
 ) -> SlotLayout:
     """Lay a chunk out: `reserved` indices in front, then the window, then the content.
 
-    A window that is not full is right-aligned, so its newest frame always stands just before
-    the content. With `grow`, missing window slots take no index. With `committed`, the number of
+    A window that is not full is right-aligned, so its newest frame is always just before the
+    content. With `grow`, missing window slots take no index. With `committed`, the number of
     frames so far, indices are absolute: the window ends where the stream has come to.
+
+    >>> layout = place(
+    ...     reserved=1, anchor=1, state=(0,), window=2, window_slots=3, content=3, grow=False
+    ... )
+    >>> layout.context, layout.block
+    ((0, 2, 3), (0, 4, 5, 6))
     """
     window_end = reserved + (window if grow else window_slots) if committed is None else committed
     return SlotLayout(

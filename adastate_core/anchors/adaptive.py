@@ -1,7 +1,7 @@
 """Adaptive anchor: slot 0 is the state that the model itself denoised with the last chunk.
 
-The recurrence of AdaState (arXiv 2605.30349): every chunk overwrites slot 0 by the keys and
-values of its own state.
+The recurrence of AdaState (arXiv 2605.30349): every chunk overwrites slot 0 with the keys
+and values of its own state.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .policy import Averages
 
 
 class AdaptiveAnchor:
-    """Overwrite slot 0 by the new state after every chunk."""
+    """The policy that overwrites slot 0 with the new state after every chunk."""
 
     averages: Averages = "none"
 
@@ -29,7 +29,7 @@ class AdaptiveAnchor:
         return config.state_frames + config.window_frames
 
     def layout(self, config: StreamConfig, cached: CachedFrames) -> SlotLayout:
-        """Place the previous state at the front, where the current one stands too."""
+        """Place the previous state at the front, where the current one is too."""
         size = config.state_frames
         split = config.state_rope == "split01"
         return place(

@@ -1,9 +1,9 @@
-"""Two averages beside the first frames: a slow and a quick memory of what has left the window.
+"""Two averages after the first frames: a slow and a fast one of what has left the window.
 
-MemRoPE: slot 0 is the first frames, then one frame each for the two averages. An average is over
-every token that leaves, without its place in time or in the picture, and stands in every place:
-memory <- rate x memory + (1 - rate) x mean, once a chunk. Until something has to leave, all of the
-past is kept as it is, in the places that the averages take later. They begin with the newest
+MemRoPE: slot 0 is the first frames, then one frame each for the two averages. It is taken
+over every token that leaves, without its place in time or in the image, and is in every place:
+average <- rate x average + (1 - rate) x mean, once a chunk. Until something has to leave, all of
+the past is kept as it is, in the places that the averages take later. They begin with the newest
 frames of the first that leave, one chunk of them, as in the published code; those before are lost.
 """
 
@@ -20,7 +20,7 @@ _AVERAGES = 2
 
 
 class DualEmaAnchor(FrozenAnchor):
-    """Keep the first `anchor_frames` content frames and two averages of what left the window."""
+    """The policy that keeps the first frames and two averages of what has left the window."""
 
     averages: Averages = "picture"
 
@@ -57,10 +57,10 @@ class DualEmaAnchor(FrozenAnchor):
         leaving = candidates[: len(candidates) - len(window)]
         if averaged:
             rates = (config.ema_rate, config.ema_fast_rate)
-            memories = refs("anchor", len(cached.anchor))[sink:]
+            old = refs("anchor", len(cached.anchor))[sink:]
             averages = tuple(
-                _mean(((memory, rate), *_shares(leaving, 1.0 - rate)))
-                for memory, rate in zip(memories, rates, strict=True)
+                _mean(((average, rate), *_shares(leaving, 1.0 - rate)))
+                for average, rate in zip(old, rates, strict=True)
             )
         else:
             averages = (_mean(_shares(newest(leaving, config.chunk_frames), 1.0)),) * _AVERAGES

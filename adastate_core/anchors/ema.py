@@ -1,9 +1,9 @@
 """Averaged anchor: frames that leave the window are blended into slot 0.
 
 The EMA sink of Reward-Forcing: keys and values of the first frames, from then on
-sink <- rate x sink + (1 - rate) x evicted, once a chunk, on keys without a place in time. The
+sink <- rate x sink + (1 - rate) x evicted, once a chunk, on keys that have no place in time. The
 published inference averages in bfloat16, where 0.999 x rounds back to x and most of the decay never
-happens; here the average is kept in float32.
+happens; here the average is in float32.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .policy import Averages
 
 
 class EmaAnchor(FrozenAnchor):
-    """Blend evicted frames into the first `anchor_frames` content frames."""
+    """The policy that blends evicted frames into the first `anchor_frames` content frames."""
 
     averages: Averages = "frames"
 

@@ -1,4 +1,4 @@
-"""Frozen anchor: the first content frames of the stream stay in slot 0 for ever.
+"""Frozen anchor: the first content frames of the stream stay in slot 0 forever.
 
 The static sink of LongLive (branch v1.0) and Infinity-RoPE.
 """
@@ -11,12 +11,12 @@ from .policy import Averages
 
 
 class FrozenAnchor:
-    """Keep the first `anchor_frames` content frames."""
+    """The policy that keeps the first `anchor_frames` content frames."""
 
     averages: Averages = "none"
 
     def state_frames(self, config: StreamConfig) -> int:
-        """Return 0: a frozen anchor denoises no state."""
+        """Return 0: a frozen anchor has no state."""
         return 0
 
     def sink_frames(self, config: StreamConfig) -> int:
@@ -46,8 +46,8 @@ class FrozenAnchor:
         """Fill slot 0 from the first content, then leave it alone.
 
         A frame is in slot 0 or in the window, never in both: attending to it twice would
-        double its weight. While slot 0 is being filled the window is therefore empty, which is
-        also how filling is told from a shorter anchor left by another policy. With `hold`, an
+        double its weight. While slot 0 is being filled the window is therefore empty, which
+        also tells filling from a shorter anchor that another policy left. With `hold`, an
         anchor that has begun to fill stays as it is.
         """
         content = refs("content", config.chunk_frames)

@@ -8,7 +8,7 @@ from .policy import Averages
 
 
 class NoAnchor:
-    """Leave slot 0 empty."""
+    """The policy that leaves slot 0 empty."""
 
     averages: Averages = "none"
 
@@ -38,6 +38,6 @@ class NoAnchor:
         )
 
     def commit(self, config: StreamConfig, cached: CachedFrames, *, hold: bool) -> CommitPlan:
-        """Keep the newest content, drop whatever slot 0 held."""
+        """Keep the newest content, and evict whatever slot 0 held."""
         candidates = refs("window", len(cached.window)) + refs("content", config.chunk_frames)
         return CommitPlan(anchor=(), window=newest(candidates, config.window_frames))

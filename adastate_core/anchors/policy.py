@@ -8,11 +8,11 @@ from ..config import StreamConfig
 from ..layout import CachedFrames, CommitPlan, SlotLayout
 
 Averages = Literal["none", "frames", "picture"]
-"""What a policy averages: nothing, frames place by place, or also over the picture."""
+"""What a policy averages: nothing, frames place by place, or also over the image."""
 
 
 class AnchorPolicy(Protocol):
-    """Decide how slot 0 evolves, which frames stay, and which index each slot has."""
+    """How slot 0 evolves, which frames stay, and which index each slot has."""
 
     @property
     def averages(self) -> Averages:
@@ -35,7 +35,7 @@ class AnchorPolicy(Protocol):
         """Place the frames that the next chunk sees.
 
         The layout reads frames of slot 0, usually the first ones, and the newest ones of the
-        window; frames it does not place are not attended.
+        window; no query attends to frames that it does not place.
         """
         ...
 

@@ -21,12 +21,12 @@ PresetName = Literal[
 
 
 BESIDE = ("anchor_strength", "cache_precision", "prompt_switch")
-"""Options that can be set beside a preset and make it another method."""
+"""Options that can be set besides a preset and make it another method."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Name the options that reproduce a method's cache.
+    """The options that reproduce the cache of a published method.
 
     Args:
         config: The options.
@@ -42,8 +42,8 @@ class Preset:
 
 
 _RECACHE = (
-    "At a change of prompt the first frames and the window are read again, one block after the "
-    "other; the published code leaves the first frames as they were and reads nine together."
+    "At a change of prompt the first frames and the window are committed again, block by block; "
+    "the published code keeps the first frames as they were and commits nine together."
 )
 
 PRESETS: dict[PresetName, Preset] = {
@@ -57,7 +57,7 @@ PRESETS: dict[PresetName, Preset] = {
         StreamConfig(anchor="none", window_frames=18, positions="absolute"),
         "Self-Forcing, 21 frames in view",
         "guandeh17/Self-Forcing at 33593df",
-        "The published code stops at 21 frames unless it is given a window, as it is here.",
+        "The published code stops at 21 frames unless it has a window, as here.",
     ),
     "longlive": Preset(
         StreamConfig(
@@ -87,8 +87,8 @@ PRESETS: dict[PresetName, Preset] = {
         StreamConfig(anchor="frozen", anchor_frames=1, window_frames=2, warmup_positions="grow"),
         "Infinity-RoPE",
         "yesiltepe-hidir/infinity-rope at 63d7b84",
-        "As the released code does it; the paper places the newest chunk at index 21. Its flush at "
-        "a change of prompt leaves what this window holds, so nothing is to be done.",
+        "As in the released code; the paper places the newest chunk at index 21. Its flush at a "
+        "change of prompt keeps as much as this window holds, so there is nothing to do.",
     ),
     "reward_forcing": Preset(
         StreamConfig(
@@ -96,7 +96,7 @@ PRESETS: dict[PresetName, Preset] = {
         ),
         "Reward-Forcing",
         "JaydenLyh/Reward-Forcing at 4317f5a",
-        "The average is kept in float32; the published bfloat16 one hardly moves.",
+        "The average is in float32; the published one in bfloat16 hardly moves.",
     ),
     "memrope": Preset(
         StreamConfig(
@@ -109,8 +109,8 @@ PRESETS: dict[PresetName, Preset] = {
         ),
         "MemRoPE",
         "YoungRaeKimm/MemRoPE at b89bf5b",
-        "As the released code does it, also in letting the first two frames that leave go unseen; "
-        "the averages are kept in float32.",
+        "As in the released code, whose averages also miss the first two frames that leave; they "
+        "are in float32 here.",
     ),
     "rolling_sink": Preset(
         StreamConfig(anchor="rolling", anchor_frames=18, window_frames=3, positions="absolute"),
@@ -123,10 +123,10 @@ PRESETS: dict[PresetName, Preset] = {
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """What options have in common with a preset, and where they leave it.
+    """Where options differ from the preset that is nearest.
 
     Args:
-        preset: Name of the preset, `custom` if there is none that is near.
+        preset: Name of the preset, `custom` if none has the same layout.
         changed: The options that differ from it, and their values.
     """
 
@@ -157,6 +157,9 @@ def departure(config: StreamConfig, name: str | None = None) -> Departure:
 
 def preset_config(name: str) -> StreamConfig:
     """Return the options of a preset.
+
+    >>> preset_config("longlive").anchor
+    'frozen'
 
     Raises:
         ConfigError: If there is none of that name.

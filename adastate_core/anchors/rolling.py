@@ -1,7 +1,7 @@
-"""Rolling anchor: the first frames of the stream stand in for its past, walked to and fro.
+"""Rolling anchor: the first frames of the stream stand in for its past, back and forth.
 
-Rolling-Sink keeps the keys of the first frames. Once they are as many as a chunk looks back to, the
-past is theirs: backwards from the last one, then forwards again, each at the place in time of the
+Rolling-Sink keeps the keys of the first frames. Once they are as many as a chunk attends to, they
+are its past: backwards from the last one, then forwards again, each at the place in time of the
 frame it stands for. Only the newest chunk before the current one is real. Its script also repeats
 the noise of one chunk in every chunk; here every chunk has its own.
 """
@@ -14,7 +14,7 @@ from .frozen import FrozenAnchor
 
 
 class RollingAnchor(FrozenAnchor):
-    """Walk through the first `anchor_frames` content frames, of which as many are in view."""
+    """The policy that goes through the first `anchor_frames` content frames, back and forth."""
 
     def layout(self, config: StreamConfig, cached: CachedFrames) -> SlotLayout:
         """Place the frames that stand for the past right before the window."""
@@ -23,7 +23,7 @@ class RollingAnchor(FrozenAnchor):
         picked = tuple(range(bank))
         if bank >= config.anchor_frames:
             first = max(cached.committed - config.anchor_frames, 0)
-            picked = tuple(to_and_fro(frame, config.anchor_frames) for frame in range(first, past))
+            picked = tuple(ping_pong(frame, config.anchor_frames) for frame in range(first, past))
         if config.positions == "relative":
             full = config.warmup_positions == "fixed"
             past = (config.anchor_frames if full else len(picked) + window) - window
@@ -33,14 +33,14 @@ class RollingAnchor(FrozenAnchor):
             window=tuple(range(past, end)),
             state=(),
             content=tuple(range(end, end + config.chunk_frames)),
-            picked=picked,
+            chosen=picked,
         )
 
 
-def to_and_fro(frame: int, size: int) -> int:
+def ping_pong(frame: int, size: int) -> int:
     """Return which of the first `size` frames stands for a frame of the stream.
 
-    0 .. size - 1, then back, then forth; the frames at either end come twice in a row.
+    0 .. size - 1, then back, then forth again; the frame at either end comes twice in a row.
     """
     place = (frame + size) % (2 * size)
     return place - size if place >= size else size - 1 - place

@@ -1,4 +1,4 @@
-"""What the self-attention of one chunk becomes: the KV cache and its use.
+"""The self-attention of one chunk over the KV cache.
 
 Start at `chunk_attention`: one chunk's attention over the cache. `kv_cache` has the cache of one
 stream and the pool of them, `kv_format` the form in which tensors are kept, `rope` the rotations,

@@ -1,4 +1,4 @@
-"""What a host's attention hook has to know of the block that a model runs on."""
+"""What a host's attention hook has to know about the block that a model runs on."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 from .geometry import AttentionGeometry
 
@@ -15,6 +16,13 @@ Attention = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 The last argument is a bias on the logits of each key, (keys,), or None: then no mask is needed.
 """
+
+
+def plain_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    """Compute torch's scaled dot-product attention."""
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    mask = None if bias is None else bias[None]
+    return scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -28,7 +36,7 @@ class SelfAttention:
             where the model has them here.
         k: Keys, same shape.
         v: Values, same shape.
-        attention: The attention to use.
+        attention: The attention to use, the model's own for one.
     """
 
     layer: int
@@ -36,11 +44,11 @@ class SelfAttention:
     q: Tensor
     k: Tensor
     v: Tensor
-    attention: Attention
+    attention: Attention = plain_attention
 
 
 class BlockAttention(Protocol):
-    """A block, and who computes its self-attentions."""
+    """One block, and what computes its self-attentions."""
 
     @property
     def origin(self) -> int:

@@ -5,7 +5,7 @@
 
 The host calls `attend` for every self-attention of the model; the model itself is not changed, and
 a mask is used only to weaken or strengthen slot 0. Keys are cached as the model projected them, at
-the temporal index that it gave them, and rotated to the index of this chunk when they are read.
+the temporal index that it gave them, and rotated to the index in this chunk when they are read.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ class ChunkAttention:
         if self._split_state and geometry.text != "none":
             raise ConfigError(
                 "content_sees_current_state",
-                seen="false on a model that mixes text into its self-attention",
-                expected="true, since its text tokens attend to the state too",
-                remedy="leave content_sees_current_state at true",
+                seen="false on a model with text tokens in its self-attention",
+                expected="true, since its text tokens attend to the state as well",
+                remedy="set content_sees_current_state to true",
             )
         native = geometry.native(self.origin, self.frames)
         self._block_offsets = _offsets(self.layout.block, native)
@@ -130,8 +130,8 @@ class ChunkAttention:
     def _read(self, conditioning: int, layer: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """Return the cached frames of a layer, rotated to this chunk's indices.
 
-        They are kept for the other steps of the chunk, unless the format of the cache is there to
-        save just that memory.
+        They are kept for the other steps of the chunk, unless the format of the cache is meant to
+        save that very memory.
         """
         where = (conditioning, layer)
         if where in self._ready:
@@ -139,7 +139,7 @@ class ChunkAttention:
         keys, values = self._cache_of(conditioning).get(layer)
         if keys.shape[2:] != like.shape[2:]:
             raise LayoutError(
-                "attention cache",
+                "KV cache",
                 seen=f"heads x channels {tuple(keys.shape[2:])}",
                 expected=f"{tuple(like.shape[2:])}",
                 remedy="start a new stream with this model",
@@ -166,10 +166,10 @@ class ChunkAttention:
     def _cache_of(self, conditioning: int) -> KVCache:
         if conditioning not in self._past:
             raise LayoutError(
-                "attention cache",
+                "KV cache",
                 seen=f"nothing cached for conditioning {conditioning}",
-                expected="a conditioning that the stream was committed under",
-                remedy="remove nodes that compute other conditionings than this step is given",
+                expected="a conditioning under which the stream was committed",
+                remedy="remove nodes that compute conditionings other than those of the sampler",
             )
         return self._past[conditioning]
 
@@ -277,9 +277,9 @@ class CommitAttention(ChunkAttention):
             if rope is None:
                 raise LayoutError(
                     "anchor",
-                    seen="an average over the image on a model without known places",
-                    expected="another anchor",
-                    remedy="choose another one on Apply AdaState",
+                    seen="an average over the image, on a model whose spatial RoPE is not known",
+                    expected="another anchor than dual_ema",
+                    remedy="change anchor on Apply AdaState",
                 )
             raw = rope.rotate(x, columns, inverse=True) if rotate else x
             raw = raw.mean(dim=1, keepdim=True).expand_as(x)

@@ -1,14 +1,14 @@
 """How a model orders, numbers and rotates the tokens of a block.
 
-Models that mix text in by joint attention carry its tokens beside those of the video. The text
-attends to the past and to the current block like the video does; only keys and values of the
-video enter the cache. That is causal, but it is not what models that were trained on a whole video
-at once know: there the text of the first frames had already attended to the last ones.
+Models with joint attention have text tokens in the same sequence as those of the video. The text
+attends to the past and to the current block like the video does; only keys and values of the video
+enter the cache. That is causal, but it is not what a model that was trained on whole videos has
+seen: there the text of the first frames had already attended to the last ones.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -29,11 +29,12 @@ class AttentionGeometry:
         tokens_per_frame: Tokens of one latent frame, in row-major order, frames outermost.
         columns: Tokens of a row.
         rope: Rotary channels of the temporal axis.
-        calls: Which attention calls of a forward are the self-attentions of its layers.
+        calls: Which attention calls of a forward are the self-attentions of its layers, for a host
+            that cannot tell.
         text: Where text tokens are in a self-attention, `none` if it has none.
         can_shift: Whether the host can make the model number its frames from another origin.
-        first_index: Where the model puts the first frame of a block; the others are at 1, 2,
-            and so on. Not 0 for models that give a video's first, shorter frame its own place.
+        first_index: Temporal index that the model gives the first frame of a block; the others are
+            at 1, 2, and so on. Not 0 for models that place a video's first, shorter frame apart.
         spatial_rope: Rotary channels of the two spatial axes, None if they are not known.
     """
 
@@ -41,7 +42,7 @@ class AttentionGeometry:
     tokens_per_frame: int
     columns: int
     rope: TemporalRope
-    calls: AttentionCalls
+    calls: AttentionCalls = field(default_factory=AttentionCalls)
     text: TextPlace = "none"
     can_shift: bool = False
     first_index: float = 0.0

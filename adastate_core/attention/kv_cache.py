@@ -1,11 +1,11 @@
-"""Keys and values of past frames: immutable sets, and the pool that keeps the newest of them.
+"""The KV caches of past frames, which never change, and the LRU pool that keeps the newest.
 
-A `KVCache` is what every layer remembers of a stream under one conditioning, at one point of it. A
-commit makes a new set and leaves the old one as it was, so branches of a stream never disturb each
-other. The positive and the negative conditioning of a guided stream have a set each: neither sees
-the other's keys. Sets are `nn.Module`s of parameters, because that is the form in which a host's
-memory manager counts and moves tensors; `kv_format` says in which form and where. The pool is
-bounded by bytes; whatever it lacks is rebuilt by `replay`.
+A `KVCache` has the keys and values of every layer, for one conditioning and one point of a stream.
+A commit makes a new cache and leaves the old one as it was, so branches of a stream never disturb
+each other. The positive and the negative conditioning of a guided stream have a cache each: neither
+sees the other's keys. Caches are `nn.Module`s of parameters, because that is the form in which a
+host's memory manager counts and moves tensors; `kv_format` says how they are encoded and where they
+are kept. The pool is bounded by bytes; whatever it lacks is rebuilt by `rollout.replay`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from .kv_format import PLAIN, Fp8KV, KVFormat, PlainKV
 class KVCache(nn.Module):
     """Keys and values of every layer at one point of a stream, under one conditioning.
 
-    Keys are stored as the model wrote them, with their native temporal index, and turned when
-    they are read: storing turned keys would lose bits at every chunk.
+    Keys are stored as the model projected them, at their native temporal index, and rotated when
+    they are read: storing rotated keys would lose bits at every chunk.
 
     Args:
         cached: The frames held, the same in every layer.
         tokens_per_frame: Tokens of one latent frame.
-        kv_format: In which form and where keys and values are kept.
+        kv_format: How keys and values are encoded, and where they are kept.
     """
 
     def __init__(
@@ -41,13 +41,13 @@ class KVCache(nn.Module):
         self.tokens_per_frame = tokens_per_frame
         self.kv_format = kv_format
         self.approximate = False
-        """Whether it was rebuilt from less than the record, or with other weights."""
+        """Whether it was rebuilt from less than the whole history, or with other weights."""
         self.keys_of = nn.ModuleDict()
         self.values_of = nn.ModuleDict()
 
     @classmethod
     def empty(cls, tokens_per_frame: int, kv_format: KVFormat = PLAIN) -> KVCache:
-        """Make the set of a stream that has committed nothing."""
+        """Make the cache of a stream that has committed nothing."""
         return cls(CachedFrames(), tokens_per_frame, kv_format)
 
     def put(self, layer: int, keys: Tensor, values: Tensor) -> None:
@@ -61,7 +61,7 @@ class KVCache(nn.Module):
             raise LayoutError(
                 "commit pass",
                 seen=f"layer {layer} computed twice",
-                expected="every layer once, since its keys and values become the memory",
+                expected="every layer once, since its keys and values go into the KV cache",
                 remedy="remove the node that runs a block of this model more than once",
             )
         self.keys_of[name] = self.kv_format.encode(keys, self.tokens_per_frame)
@@ -76,28 +76,28 @@ class KVCache(nn.Module):
         name = str(layer)
         if name not in self.keys_of:
             raise LayoutError(
-                "attention cache",
+                "KV cache",
                 seen=f"no keys for layer {layer}",
                 expected="every layer committed",
                 remedy="report this model: its attention calls differ between passes",
             )
-        return _packed(self.keys_of, name).decode(), _packed(self.values_of, name).decode()
+        return _encoded(self.keys_of, name).decode(), _encoded(self.values_of, name).decode()
 
     def copy_frames(self, target: KVCache) -> None:
-        """Copy the frames that a smaller set still holds: all or none of slot 0, newest window."""
+        """Copy the frames that a smaller cache has: all or none of slot 0, the newest window."""
         cached, tokens = self.cached, self.tokens_per_frame
         head = len(target.cached.anchor) * tokens
         tail = (cached.frames - len(target.cached.window)) * tokens
 
-        def picked(x: PlainKV | Fp8KV) -> PlainKV | Fp8KV:
+        def copied(x: PlainKV | Fp8KV) -> PlainKV | Fp8KV:
             whole = x.decode()
             kept = torch.cat((whole[:, :head], whole[:, tail:]), dim=1)
             return target.kv_format.encode(kept, tokens)
 
         with torch.inference_mode(False), torch.no_grad():
             for name in self.keys_of:
-                target.keys_of[name] = picked(_packed(self.keys_of, name))
-                target.values_of[name] = picked(_packed(self.values_of, name))
+                target.keys_of[name] = copied(_encoded(self.keys_of, name))
+                target.values_of[name] = copied(_encoded(self.values_of, name))
 
     @property
     def nbytes(self) -> int:
@@ -105,20 +105,27 @@ class KVCache(nn.Module):
         return sum(p.numel() * p.element_size() for p in self.parameters())
 
 
-_LINE_SETS = 2
+_CACHES_PER_LINE = 2
 
 
 class KVCachePool(nn.Module):
-    """The K/V sets of one model by history key, the most recently used last.
+    """The KV caches of one model by history key, an LRU pool: the most recently used is last.
 
-    Sets that were made one after another are a line. Of each line the pool keeps the newest set
-    and one more: the set a running step began from, or the one before. So a stream takes two sets
+    Caches that were made one after another are a line. Of each line the pool keeps the newest and
+    one more: the cache a running step began from, or the one before. So a stream takes two caches
     however long it is, and as many streams stay warm as there are bytes for.
 
+    >>> pool, empty = KVCachePool(), KVCache.empty(tokens_per_frame=6)
+    >>> pool.store("chunk 0", empty)
+    >>> pool.store("chunk 1", empty, parent="chunk 0")
+    >>> pool.store("chunk 2", empty, parent="chunk 1")
+    >>> pool.find("chunk 0") is None, pool.find("chunk 2") is empty
+    (True, True)
+
     Args:
-        max_bytes: Bytes kept at most, or None for no cap. What a running step needs is kept
+        max_bytes: Bytes kept at most, or None for no limit. What a running step needs is kept
             beyond that, since without it nothing could run.
-        kv_format: How its sets keep keys and values.
+        kv_format: How its caches encode keys and values, and where they keep them.
     """
 
     def __init__(self, max_bytes: int | None = None, kv_format: KVFormat = PLAIN) -> None:
@@ -131,7 +138,7 @@ class KVCachePool(nn.Module):
         self._lines: list[list[str]] = []
 
     def find(self, key: str) -> KVCache | None:
-        """Return the set of a history, marking it as recently used."""
+        """Return the cache of a history, marking it as recently used."""
         if key not in self.sets:
             return None
         found = self.sets.pop(key)
@@ -141,13 +148,13 @@ class KVCachePool(nn.Module):
     def store(
         self, key: str, kv: KVCache, parent: str | None = None, keep: Collection[str] = ()
     ) -> None:
-        """Add a set, then evict what its line and the bounds do not allow.
+        """Add a cache, then evict what its line and the limit do not allow.
 
         Args:
-            key: History key of the set.
-            kv: The set.
-            parent: History key of the set that it was made from, if it was made from one.
-            keep: Keys of sets to be spared: those that the running step began from, which must
+            key: History key of the cache.
+            kv: The cache.
+            parent: History key of the cache that it was made from, if it was made from one.
+            keep: Keys that are not evicted: those that the running step began from, which must
                 survive a failure, and those that it goes on with.
         """
         if key in self.sets:
@@ -162,7 +169,7 @@ class KVCachePool(nn.Module):
         self._evict_least_recent(0, {key, *keep})
 
     def evict_for(self, parent: str | None, keep: Collection[str] = ()) -> None:
-        """Evict what another set, made from `parent`, makes superfluous before it is made."""
+        """Evict, before a cache is made from `parent`, what it will make superfluous."""
         needed = {*keep, *(() if parent is None else (parent,))}
         for line in self._lines:
             if line[-1] == parent:
@@ -194,14 +201,14 @@ class KVCachePool(nn.Module):
         return [(name, cast(KVCache, kv)) for name, kv in self.sets.items()]
 
     def _evict_from_line(self, key: str, keep: Collection[str]) -> None:
-        """Evict caches of the line of a key beyond two, those to be spared last."""
+        """Evict all but two caches of the line of a key, those to keep last."""
         line = next(line for line in self._lines if key in line)
         older = [name for name in line if name != key]
-        for name in sorted(older, key=lambda name: name in keep)[: len(line) - _LINE_SETS]:
+        for name in sorted(older, key=lambda name: name in keep)[: len(line) - _CACHES_PER_LINE]:
             self.evict(name)
 
     def _evict_least_recent(self, room: int, keep: Collection[str]) -> None:
-        """Evict the least recently used caches until `room` more bytes are within the cap."""
+        """Evict the least recently used caches until `room` more bytes are within the limit."""
         if self.max_bytes is None:
             return
         for name in [name for name in self.sets if name not in keep]:
@@ -222,7 +229,7 @@ def select_frames(
         plan: The frames to keep, anchor first.
         locate: Returns the keys or values of a frame, (B, tokens, H, D), at the place in time of
             another one.
-        pool: Averages those of one frame over the picture.
+        pool: Averages those of one frame over the image.
         empty: What to return when nothing is kept, (B, 0, H, D).
 
     Returns:
@@ -244,5 +251,5 @@ def select_frames(
         return torch.cat(frames, dim=1) if frames else empty.clone()
 
 
-def _packed(layers: nn.ModuleDict, name: str) -> PlainKV | Fp8KV:
+def _encoded(layers: nn.ModuleDict, name: str) -> PlainKV | Fp8KV:
     return cast(PlainKV | Fp8KV, layers[name])

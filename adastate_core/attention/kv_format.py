@@ -1,4 +1,4 @@
-"""In which form, and in whose memory, keys and values of past frames are kept."""
+"""In which form, and on which device, keys and values of past frames are kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SMALLEST_SCALE = 2.0**-14
 
 
 class PlainKV(nn.Module):
-    """Keep a tensor as it is, (B, S, H, D)."""
+    """Keys or values as they are, (B, S, H, D)."""
 
     def __init__(self, x: Tensor) -> None:
         super().__init__()
@@ -26,10 +26,10 @@ class PlainKV(nn.Module):
 
 
 class Fp8KV(nn.Module):
-    """Keep a tensor in 8 bits a value, scaled for every frame and head.
+    """Keys or values in 8 bits each, with a scale for every frame and head.
 
-    Scales are powers of two: they cost nothing, since a float has its own exponent, and a frame
-    that is packed, unpacked and packed again stays the same to the last bit.
+    Scales are powers of two: they lose nothing, since a float has its own exponent, and a frame
+    that is encoded, decoded and encoded again stays the same to the last bit.
 
     Args:
         x: (B, S, H, D).
@@ -52,11 +52,11 @@ class Fp8KV(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class KVFormat:
-    """Say how keys and values are kept.
+    """How keys and values are kept.
 
     Args:
-        precision: `model` keeps what the model wrote, `fp8` rounds it to 8 bits (e4m3).
-        device: Where they are kept; None is where the model wrote them.
+        precision: `model` keeps them as they were projected, `fp8` rounds them to 8 bits (e4m3).
+        device: Where they are kept; None is where the model computed them.
     """
 
     precision: Precision = "model"
@@ -64,20 +64,20 @@ class KVFormat:
 
     @property
     def reads_per_layer(self) -> bool:
-        """Whether every forward reads them anew, layer by layer.
+        """Whether every forward decodes them again, layer by layer.
 
         Else a chunk keeps them ready for its steps, in the form in which attention takes them,
-        which would undo what the kv_format saves.
+        which would undo what the format saves.
         """
         return self != PLAIN
 
     def encode(self, x: Tensor, tokens_per_frame: int) -> PlainKV | Fp8KV:
-        """Pack the keys or the values of one layer, (B, S, H, D)."""
+        """Encode the keys or the values of one layer, (B, S, H, D)."""
         # Outside inference mode, so that the result can be moved between devices by the host later.
         with torch.inference_mode(False), torch.no_grad():
-            held = PlainKV(x) if self.precision == "model" else Fp8KV(x, tokens_per_frame)
-            return held if self.device is None else held.to(self.device)
+            encoded = PlainKV(x) if self.precision == "model" else Fp8KV(x, tokens_per_frame)
+            return encoded if self.device is None else encoded.to(self.device)
 
 
 PLAIN = KVFormat()
-"""As the model wrote them, where it wrote them."""
+"""As the model computed them, and where it did."""

@@ -1,8 +1,9 @@
 """Tell the self-attentions of a model's layers from its other attention calls.
 
 A host reports every attention call of a forward: self-attentions, cross-attentions, text
-refiners. Most say in which block a call is made; the layer is the one that is named, whatever other
-nodes skip or repeat. Where a host names no blocks, their order is fixed and a layer is counted.
+refiners. Most say in which block a call is made: then the layer is the one that is named, whatever
+other nodes skip or repeat. Where a host names no blocks, their order is fixed and layers are
+counted.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class AttentionCalls:
 
     Args:
         blocks: Types of block that the host names, with the number of the first layer of each.
-            The first call in a block is its self-attention; calls in no such block are none.
+            The first call in a block is its self-attention; calls in other blocks are none.
         per_block: Calls of a block, the self-attention first, where the host may not name it; None
             where it names every block.
     """
@@ -30,6 +31,10 @@ class AttentionCalls:
 
 class LayerCounter:
     """The layers of the self-attentions of one forward, named or counted.
+
+    >>> counter = LayerCounter(AttentionCalls(per_block=2))  # self-attention, cross-attention
+    >>> [counter.layer(block=None) for _ in range(4)]
+    [0, None, 1, None]
 
     Args:
         calls: The attention calls of the model.

@@ -1,6 +1,6 @@
-"""Rotate queries and keys by a number of frames, or by their place in the image.
+"""RoPE: rotate queries and keys by a number of frames, or by their place in the image.
 
-Rotary positions compose: a key written at index a and rotated by b - a equals the key written
+Rotary positions compose: a key projected at index a and rotated by b - a equals the key projected
 at b. Rotating along time touches only the channels of the temporal axis, so spatial positions stay.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Literal
 
 import torch
@@ -21,7 +20,13 @@ Frequencies = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class TemporalRope:
-    """Describe the rotary channels of a family of the temporal axis.
+    """The rotary channels of a model that belong to the temporal axis.
+
+    >>> rope = TemporalRope((rope_frequencies(2, base=100.0),))
+    >>> keys = torch.ones(1, 1, 1, 4)
+    >>> rotated = rope.rotate(rope.rotate(keys, (5,)), (-2,))
+    >>> torch.allclose(rotated, rope.rotate(keys, (3,)))
+    True
 
     Args:
         frequencies: Radians per latent frame of the leading pairs of a head; 0 for a pair that
@@ -45,34 +50,33 @@ class TemporalRope:
         """
         if not any(frame_offsets):
             return x
-        # Mostly it is the state alone that moves: what stays in place is copied only.
-        frames = x.split(x.shape[1] // len(frame_offsets), dim=1)
-        parts: list[Tensor] = []
-        for moves, run in groupby(
-            zip(frames, frame_offsets, strict=True), key=lambda pair: pair[1] != 0
-        ):
-            kept, angles = zip(*run, strict=True)
-            parts += [self._rotated_frames(torch.cat(kept, dim=1), angles)] if moves else kept
-        return torch.cat(parts, dim=1)
+        # Mostly it is the state alone that moves: frames at either end that stay are copied only.
+        moving = [position for position, offset in enumerate(frame_offsets) if offset]
+        first, end = moving[0], moving[-1] + 1
+        tokens = x.shape[1] // len(frame_offsets)
+        rotated = self._rotated_frames(
+            x[:, first * tokens : end * tokens], frame_offsets[first:end]
+        )
+        return torch.cat((x[:, : first * tokens], rotated, x[:, end * tokens :]), dim=1)
 
     def _rotated_frames(self, x: Tensor, frame_offsets: tuple[float, ...]) -> Tensor:
         # float64 angles: the product of index and frequency must not lose bits before cos/sin.
         rows = torch.tensor(self.frequencies, dtype=torch.float64)
         angles = torch.tensor(frame_offsets, dtype=torch.float64)[:, None, None] * rows
-        split = x.reshape(x.shape[0], len(frame_offsets), -1, *x.shape[2:])
-        return _rotated(split, angles[None, :, None], self.pairing).view(x.shape)
+        frames = x.unflatten(1, (len(frame_offsets), -1))
+        return _rotated(frames, angles[None, :, None], self.pairing).flatten(1, 2)
 
 
 @dataclass(frozen=True, slots=True)
 class SpatialRope:
-    """Describe how the rotary channels of a family rotate with a token's row and column.
+    """The rotary channels of a model that belong to a token's row and column.
 
     Args:
         rows: Radians per row of tokens of the leading pairs of a head.
         columns: The same per column.
         pairing: Which channels form a pair, as in `TemporalRope`.
-        area: Tokens of the image that `rows` and `columns` hold for, where a model sessions
-            its positions over the same area at every size; None where it does not.
+        area: Tokens of the image for which `rows` and `columns` hold, where a model stretches its
+            positions over the same area at every size; None where it does not.
     """
 
     rows: Frequencies

@@ -1,7 +1,7 @@
 """Cosmos Predict2: cross-attended text, rotary axes time | height | width, pairs in halves.
 
 With d channels a head, height and width have 2 (d // 6) each and time the rest; pair i of its p
-pairs turns by theta^(-i/p) radians a frame, theta = 10000 x the temporal NTK factor. Pair i is
+pairs rotates by theta^(-i/p) radians a frame, theta = 10000 x the temporal NTK factor. Pair i is
 channels i and i + d / 2 (`VideoRopePosition3DEmb` in nvidia-cosmos/cosmos-predict2). Cosmos 1 adds
 a learned absolute position in every block, which no rotation can move.
 """
@@ -16,7 +16,7 @@ from .family import ModelTraits, refuse
 
 
 class CosmosPredict2Family:
-    """Describe the Cosmos Predict2 text-to-video transformer."""
+    """The Cosmos Predict2 text-to-video transformer."""
 
     label = "Cosmos Predict2 text-to-video"
 

@@ -1,4 +1,4 @@
-"""What a family descriptor must say about a model."""
+"""What a descriptor of a family says about a model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import UnsupportedFamilyError
 
 @dataclass(frozen=True, slots=True)
 class ModelTraits:
-    """Describe one loaded model, as far as streaming needs it.
+    """What streaming has to know about one loaded model.
 
     Args:
         family: Name of the family.
@@ -21,19 +21,19 @@ class ModelTraits:
         layers: Layers with self-attention.
         width: Channels of keys, all heads together; values have as many.
         patch: Latent rows and columns that one token covers.
-        rotation: Rotary channels that turn with time.
+        rope: Rotary channels of the temporal axis.
         calls: Which attention calls of a forward are the self-attentions of its layers.
         text: Where text tokens are in a self-attention, `none` if it has none.
         can_shift: Whether the host can make the model number its frames from another origin.
         time_stride: Video frames of one latent frame after the first.
         first_index: Where the model puts the first frame of a block, in latent frames.
-        frame_rate: Video frames per second that `rotation` holds for, where positions are in
-            seconds; None where they are in frames.
-        space: Rotary channels that turn with the place in the picture; None if it is not known.
+        frame_rate: Video frames per second for which `rope` holds, where positions are in seconds;
+            None where they are in frames.
+        spatial_rope: Rotary channels of the two spatial axes; None if they are not known.
         needs_image: Whether it takes an image with every frame and was not trained without.
         heads: Heads of its self-attention.
-        fills_up: Whether the host fills up a latent that is no whole number of patches; others
-            fail on it.
+        fills_up: Whether the host pads a latent that is no whole number of patches; others fail on
+            it.
     """
 
     family: str
@@ -69,7 +69,7 @@ class ModelTraits:
         )
 
     def cache_scales(self, frames: int) -> int:
-        """Count the scales of keys and values of some frames that are packed, in all layers."""
+        """Count the scales of keys and values of some frames in fp8, in all layers."""
         return 2 * self.layers * self.heads * frames
 
     def takes(self, height: int, width: int) -> bool:
@@ -83,7 +83,7 @@ class ModelTraits:
 
 
 class Family(Protocol):
-    """Recognise and describe the models of one architecture."""
+    """The descriptor of one architecture: it recognises models and describes them."""
 
     @property
     def label(self) -> str:

@@ -1,10 +1,10 @@
 """HunyuanVideo: joint attention over text and video, rotary axes time | height | width.
 
-Tokens stand text first, then frame, row, column. The first `axes_dim[0]` channels of a head turn
-with time, in interleaved pairs; pair i of its p pairs turns by theta^(-i/p) radians a frame
-(`HYVideoDiffusionTransformer` in Tencent-Hunyuan/HunyuanVideo). Text stands at position 0 of every
-axis and does not turn. Version 1.5 takes an image and one channel of a mask with every frame, zeros
-where there is none, and puts picture and glyph tokens in front of the text.
+Token order is text, then frame, row, column. The first `axes_dim[0]` channels of a head rotate with
+time, in interleaved pairs; pair i of its p pairs rotates by theta^(-i/p) radians a frame
+(`HYVideoDiffusionTransformer` in Tencent-Hunyuan/HunyuanVideo). Text is at position 0 of every
+axis and does not rotate. Version 1.5 takes an image and one channel of a mask with every frame,
+zeros where there is none, and puts image and glyph tokens in front of the text.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MASK = 1
 
 
 class HunyuanVideoFamily:
-    """Describe the HunyuanVideo transformers: 1 text-to-video, and 1.5."""
+    """The HunyuanVideo transformers: 1 text-to-video, and 1.5."""
 
     label = "HunyuanVideo text-to-video or HunyuanVideo 1.5"
 

@@ -1,9 +1,9 @@
 """Kandinsky 5: cross-attended text, rotary axes time | height | width, interleaved pairs.
 
-The first `axes_dim[0]` channels of a head turn with time; pair i of its p pairs turns by
+The first `axes_dim[0]` channels of a head rotate with time; pair i of its p pairs rotates by
 theta^(-i/p) radians a frame (`DiffusionTransformer3D` in kandinskylab/kandinsky-5). Setting another
-temporal origin through the host would also replace the scale of its spatial positions, so frames
-are turned instead.
+temporal origin through the host would also replace the scale of its spatial positions, so
+frames are rotated instead.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PRO_WIDTH = 4096
 
 
 class Kandinsky5Family:
-    """Describe the Kandinsky 5 video transformer."""
+    """The Kandinsky 5 video transformer."""
 
     label = "Kandinsky 5 text-to-video"
 
@@ -53,7 +53,7 @@ class Kandinsky5Family:
 def _space(
     model: object, time: int, down: tuple[float, ...], along: tuple[float, ...]
 ) -> SpatialRope | None:
-    """Return the spatial rotation; the largest model changes its scale with the size."""
+    """Return the spatial RoPE; the largest model changes its scale with the size."""
     dit = cast(Any, model)
     if dit.model_dim == _PRO_WIDTH:
         return None

@@ -1,7 +1,7 @@
 """LTX-Video: cross-attended text, positions in seconds, rotary pairs over all heads together.
 
-Of the D channels of all heads, D mod 6 in front do not turn. The rest are triples of interleaved
-pairs, one pair each for time, height and width. Of n triples, triple j turns by
+Of the D channels of all heads, D mod 6 in front do not rotate. The rest are triples of interleaved
+pairs, one pair each for time, height and width. Of n triples, triple j rotates by
 10000^(j / (n - 1)) x pi / 2 per unit of a position that runs from -1 to 1 over
 `positional_embedding_max_pos` (`LTXVideo` in Lightricks/LTX-Video). A latent frame is 8 video
 frames at the 25 per second that the host assumes; a token is 32 pixels wide and high.
@@ -20,7 +20,7 @@ _STRIDE, _FRAME_RATE, _THETA, _PIXELS = 8, 25.0, 10000.0, 32
 
 
 class LtxVideoFamily:
-    """Describe the LTX-Video transformer without audio."""
+    """The LTX-Video transformer without audio."""
 
     label = "LTX-Video"
 
@@ -32,7 +32,7 @@ class LtxVideoFamily:
         if name != "LTXVModel":
             return False
         if getattr(dit.split_positional_embedding, "value", "interleaved") != "interleaved":
-            refuse(name, "its rotary pairs lie in halves", self.label)
+            refuse(name, "its rotary pairs are in halves", self.label)
         return True
 
     def describe(self, model: object) -> ModelTraits:
@@ -57,12 +57,12 @@ class LtxVideoFamily:
         )
 
 
-def _frequencies(model: object, axis: int, turns: float) -> Frequencies:
-    """Spread the pairs of one axis over the heads; `turns` is a step as a part of the range."""
+def _frequencies(model: object, axis: int, radians: float) -> Frequencies:
+    """Spread the pairs of one axis over the heads; `radians` is a step as a part of the range."""
     dit = cast(Any, model)
     pairs = [0.0] * (dit.inner_dim % 6 // 2)
     for speed in _speeds(dit.inner_dim // 6):
-        pairs += [speed * turns if place == axis else 0.0 for place in range(3)]
+        pairs += [speed * radians if place == axis else 0.0 for place in range(3)]
     size = len(pairs) // dit.num_attention_heads
     return tuple(tuple(pairs[i : i + size]) for i in range(0, len(pairs), size))
 
@@ -73,7 +73,7 @@ def _speeds(count: int) -> list[float]:
 
 
 def _first_index(causal: bool, middle: bool) -> float:
-    """Return where the first frame stands, in latent frames.
+    """Return where the first frame is, in latent frames.
 
     With causal positions, latent frame t begins at video frame 8 t - 7 and ends at 8 t + 1, but the
     first one begins at 0. A model takes the beginning or the middle of a frame.

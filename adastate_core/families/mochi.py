@@ -1,9 +1,9 @@
 """Mochi: joint attention over video and text, learned rotary frequencies.
 
-Tokens stand frame, row, column, then text. Every interleaved pair of every head turns with all
+Token order is frame, row, column, then text. Every interleaved pair of every head rotates with all
 three axes, by learned frequencies; row 0 of `pos_frequencies` (3, heads, pairs) is the one of time.
 Rows and columns are stretched over an area of 192 x 192 tokens at every size (`AsymmDiTJoint` in
-genmoai/mochi). Text does not turn.
+genmoai/mochi). Text does not rotate.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _AREA = 192.0 * 192.0
 
 
 class MochiFamily:
-    """Describe the Mochi 1 transformer."""
+    """The Mochi 1 transformer."""
 
     label = "Mochi 1"
 

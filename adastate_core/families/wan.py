@@ -1,7 +1,7 @@
 """Wan 2.1 and 2.2: cross-attended text, rotary axes time | height | width, interleaved pairs.
 
 Token order is frame, row, column. With d channels a head, the temporal axis has the first
-d - 4 (d // 6) of them and the others 2 (d // 6) each; pair i of an axis with p pairs turns by
+d - 4 (d // 6) of them and the others 2 (d // 6) each; pair i of an axis with p pairs rotates by
 10000^(-i/p) radians a step (`WanModel` in Wan-Video/Wan2.1, `wan/modules/model.py`). Image-to-video
 weights take 4 channels of a mask and as many of an image as the video has with every frame.
 """
@@ -29,7 +29,7 @@ _REFUSED = {
 
 
 class WanFamily:
-    """Describe the plain Wan transformer of any size, text-to-video or image-to-video."""
+    """The plain Wan transformer of any size, text-to-video or image-to-video."""
 
     label = "Wan 2.1 or 2.2 text-to-video or image-to-video"
 

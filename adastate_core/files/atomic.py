@@ -20,7 +20,7 @@ PARTIAL = ".partial"
 
 
 def write_durably(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file beside its place, flush it to disk, and move it there.
+    """Write a file under another name, flush it to disk, and rename it.
 
     Args:
         path: The file; an existing one is replaced only once the new one is complete.

@@ -1,4 +1,4 @@
-"""What happened to a record between two states of a stream, found without reading any tensor."""
+"""What changed in the event log between two states of a stream, found without any tensor."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ..stream.events import ChunkEvent, Event, GivenLatentsEvent
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Say how a record came from an older one.
+    """How an event log came from an older one.
 
     Args:
-        kept: How many of the first entries it still has.
+        kept: How many of the first events it still has.
         forgotten: Positions among them whose latents are gone, in order.
     """
 
@@ -23,12 +23,12 @@ class Changes:
 
 
 def changes(before: EventLog, after: EventLog) -> Changes:
-    """Compare two records; entries that neither operation touched are the same objects."""
+    """Compare two logs; events that nothing touched in between are the same objects."""
     kept = min(len(before), len(after))
     forgotten = []
     for position in before.differing(after):
         old, new = before[position], after[position]
-        if _forgets(old, new):
+        if _is_trimmed(old, new):
             forgotten.append(position)
         elif not _equal(old, new):
             kept = position
@@ -39,15 +39,15 @@ def changes(before: EventLog, after: EventLog) -> Changes:
 def changed(
     before: Sequence[Event], kept: int, forgotten: Collection[int], added: Iterable[Event]
 ) -> Sequence[Event]:
-    """Return the record that `changes` would tell apart from an older one in this way."""
+    """Return the events after such changes to an older log."""
     if isinstance(before, EventLog) and kept == len(before) and not forgotten:
-        return before + added  # a log shares what it goes on from
+        return before + added  # a log shares what it continues
     first = (without_latents(e) if p in forgotten else e for p, e in enumerate(before[:kept]))
     return (*first, *added)
 
 
 def without_latents(event: Event) -> Event:
-    """Return an event of which only the receipt is left."""
+    """Return an event without its latents, if it has any."""
     if isinstance(event, ChunkEvent | GivenLatentsEvent):
         return replace(event, state=None, content=None)
     return event
@@ -60,11 +60,11 @@ def holds_latents(event: Event) -> bool:
     return False
 
 
-def _forgets(old: Event, new: Event) -> bool:
+def _is_trimmed(old: Event, new: Event) -> bool:
     """Say whether an event is an older one without its latents."""
     return holds_latents(old) and not holds_latents(new) and without_latents(old) == new
 
 
 def _equal(old: Event, new: Event) -> bool:
-    """Say whether two entries without latents are the same; those with latents are not compared."""
+    """Say whether two events without latents are the same; others are not compared."""
     return not holds_latents(old) and not holds_latents(new) and old == new

@@ -1,13 +1,13 @@
 """Write one revision of a named stream: what is new, and then the manifest that makes it count.
 
-New tensors go to the end of the newest segment, what happened to the end of the log. Neither
-touches a byte that the revision before needs. So before the manifest is replaced, the folder is at
-that revision, and afterwards at this one.
+New tensors go to the end of the newest segment, new events to the end of the log. Neither touches a
+byte that the revision before needs. So before the manifest is replaced, the folder is at that
+revision, and afterwards at this one.
 
 A segment is removed when nothing in it is needed any more. Chunks that a rewind took back are at
-the end of theirs, and are cut off. A bounded history forgets from the front: it fills segments with
-few chunks each. Only where rewinds have left the folder with more past than present is everything
-written anew.
+the end of theirs, and are cut off. A bounded history is trimmed from the front: it fills segments
+with few chunks each. Only where rewinds have left the folder with more past than present is
+everything written again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PARTS = 16
 """Segments that a bounded history is spread over."""
 
 _SEGMENTS = 256
-"""Segments beyond which everything is written anew, those that are full not counted."""
+"""Segments beyond which everything is written again, those that are full not counted."""
 
 
 def write_revision(
@@ -49,7 +49,7 @@ def write_revision(
         stream: Id of the stream.
         revision: Its number.
         state: The state.
-        base: The revision before, as the folder has it; None writes everything anew.
+        base: The revision before, as the folder has it; None writes everything.
 
     Raises:
         OSError: If anything cannot be written; the folder is as it was before.
@@ -133,7 +133,7 @@ class _Commit:
         )
 
     def all_homes(self) -> list[Home | None]:
-        """Return the homes of all entries, of which the older ones are shared with the base."""
+        """Return the homes of all events, of which the older ones are shared with the base."""
         if self._base is None:
             return self._homes
         kept, homes = self._changes.kept, self._base.homes
@@ -165,13 +165,13 @@ class _Commit:
             "revision": self._revision,
             "kept": self._changes.kept,
             "forgotten": ranges(self._changes.forgotten),
-            "entries": [self._entry(self._state.events[position]) for position in new],
+            "entries": [self._event(self._state.events[position]) for position in new],
             "conditionings": conditionings,
             "dropped": self._dropped,
             **fields_to_json(self._state),
         }
 
-    def _entry(self, event: Event) -> dict[str, Any]:
+    def _event(self, event: Event) -> dict[str, Any]:
         """Write the tensors of an event, and return the event as JSON values."""
         found: dict[str, Tensor] = {}
 
@@ -187,14 +187,14 @@ class _Commit:
         return self._writer.add(tensors) if tensors else []
 
     def _drop(self, base: Revision) -> list[str]:
-        """Take what is no longer needed off the segments, and return the conditionings of it."""
-        kept, entries = self._changes.kept, base.state.events
+        """Free what is no longer needed in the segments; return the conditionings among it."""
+        kept, events = self._changes.kept, base.state.events
         dropped = []
         self.shelves = dict(base.shelves)
         if self._state.conditionings is not base.state.conditionings:
             dropped = [d for d in base.state.conditionings if d not in self._state.conditionings]
-        cut = {home[0] for home in base.homes[kept : len(entries)] if home is not None}
-        gone = [p for p in range(kept, len(entries)) if holds_latents(entries[p])]
+        cut = {home[0] for home in base.homes[kept : len(events)] if home is not None}
+        gone = [p for p in range(kept, len(events)) if holds_latents(events[p])]
         homes = [base.homes[position] for position in (*self._changes.forgotten, *gone)]
         for home in (*homes, *(self.shelves.pop(digest, None) for digest in dropped)):
             if home is not None:

@@ -1,4 +1,4 @@
-"""Room on a disk that is kept for what has to be written at the end."""
+"""Disk space that is kept for what has to be written at the end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _STEP = 1 << 16
 
 
 class DiskReserve:
-    """Room in a folder, held by a file without a name that ends with the process.
+    """Disk space in a folder, held by a file without a name that ends with the process.
 
     Args:
         folder: Where to keep it; has to be of the file system that will be written to.
@@ -27,7 +27,7 @@ class DiskReserve:
         """Bytes that are kept."""
 
     def grow(self, size: int) -> None:
-        """Keep at least so much room.
+        """Keep at least so much space.
 
         Where it cannot be kept for another reason than a full disk, less is kept.
 
@@ -46,7 +46,7 @@ class DiskReserve:
         self.size = size
 
     def release(self) -> None:
-        """Give the room back."""
+        """Free the space."""
         if self._file is not None:
             self._file.close()
         self._released, self.size = True, 0

@@ -2,8 +2,8 @@
 
 It is the one file that a commit replaces, and it stays small: it names the log, which says what
 happened, and the few segments that hold the tensors, each with the bytes that count. Nothing in it
-is believed unchecked: a damaged one is refused, since going on from a wrong one could lose what the
-folder still holds.
+is trusted unchecked: a damaged one is refused, since continuing from a wrong one could lose what
+the folder still holds.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Segment(Checked):
     Args:
         file: Its name, without any folder.
         size: Its bytes that count.
-        held: Things in it that are still needed: entries of the record, and conditionings.
+        held: How many events and conditionings in it are still needed.
     """
 
     file: Annotated[str, Field(pattern=r"^segment\.[0-9]{5,12}\.[0-9a-f]{8}\.bin$")]
@@ -55,7 +55,7 @@ class LogFile(Checked):
     Args:
         file: Its name, without any folder.
         size: Its bytes that count.
-        written: Lines and entries in them, of which the newest revision may need less.
+        written: Lines and events in them, of which the newest revision may need fewer.
     """
 
     file: Annotated[str, Field(pattern=r"^log\.[0-9]{5,12}\.[0-9a-f]{8}\.jsonl$")]

@@ -1,13 +1,13 @@
 """Named streams: a folder that keeps a stream from one prompt to the next.
 
-A commit writes what is new behind what is there (`committing`), and then replaces the manifest,
-which makes it the newest revision. So whatever happens on the way, the folder is at one revision or
-the other, and the ten thousandth commit costs as much as the first. An open reads what came after a
+A commit writes what is new after what is there (`commit`), and then replaces the manifest, which
+makes it the newest revision. So whatever happens on the way, the folder is at one revision or the
+other, and the ten thousandth commit costs as much as the first. An open reads what came after a
 revision that this process still knows, and everything after a restart (`revision`).
 
-A state remembers the revision it was opened from. If another prompt has committed since, a commit
-is refused, because either order of the two would lose one's chunks. `commit_or_keep` saves a state
-that could not be committed in a file beside the folder.
+A state has the revision it was opened from. If another prompt has committed since, a commit is
+refused, because either order of the two would lose one's chunks. `commit_or_keep` saves a state
+that could not be committed in a file next to the folder.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TRIES = 8
 """How often a stream is read without its lock, which not every reader may be able to take."""
 
 _LONGEST = 180
-"""Bytes of a name that a file beside the folder begins with; systems allow 255 in all."""
+"""Bytes of a name with which a file next to the folder begins; systems allow 255 in all."""
 
 
 _UNSAVED = "; the chunks made here are still in the state, save it with Save State to keep them"
@@ -73,13 +73,13 @@ def open_stream(root: Path, name: str, start: StreamState) -> StreamState:
             # A commit in between may have moved anything: what was read has to be of one revision.
             if manifest_digest(folder) == before:
                 raise
-    # Where commits come faster than a read, it waits its turn.
-    with _reading_alone(folder):
+    # Where commits come faster than a read can finish, it takes the lock.
+    with _without_commits(folder):
         return _opened(folder, name, start)
 
 
 @contextmanager
-def _reading_alone(folder: Path) -> Iterator[None]:
+def _without_commits(folder: Path) -> Iterator[None]:
     """Keep others from committing while a stream is read.
 
     Raises:
@@ -91,7 +91,7 @@ def _reading_alone(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise StateFileError(
             f"stream {folder.name!r}",
-            seen=f"commits all the time, and no lock ({error})",
+            seen=f"one commit after another, and no lock ({error})",
             expected="a moment without a commit",
             remedy="stop what commits to this stream, or try again",
         ) from error
@@ -117,7 +117,7 @@ def commit_stream(root: Path, state: StreamState) -> StreamState:
             "state to commit",
             seen="one that belongs to no named stream",
             expected="one that began in Open Stream",
-            remedy="put Open Stream in front",
+            remedy="begin the stream with Open Stream",
         )
     folder = stream_folder(root, origin.name)
     try:
@@ -140,7 +140,7 @@ def commit_stream(root: Path, state: StreamState) -> StreamState:
 
 
 def commit_or_keep(root: Path, state: StreamState, elsewhere: Path) -> StreamState:
-    """Commit a state; if that fails, save it in a file of its own before the failure is told.
+    """Commit a state; if that fails, save it in a file of its own and raise the failure.
 
     Args:
         root: The folder of all streams, which is where such a file goes.
@@ -233,8 +233,8 @@ def _require_newest(origin: StreamOrigin, manifest: AnyManifest | None) -> AnyMa
         f"stream {origin.name!r}",
         seen=f"{now if manifest else 'no stream any more'}, since another prompt committed first "
         "or the folder was changed",
-        expected=f"revision {origin.revision}, from which this state went on",
-        remedy=f"queue the prompt again to go on from there{_UNSAVED}",
+        expected=f"revision {origin.revision}, from which this state continued",
+        remedy=f"queue the prompt again to continue from there{_UNSAVED}",
     )
 
 
@@ -245,7 +245,7 @@ def _base(origin: StreamOrigin, manifest: AnyManifest | None) -> Revision | None
 
 
 def _remove_leftovers(folder: Path, manifest: Manifest) -> None:
-    """Remove files that the revision does not need, and what stands behind the bytes that count."""
+    """Remove files that the revision does not need, and what comes after the bytes that count."""
     used = manifest.files
     with suppress(OSError):  # the commit is done; the next one tries again
         for path in folder.iterdir():

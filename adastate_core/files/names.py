@@ -70,7 +70,7 @@ def damaged(name: str, seen: str) -> StateFileError:
         f"stream {name!r}",
         seen=seen,
         expected="a complete stream folder",
-        remedy="put the folder back from a copy, move it away to begin anew, or use another name",
+        remedy="restore the folder from a copy, move it away to begin again, or use another name",
     )
 
 

@@ -1,4 +1,4 @@
-"""Receipts of a long run in JSON Lines: one value a line, and valid after every one of them."""
+"""The events of a long run as JSON Lines: one value a line, and valid after every one of them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ SUFFIX = ".jsonl"
 
 
 class ReceiptFile:
-    """Write one file of receipts.
+    """One file of events.
 
     Args:
         path: The file; it must not exist.
-        head: What holds for all receipts, as JSON values; the first line.
+        head: What holds for all events, as JSON values; the first line.
 
     Raises:
         OSError: If it cannot be written; nothing is left behind.
@@ -33,13 +33,13 @@ class ReceiptFile:
             path.unlink(missing_ok=True)
             raise
 
-    def add(self, receipt: Mapping[str, object]) -> None:
+    def add(self, event: Mapping[str, object]) -> None:
         """Append a line.
 
         Raises:
             OSError: If it cannot be written; the file then ends with the line before.
         """
-        line = memoryview(strict_json(receipt).encode() + b"\n")
+        line = memoryview(strict_json(event).encode() + b"\n")
         with self.path.open("r+b", buffering=0) as file:
             file.seek(self._end)
             try:
@@ -49,7 +49,7 @@ class ReceiptFile:
                     written += file.write(line[written:])
                 os.fsync(file.fileno())
             except OSError:
-                with suppress(OSError):  # what has to be told is why it could not be written
+                with suppress(OSError):  # the error to raise is why it could not be written
                     file.truncate(self._end)
                 raise
         self._end += len(line)

@@ -1,7 +1,7 @@
 """One revision of a named stream as this process knows it, read from the folder or written there.
 
-A state that was opened or committed holds on to its revision (`origin`), so the next commit sees
-what is new by comparing entries, and the next open reads only what came after a revision that some
+A state that was opened or committed holds on to its revision (`origin`), so the next commit finds
+what is new by comparing events, and the next open reads only what came after a revision that some
 state still holds. Nothing else keeps a revision alive.
 """
 
@@ -36,7 +36,7 @@ from .serialization import conditioning_from
 from .stream_log import ConditioningModel, LogLine, LogReplay, chained, parsed, read_lines
 
 Home = tuple[str, int]
-"""The segment that holds the tensors of one thing, and where in it they end."""
+"""The segment with the tensors of one event or conditioning, and where in it they end."""
 
 
 class Revision:
@@ -45,8 +45,8 @@ class Revision:
     Args:
         manifest: What the folder says of it.
         state: The state; its origin does not count.
-        homes: Homes of the entries, None for those without tensors. It may be longer than the
-            record, since a commit shares the list with the revision before.
+        homes: Homes of the events, None for those without tensors. It may be longer than the log,
+            since a commit shares the list with the revision before.
         shelves: Homes of the conditionings that have tensors.
     """
 
@@ -67,7 +67,7 @@ _HELD: WeakValueDictionary[str, Revision] = WeakValueDictionary()
 
 
 def home_of(places: Iterable[Place]) -> Home | None:
-    """Return the home of a thing with these tensors, the last of which was written last."""
+    """Return the home of these tensors, the last of which was written last."""
     last = None
     for place in places:
         last = place
@@ -95,15 +95,15 @@ def read_revision(folder: Path, manifest: Manifest, refuse: Refuse) -> Revision:
     reader = SegmentReader(folder, manifest.segments, refuse)
     try:
         _check(replay, newest, reader, refuse)
-        added = _entries(replay.added, reader, refuse)
+        added = _events(replay.added, reader, refuse)
         conditionings = {
             digest: _conditioning(digest, value, reader, refuse)
             for digest, value in replay.conditionings.items()
         }
     finally:
         reader.close()
-    entries = changed(before, replay.kept, replay.forgotten, added)
-    state = StreamState(**newest.values(), events=EventLog.of(entries), conditionings=conditionings)
+    events = changed(before, replay.kept, replay.forgotten, added)
+    state = StreamState(**newest.values(), events=EventLog.of(events), conditionings=conditionings)
     homes = base.homes[: replay.kept] if base else []
     homes.extend(home_of(_places(model)) for model in replay.added)
     shelves = {
@@ -154,15 +154,15 @@ def _check(replay: LogReplay, newest: LogLine, reader: SegmentReader, refuse: Re
         if isinstance(event, ChunkEvent):
             last = [without_latents(event) if position in replay.forgotten else event]
             break
-    record = [*last, *replay.added]
-    check_events(newest, record, replay.conditionings.keys(), shape, refuse)
+    events = [*last, *replay.added]
+    check_events(newest, events, replay.conditionings.keys(), shape, refuse)
     for value in replay.conditionings.values():
         if isinstance(value, ConditioningModel):
             for place in value.tensors.values():
                 reader.check(place)
 
 
-def _entries(models: Iterable[AnyModel], reader: SegmentReader, refuse: Refuse) -> list[Event]:
+def _events(models: Iterable[AnyModel], reader: SegmentReader, refuse: Refuse) -> list[Event]:
     def tensor(reference: Reference) -> Tensor:
         assert isinstance(reference, Place)  # `_check` saw to that
         return reader.read(reference)

@@ -1,9 +1,8 @@
 """What the JSON of state files and named streams may hold, every value with its type and range.
 
-Nothing that is read is believed: models check the values one by one, `check_events` checks that
-they agree with each other and with the shapes of the tensors they name. Both happen before a tensor
-is read. A tensor stands in the JSON as a `NamedTensor` in state files, in named streams as a
-`Place`.
+Nothing that is read is trusted: models check the values one by one, `check_events` checks that they
+agree with each other and with the shapes of the tensors they name. Both happen before a tensor is
+read. In the JSON of state files a tensor is a `NamedTensor`, in that of named streams a `Place`.
 """
 
 from __future__ import annotations
@@ -36,11 +35,19 @@ Dtype = Literal[
     "F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "I64", "I32", "I16", "I8", "U8", "BOOL"
 ]
 DTYPES: dict[Dtype, torch.dtype] = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
-    "U8": torch.uint8, "BOOL": torch.bool,
-}  # fmt: skip
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
 """The dtypes that can be kept, by the names of safetensors."""
 
 LATENT_DTYPES = ("F64", "F32", "F16", "BF16")
@@ -83,7 +90,7 @@ class Place(Checked):
 
 Reference = NamedTensor | Place
 Refuse = Callable[[str], StateFileError]
-"""Makes the error of a file, of what was seen in it."""
+"""Makes the error of a file from what was seen in it."""
 
 Lookup = Callable[[Reference], Tensor]
 Shapes = Callable[[Reference], tuple[str, tuple[int, ...]]]
@@ -192,7 +199,7 @@ class FingerprintModel(Checked):
 
 
 class StateFields(Checked):
-    """The values of a `StreamState` beside its record and conditionings."""
+    """The values of a `StreamState` besides its events and conditionings."""
 
     latent_shape: tuple[_Size, _Size, _Size, _Size]
     fingerprint: FingerprintModel | None
@@ -242,7 +249,7 @@ def event_to_json(event: Event, refer: Callable[[str, Tensor], object]) -> dict[
 
     Args:
         event: The event.
-        refer: Called with the field's name and the tensor; returns what stands for it.
+        refer: Called with the field's name and the tensor; returns the JSON value for it.
     """
     values: dict[str, Any] = {"kind": KIND_OF[type(event)]}
     for name in event.__dataclass_fields__:
@@ -261,7 +268,7 @@ def _config_json(config: StreamConfig) -> dict[str, Any]:
 
 
 def event_from_model(model: AnyModel, tensor: Lookup) -> Event:
-    """Build an event of a model that was checked.
+    """Build an event from a model that was checked.
 
     Raises:
         ConfigError: If an option is out of range.
@@ -279,16 +286,16 @@ def event_from_model(model: AnyModel, tensor: Lookup) -> Event:
 
 def check_events(
     fields: StateFields,
-    entries: Sequence[AnyModel | Event],
+    events: Sequence[AnyModel | Event],
     conditionings: Collection[str],
     shapes: Shapes,
     refuse: Refuse,
 ) -> None:
-    """Refuse a record whose values contradict each other or the tensors they name.
+    """Refuse events whose values contradict each other or the tensors they name.
 
     Args:
-        fields: The values beside the record.
-        entries: The record, or a part at its end. Entries that are built already have been checked.
+        fields: The values besides the events.
+        events: The events, or a part at their end. Those that are built have been checked before.
         conditionings: Digests of those that are there.
         shapes: Returns dtype and shape of a tensor without reading it.
         refuse: Makes the error.
@@ -297,18 +304,18 @@ def check_events(
         StateFileError: If anything disagrees.
     """
     last: int | None = None
-    remembers = False
-    for event in entries:
+    keeps = False
+    for event in events:
         if isinstance(event, GivenLatentsModel):
             _check_latents(fields, event, shapes, refuse)
         if not isinstance(event, ChunkModel | ChunkEvent):
             continue
         if last is not None and event.index != last + 1:
             raise refuse(f"chunk {event.index} after chunk {last}")
-        if event.content is None and (remembers or event.state is not None):
+        if event.content is None and (keeps or event.state is not None):
             raise refuse(f"chunk {event.index} with a part of its latents, or older ones alone")
-        last, remembers = event.index, event.content is not None
-        if isinstance(event, ChunkEvent) or not remembers:
+        last, keeps = event.index, event.content is not None
+        if isinstance(event, ChunkEvent) or not keeps:
             continue
         _check_latents(fields, event, shapes, refuse)
         for digest in (event.positive, event.negative):

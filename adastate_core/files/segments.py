@@ -1,7 +1,7 @@
 """Segments of a named stream: files that hold nothing but the bytes of tensors, one after another.
 
-A segment only grows, at its end, until it is full. What stands behind the size that the manifest
-says was left by a commit that did not come to its end; the next one writes over it.
+A segment only grows, at its end, until it is full. What comes after the size in the manifest
+was left by a commit that did not finish; the next one writes over it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 class Appender:
-    """A file that is written at its end, and can be put back to what it was.
+    """A file that is written at its end, and can be restored.
 
     Args:
         path: The file.
@@ -45,7 +45,7 @@ class Appender:
         self._file.seek(self.size)
 
     def write(self, data: bytes | memoryview) -> None:
-        """Write bytes behind those that are there."""
+        """Write bytes after those that are there."""
         self._file.write(data)
         self.size += len(data)
 
@@ -56,7 +56,7 @@ class Appender:
         self._file.close()
 
     def undo(self) -> None:
-        """Close it as it was before."""
+        """Restore it to what it was, and close it."""
         try:
             self._file.close()
         finally:  # what could not be flushed is not wanted
@@ -67,13 +67,13 @@ class Appender:
 
 
 class SegmentWriter:
-    """Add tensors to the newest segment, and to new ones when it is full.
+    """The writer of one revision's tensors: to the newest segment, and to new ones when it is full.
 
     Args:
         folder: Folder of the stream.
         revision: The revision that is written, for the names of new files.
-        newest: The segment to go on with, if any.
-        most: How many things a segment may hold; None for any number.
+        newest: The segment to continue, if any.
+        most: How many events and conditionings a segment may hold; None for any number.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class SegmentWriter:
         self.appenders: list[Appender] = []
 
     def add(self, tensors: Sequence[Tensor]) -> list[Place]:
-        """Write the tensors of one thing.
+        """Write the tensors of one event or conditioning.
 
         Raises:
             OSError: If they cannot be written.
@@ -125,7 +125,7 @@ class SegmentWriter:
 
 
 class SegmentReader:
-    """Read tensors of a stream's segments.
+    """The reader of a stream's tensors.
 
     Args:
         folder: Folder of the stream.
@@ -182,7 +182,7 @@ def _place(tensor: Tensor, segment: str, at: int) -> Place:
             "tensor to keep",
             seen=str(tensor.dtype),
             expected=", ".join(_NAMES.values()),
-            remedy="leave out the conditioning node that made it",
+            remedy="remove the conditioning node that made it",
         )
     return Place(
         segment=segment,

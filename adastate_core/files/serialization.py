@@ -1,8 +1,8 @@
 """The JSON header of a state file: everything but the tensors, which it names.
 
 Tensors are called `content.00007`, `state.00007` for chunks, `root.00002.content` for given
-latents and `cond.<digest>.<name>` for conditionings; the header has the digest of each. Where a
-state is kept (`origin`) is no part of it. Named streams of format version 1 have the same header.
+latents and `cond.<digest>.<name>` for conditionings; the header has the digest of each. The origin
+of a state is no part of it. Named streams of format version 1 have the same header.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def state_to_header(state: StreamState) -> tuple[str, dict[str, Tensor]]:
 
         return refer
 
-    entries = [event_to_json(e, named(position, e)) for position, e in enumerate(state.events)]
+    events = [event_to_json(e, named(position, e)) for position, e in enumerate(state.events)]
     conditionings = {}
     for digest, conditioning in state.conditionings.items():
         conditionings[digest] = conditioning.structure
@@ -80,7 +80,7 @@ def state_to_header(state: StreamState) -> tuple[str, dict[str, Tensor]]:
         "format": FORMAT,
         "version": VERSION,
         **fields_to_json(state),
-        "entries": entries,
+        "entries": events,
         "conditionings": conditionings,
         "digests": {name: tensor_digest(tensor) for name, tensor in tensors.items()},
     }
@@ -100,7 +100,7 @@ def fields_to_json(state: StreamState) -> dict[str, Any]:
 
 
 def parse_header(text: str, what: str, refuse: Refuse) -> Header:
-    """Read and check the JSON text whose digest was found right.
+    """Read and check the JSON text whose digest is right.
 
     Args:
         text: What `state_to_header` made.
@@ -180,16 +180,16 @@ def state_from_header(header: Header, tensors: Mapping[str, Tensor], refuse: Ref
         for digest, structure in header.conditionings.items()
     }
     try:
-        entries = tuple(event_from_model(event, tensor) for event in header.entries)
+        events = tuple(event_from_model(event, tensor) for event in header.entries)
     except AdaStateError as error:
         raise refuse(f"a value out of range ({error})") from error
-    return StreamState(**header.values(), events=EventLog(entries), conditionings=conditionings)
+    return StreamState(**header.values(), events=EventLog(events), conditionings=conditionings)
 
 
 def conditioning_from(
     digest: str, structure: str, tensors: Mapping[str, Tensor], refuse: Refuse
 ) -> Conditioning:
-    """Build a conditioning of values that were read.
+    """Build a conditioning from values that were read.
 
     Raises:
         StateFileError: If it is not the one of this digest, or cannot be one.
@@ -197,7 +197,7 @@ def conditioning_from(
     try:
         conditioning = Conditioning.restored(structure, tensors)
     except AdaStateError as error:
-        raise refuse(f"a conditioning that cannot be one ({error.seen})") from error
+        raise refuse(f"a conditioning that cannot be used ({error.seen})") from error
     if conditioning.digest != digest:
         raise refuse("a conditioning that differs from its digest")
     return conditioning

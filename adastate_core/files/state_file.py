@@ -3,7 +3,7 @@
 Reading checks everything before a state is built, and names, shapes and sizes before a tensor is
 read, so a damaged or foreign file never becomes half a stream. `header` says what the file holds.
 
-The header stands in the metadata of the file (format version 1). That of a very long stream does
+The header is in the metadata of the file (format version 1). That of a very long stream does
 not fit there: it is a tensor of bytes then, and the metadata holds a stub instead (version 2).
 """
 
@@ -45,7 +45,7 @@ _LONGEST = 16 << 20  # of the 100 MB that safetensors allows, names and places o
 
 
 class _Stub(Checked):
-    """What stands in the metadata of a file whose header is a tensor."""
+    """The metadata of a file whose header is a tensor."""
 
     format: str
     version: int
@@ -59,7 +59,7 @@ def save_state(state: StreamState, path: Path) -> None:
         StateFileError: If the file cannot be written.
     """
     text, tensors = state_to_header(state)
-    tensors = _apart(tensors)
+    tensors = _unshared(tensors)
     if len(text) > _LONGEST:
         stub = {"format": FORMAT, "version": LONG, "header_sha256": text_digest(text)}
         tensors[_HEADER] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
@@ -78,7 +78,7 @@ def save_state(state: StreamState, path: Path) -> None:
 
 
 def save_claimed(state: StreamState, path: Path) -> None:
-    """Write a state to a file that was claimed for it; if that fails, the claim is given up.
+    """Write a state to a file that was claimed for it; if that fails, the file is removed.
 
     Raises:
         StateFileError: If the file cannot be written.
@@ -111,16 +111,16 @@ def load_state(path: Path) -> StreamState:
     return state_from_header(header, tensors, refuse)
 
 
-def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors of which none shares memory with another, as the format wants them."""
-    seen: set[int] = set()
-    apart = {}
+def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors of which none shares memory with another, as the format requires."""
+    taken: set[int] = set()
+    unshared = {}
     for name, tensor in tensors.items():
         whole = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
         memory = tensor.untyped_storage().data_ptr()
-        apart[name] = tensor if whole and memory not in seen else tensor.contiguous().clone()
-        seen.add(memory)
-    return apart
+        unshared[name] = tensor if whole and memory not in taken else tensor.contiguous().clone()
+        taken.add(memory)
+    return unshared
 
 
 def _infos(path: Path, file: safe_open) -> dict[str, Info]:
@@ -156,7 +156,7 @@ def _read(path: Path, file: safe_open, name: str, digest: str) -> Tensor:
     # alignment, so a continued stream would differ in its last bits.
     tensor: Tensor = file.get_tensor(name).clone()
     if tensor_digest(tensor) != digest:
-        raise _unreadable(path, "tensors that differ from their recorded digests")
+        raise _unreadable(path, "tensors that differ from their digests")
     return tensor
 
 

@@ -1,9 +1,9 @@
 """The log of a named stream: one line of JSON for each commit, with what was new in it.
 
-A line says how many entries of the record before it stay, which of them forgot their latents, and
-what came after them, with the places of new tensors. All lines together are covered by one digest,
-a chain: that of a line is taken over the digest of the lines before it. So whoever knows a revision
-reads the lines behind it only, and still knows that they belong to it.
+A line says how many of the events before it stay, which of them lost their latents, and which
+events came after them, with the places of new tensors. All lines together are covered by one
+digest, a chain: that of a line is taken over the digest of the lines before it. So whoever knows a
+revision reads only the lines after it, and still knows that they belong to it.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class LogLine(StateFields):
 
     Args:
         revision: The revision it made.
-        kept: How many of the first entries of the revision before stay.
+        kept: How many of the first events of the revision before stay.
         forgotten: Ranges of positions among them whose latents are gone: first, and one past last.
-        entries: What came after them.
+        entries: The events that came after them.
         conditionings: Conditionings that are new.
         dropped: Digests of those that are no longer in use.
     """
@@ -59,18 +59,18 @@ class LogLine(StateFields):
 
 
 class LogReplay:
-    """A record that is rebuilt line by line, from a revision that is known, or from nothing.
+    """Events that are rebuilt line by line, from a revision that is known, or from nothing.
 
     Args:
-        entries: The record of the known revision.
+        events: The events of the known revision.
         conditionings: Its conditionings.
         refuse: Makes the error of a damaged folder.
     """
 
     def __init__(
-        self, entries: Sequence[Event], conditionings: Mapping[str, Conditioning], refuse: Refuse
+        self, events: Sequence[Event], conditionings: Mapping[str, Conditioning], refuse: Refuse
     ) -> None:
-        self.known, self.kept = entries, len(entries)
+        self.known, self.kept = events, len(events)
         self.forgotten: set[int] = set()
         self.added: list[AnyModel] = []
         self.conditionings: dict[str, Conditioning | ConditioningModel] = {**conditionings}
@@ -86,21 +86,21 @@ class LogReplay:
         if self.newest is not None and line.revision != self.newest.revision + 1:
             raise self._refuse(f"revision {line.revision} after {self.newest.revision} in its log")
         if line.kept > self.kept + len(self.added):
-            raise self._refuse("a log that goes on from more than it has")
+            raise self._refuse("a log that continues from more than it has")
         self.kept = min(self.kept, line.kept)
         del self.added[line.kept - self.kept :]
         for first, end in line.forgotten:
             if end > line.kept:
-                raise self._refuse("a log that forgets more than it has")
+                raise self._refuse("a log that trims more than it has")
             for position in range(first, end):
-                self._forget(position)
+                self._trim(position)
         self.added.extend(line.entries)
         for digest in line.dropped:
             self.conditionings.pop(digest, None)
         self.conditionings.update(line.conditionings)
         self.newest = line
 
-    def _forget(self, position: int) -> None:
+    def _trim(self, position: int) -> None:
         if position < self.kept:
             self.forgotten.add(position)
             return
@@ -132,7 +132,7 @@ def read_lines(path: Path, begin: int, end: int) -> list[bytes]:
 
 
 def parsed(lines: Sequence[bytes], refuse: Refuse) -> list[LogLine]:
-    """Check the lines of a log whose digest was found right.
+    """Check the lines of a log whose digest is right.
 
     Raises:
         StateFileError: If one is not what a commit writes.

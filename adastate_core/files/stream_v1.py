@@ -1,7 +1,7 @@
 """Named streams of format version 1: each segment is a safetensors file with tensors by digest.
 
-The newest one also holds the header of the whole state. The next commit writes such a stream anew,
-in the form of today, and removes what it no longer needs.
+The newest one also holds the header of the whole state. The next commit writes such a stream again,
+in the newest version, and removes what it no longer needs.
 """
 
 from __future__ import annotations

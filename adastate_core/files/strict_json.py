@@ -7,7 +7,11 @@ import math
 
 
 def strict_json(value: object) -> str:
-    """Return a value as JSON, with null in place of numbers that JSON does not know."""
+    """Return a value as JSON, with null in place of numbers that JSON does not know.
+
+    >>> strict_json({"loss": float("nan"), "step": 3})
+    '{"loss": null, "step": 3}'
+    """
     try:
         return json.dumps(value, allow_nan=False)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Draw the measures of a stream as one picture."""
+"""Draw the measures of a stream as one image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def draw_chart(measures: StreamMeasures) -> np.ndarray:
     """Draw motion and look over time.
 
     Returns:
-        The picture, (H, W, 3) float32 in 0 to 1.
+        The image, (H, W, 3) float32 in 0 to 1.
     """
     height = 2 * _PANEL + 3 * _GAP
     image = Image.new("RGB", (_WIDTH, height), _BACKGROUND)

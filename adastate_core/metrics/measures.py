@@ -1,7 +1,7 @@
 """Measure a decoded stream: how much it moves, how far its look drifts, where it jumps.
 
 Everything is computed on pixels, frame by frame, so that any video can be measured and two
-streams be compared. Colour is CIE Lab, where equal distances look equally large.
+streams can be compared. Colour is CIE Lab, where equal distances look equally large.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BATCH = 64
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StreamMeasures:
-    """Hold the measures of every frame of a video of T frames.
+    """The measures of every frame of a video of T frames.
 
     Args:
         luminance: Mean Lab lightness, (T,), 0 to 100.
@@ -64,7 +64,7 @@ def measure_stream(frames: Tensor) -> StreamMeasures:
     """Measure a video.
 
     Args:
-        frames: Pictures, (T, H, W, 3) in 0 to 1, T of 2 or more.
+        frames: Images, (T, H, W, 3) in 0 to 1, T of 2 or more.
 
     Raises:
         LayoutError: If the shape is another one.
@@ -74,7 +74,7 @@ def measure_stream(frames: Tensor) -> StreamMeasures:
             "images of the report",
             seen=tuple(frames.shape),
             expected="(frames, height, width, 3) with two frames or more",
-            remedy="wire the decoded video into Stream Report",
+            remedy="connect the decoded video to Stream Report",
         )
     rows: list[Tensor] = []
     motion: list[Tensor] = []

@@ -28,7 +28,12 @@ def generator(seed: int, purpose: Purpose, chunk: int) -> torch.Generator:
 
 
 class BlockNoise:
-    """Draw noise for blocks of one chunk, state and content from separate generators.
+    """The noise of one chunk, state and content from separate generators.
+
+    >>> with_state = BlockNoise(seed=7, chunk=0, shape=(1, 4, 4, 2, 2), state_frames=1)
+    >>> without = BlockNoise(seed=7, chunk=0, shape=(1, 4, 3, 2, 2), state_frames=0)
+    >>> torch.equal(with_state.initial()[:, :, 1:], without.initial())
+    True
 
     Args:
         seed: Seed of the step.

@@ -1,9 +1,9 @@
-"""Bring the attention cache of a stream up to date: the normal path and replay are one.
+"""Bring the KV cache of a stream up to date: the normal path and the replay are one.
 
 A commit pass is lazy: the newest chunk's keys and values are written only when the next chunk
 needs them. So every chunk first runs the commits that the pool lacks, normally one, after a
-restart all of them. The positive and the negative conditioning are looked up apart: when guidance
-is turned on in the middle of a stream, only the negative one is missing.
+restart all of them. The positive and the negative conditioning are looked up separately: when
+guidance is turned on in the middle of a stream, only the negative one is missing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class MissingStep:
 
     Args:
         step: What to do.
-        keys: Keys of the sets it makes, by conditioning index; only the missing ones.
+        keys: Keys of the caches it makes, by conditioning index; only the missing ones.
     """
 
     step: ReplayStep
@@ -61,17 +61,17 @@ class SessionSteps:
 
 
 class Replay:
-    """The steps from the newest sets that are still there to the end of a history.
+    """The steps from the newest caches that are still there to the end of a stream.
 
     Args:
         plan: The steps that make the cache of the next chunk.
-        pool: Sets of this model.
+        pool: KV caches of this model.
         geometry: How the model orders, numbers and rotates tokens.
         weights: Digest of the weight patches in effect.
         conditionings: Indices of the conditionings that are needed.
-        before: The replay of the chunk before, whose sets are still there even if the pool has
-            lost them. A host may free memory between two chunks, and what is rebuilt then would be
-            rebuilt in a session of the wrong prompt.
+        before: The replay of the chunk before, whose caches are still there even if the pool has
+            lost them. A host may free memory between two chunks, and what was rebuilt then would
+            be rebuilt in a session of the wrong prompt.
     """
 
     def __init__(
@@ -94,8 +94,8 @@ class Replay:
         self._held = {key: kv for key, kv in self._current.values() if key is not None}
 
     @property
-    def sets(self) -> dict[int, KVCache]:
-        """Return the sets so far by conditioning index; once all has run, those of the chunk."""
+    def caches(self) -> dict[int, KVCache]:
+        """Return the caches so far by conditioning index; once all has run, those of the chunk."""
         return {conditioning: kv for conditioning, (_, kv) in self._current.items()}
 
     @property
@@ -104,13 +104,13 @@ class Replay:
         return sum(isinstance(missing.step, CommitStep) for missing in self.missing)
 
     def sessions(self, current: Conditions) -> list[SessionSteps]:
-        """Cut the missing steps by the session they need.
+        """Group the missing steps by the session they need.
 
         Returns:
-            Stretches, oldest first. The last one runs under `current`, and may be empty.
+            Groups of steps, oldest first. The last one runs under `current`, and may be empty.
         """
         cut: list[tuple[Conditions, list[MissingStep]]] = []
-        waiting: list[MissingStep] = []  # frames can be dropped in any session
+        waiting: list[MissingStep] = []  # frames can be evicted in any session
         for missing in self.missing:
             waiting.append(missing)
             conditions = missing.step.conditions if isinstance(missing.step, CommitStep) else None
@@ -144,7 +144,7 @@ class Replay:
         self._held = {key: kv for key, kv in self._current.values() if key is not None}
 
     def _searched(self, plan: ReplayPlan, conditionings: Sequence[int]) -> tuple[MissingStep, ...]:
-        """Walk back to the newest set of each conditioning; list what comes after it."""
+        """Find the newest cache of each conditioning; return the steps after it."""
         missing: list[MissingStep] = []
         wanted = list(conditionings)
         for step in reversed(plan):
@@ -167,7 +167,7 @@ class Replay:
     ) -> tuple[MissingStep, ...]:
         """Plan what can be rebuilt without older latents, under keys of its own.
 
-        An exact set of one conditioning is of no use beside it, since it holds other frames.
+        An exact cache of one conditioning cannot be used with them, since it holds other frames.
 
         Args:
             forgotten: The step whose latents are beyond the bounded history.
@@ -196,8 +196,8 @@ class Replay:
     def _committed(
         self, step: CommitStep, past: Mapping[int, KVCache], session: CommitSession
     ) -> dict[int, KVCache]:
-        """Write a clean block's keys and values: the commit pass."""
-        assert step.content is not None  # no plan begins before a forgotten chunk
+        """Cache a clean block's keys and values: the commit pass."""
+        assert step.content is not None  # no plan begins before a chunk without latents
         config = replace(step.config, chunk_frames=step.content.shape[2])
         policy = policy_for_block(config, step.state is not None)
         view = CommitAttention(
@@ -226,7 +226,7 @@ class Replay:
 
 
 def _without(kv: KVCache, step: EvictStep) -> KVCache:
-    """Return a set without the frames that a step drops."""
+    """Return a cache without the frames that a step evicts."""
     cached = kv.cached
     anchor = () if step.anchor else cached.anchor
     window = cached.window[max(len(cached.window) - step.window_kept, 0) :]
@@ -239,7 +239,7 @@ def _without(kv: KVCache, step: EvictStep) -> KVCache:
 
 
 def _rebuilt(key: str, forgotten: str) -> str:
-    """Return the key of a set that was rebuilt without what came before a forgotten step."""
+    """Return the key of a cache that was rebuilt without what came before a forgotten step."""
     return hashlib.sha256(f"{key}\nrebuilt after {forgotten}".encode()).hexdigest()[:32]
 
 

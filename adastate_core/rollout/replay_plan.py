@@ -1,4 +1,4 @@
-"""Turn a stream's record into the steps that rebuild its attention cache.
+"""Turn a stream's events into the steps that rebuild its KV cache.
 
 Every step has a key for each conditioning: a digest of everything that the keys and values depend
 on up to and including it. Equal keys mean equal caches, so the pool can say how much of a stream it
@@ -43,7 +43,7 @@ class CommitStep:
         content: Clean content latents; None if they are beyond the bounded history.
         conditions: Conditionings to forward it under; None with `content`.
         frame: Content frame of the stream at which it begins.
-        weights: Digest of the weight patches it was recorded with; None for given latents.
+        weights: Digest of the weight patches it was made with; None for given latents.
         hold: Whether slot 0 stays as it is.
     """
 
@@ -63,13 +63,13 @@ class CommitStep:
 
     @property
     def possible(self) -> bool:
-        """Say whether the latents are still there."""
+        """Whether the latents are still there."""
         return self.content is not None
 
 
 @dataclass(frozen=True, slots=True)
 class EvictStep:
-    """Frames to drop from the cache: slot 0, and all but the newest window frames."""
+    """Frames to evict from the cache: slot 0, and all but the newest window frames."""
 
     keys: tuple[str, ...]
     anchor: bool
@@ -142,7 +142,7 @@ class ReplayPlan(Sequence[ReplayStep]):
 
     @property
     def newest(self) -> ReplayStep | None:
-        """Return the newest step, or None if nothing is remembered."""
+        """Return the newest step, or None if there is none."""
         return next(reversed(self), None)
 
     def _chunk(self, position: int, event: ChunkEvent) -> CommitStep:
@@ -151,7 +151,7 @@ class ReplayPlan(Sequence[ReplayStep]):
             config=event.config,
             state=event.state,
             content=event.content,
-            conditions=self._recorded(event) if event.content is not None else None,
+            conditions=self._conditions_of(event) if event.content is not None else None,
             frame=event.frame,
             weights=event.weights,
             hold=event.held,
@@ -165,16 +165,21 @@ class ReplayPlan(Sequence[ReplayStep]):
         config = later.config if later else self._config
         if event.forgotten:
             return [CommitStep(keys, config)]
-        recorded = later is not None and later.content is not None
-        conditions = self._recorded(later) if later and recorded else self._upcoming
+        known = later is not None and later.content is not None
+        conditions = self._conditions_of(later) if later and known else self._upcoming
         steps: list[ReplayStep] = []
         for block in seed_blocks(event, config):
             # Of the blocks only the last has the key of the whole, whatever their number.
             of_block = tuple(_digest(key, str(len(steps))) for key in keys)
             commit = CommitStep(
-                of_block, config, block.state, block.content, conditions, block.frame,
+                of_block,
+                config,
+                block.state,
+                block.content,
+                conditions,
+                block.frame,
                 hold=block.hold,
-            )  # fmt: skip
+            )
             steps.append(commit)
             if block.lone:
                 steps.append(EvictStep(of_block, False, 0))
@@ -207,11 +212,11 @@ class ReplayPlan(Sequence[ReplayStep]):
         """Return the negative of chunks that were made without one."""
         return self._upcoming.negative.digest if self._upcoming.negative else ""
 
-    def _recorded(self, event: ChunkEvent) -> Conditions:
+    def _conditions_of(self, event: ChunkEvent) -> Conditions:
         """Return what a chunk was made with; a missing negative is filled from the next step."""
-        recorded = self._state.conditionings
-        negative = recorded[event.negative] if event.negative else self._upcoming.negative
-        return Conditions(recorded[event.positive], negative, guided=self._upcoming.guided)
+        known = self._state.conditionings
+        negative = known[event.negative] if event.negative else self._upcoming.negative
+        return Conditions(known[event.positive], negative, guided=self._upcoming.guided)
 
 
 def _digest(*parts: str) -> str:

@@ -1,4 +1,4 @@
-"""The recurrence: commit what the cache lacks, denoise a chunk, record it, again.
+"""The recurrence: commit what the cache lacks, denoise a chunk, append it, and again.
 
 Follow a chunk from top to bottom: `stream_chunks` brings the cache up to date (`replay`),
 denoises the block [state; content] with the cache in view (`attention`), and appends the clean
@@ -49,16 +49,16 @@ class Host(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StreamRequest:
-    """Say what a step should make.
+    """What a run should make.
 
     Args:
         chunks: Chunks to generate.
-        seed: Seed; every draw derives from it and the absolute chunk index.
+        seed: Seed; every draw depends on it and the absolute chunk index.
         conditions: Conditionings.
         config: Options.
-        weights: Digest of the weight patches in effect.
         fingerprint: The model.
         geometry: How the model orders, numbers and rotates tokens.
+        weights: Digest of the weight patches in effect, empty if there are none.
         setup: Digest of whatever else the keys and values depend on, such as options and patches
             of the host. It need not outlive the process.
     """
@@ -67,9 +67,9 @@ class StreamRequest:
     seed: int
     conditions: Conditions
     config: StreamConfig
-    weights: str
     fingerprint: ModelFingerprint
     geometry: AttentionGeometry
+    weights: str = ""
     setup: str = ""
 
     @property
@@ -99,10 +99,10 @@ def stream_chunks(
         state: The stream so far.
         request: What to make.
         host: Owner of the model.
-        pool: K/V sets of this model with these base weights.
+        pool: KV caches of this model with these base weights.
         on_chunk: Called with the new state after every chunk.
-        on_replay: Called before work starts with the number of blocks to forward first; 1 where
-            a stream goes on.
+        on_replay: Called before work starts with the number of blocks to commit first; 1 where a
+            stream continues.
 
     Raises:
         StateMismatchError: If the stream belongs to another model.
@@ -113,8 +113,8 @@ def stream_chunks(
     replay = _replay(state, request, pool)
     on_replay(replay.commits)
     *others, last = replay.sessions(request.conditions)
-    for stretch in others:
-        host.run(stretch.conditions, partial(replay.run, stretch.steps))
+    for earlier in others:
+        host.run(earlier.conditions, partial(replay.run, earlier.steps))
 
     def body(session: Session) -> None:
         nonlocal state, replay
@@ -123,7 +123,7 @@ def stream_chunks(
             if made:
                 replay = _replay(state, request, pool, replay)
                 replay.run(replay.missing, session)
-            state = _make_chunk(state, request, session, replay.sets)
+            state = _make_chunk(state, request, session, replay.caches)
             on_chunk(state)
 
     host.run(request.conditions, body)
@@ -133,7 +133,7 @@ def stream_chunks(
 def _make_chunk(
     state: StreamState, request: StreamRequest, session: Session, past: dict[int, KVCache]
 ) -> StreamState:
-    """Denoise one block with the cache in view and record it."""
+    """Denoise one block with the cache in view, and append it."""
     config = request.config
     policy = policy_for(config)
     states = policy.state_frames(config)
@@ -165,8 +165,8 @@ def _make_chunk(
 def _replay(
     state: StreamState, request: StreamRequest, pool: KVCachePool, before: Replay | None = None
 ) -> Replay:
-    history = ReplayPlan(state, request.conditions, request.config, request.model)
-    return Replay(history, pool, request.geometry, request.weights, request.conditionings, before)
+    plan = ReplayPlan(state, request.conditions, request.config, request.model)
+    return Replay(plan, pool, request.geometry, request.weights, request.conditionings, before)
 
 
 def _switch_prompt(state: StreamState, request: StreamRequest) -> StreamState:

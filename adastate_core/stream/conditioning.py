@@ -1,7 +1,7 @@
-"""Conditionings as values: nested lists and dicts of tensors that can be recorded and compared.
+"""Conditionings as values: nested lists and dicts of tensors that can be stored and compared.
 
 A chunk is replayed under the conditioning it was made with, so a stream carries every
-conditioning it used. Only plain data can be recorded; anything else is refused by name.
+conditioning it used. Only plain data can be stored; anything else is refused by its path.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -21,7 +22,14 @@ _TENSOR, _TUPLE = "$tensor", "$tuple"
 
 @dataclass(frozen=True, repr=False)
 class Conditioning:
-    """Hold one conditioning as JSON text plus named tensors.
+    """One conditioning as a value: JSON text and named tensors.
+
+    >>> import torch
+    >>> prompt = Conditioning.pack([torch.zeros(1, 2), {"strength": 0.5}])
+    >>> prompt.unpack()
+    [tensor([[0., 0.]]), {'strength': 0.5}]
+    >>> prompt.digest == Conditioning.pack(prompt.unpack()).digest
+    True
 
     Args:
         structure: JSON with a placeholder for every tensor.
@@ -30,24 +38,25 @@ class Conditioning:
 
     structure: str
     tensors: Mapping[str, Tensor]
-    digest: str = field(init=False)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def digest(self) -> str:
+        """Return what identifies it in events and cache keys."""
         digest = hashlib.sha256(self.structure.encode())
         for name in sorted(self.tensors):
             digest.update(name.encode())
             digest.update(tensor_digest(self.tensors[name]).encode())
-        object.__setattr__(self, "digest", digest.hexdigest()[:32])
+        return digest.hexdigest()[:32]
 
     def __repr__(self) -> str:
         return f"Conditioning({self.digest[:8]}, {len(self.tensors)} tensors)"
 
     @classmethod
     def pack(cls, value: object) -> Conditioning:
-        """Record a nested structure of lists, tuples, dicts, numbers, text and tensors.
+        """Pack a nested structure of lists, tuples, dicts, numbers, text and tensors.
 
         Raises:
-            ConfigError: If an entry is of another type; names its path.
+            ConfigError: If a value is of another type; names its path.
         """
         tensors: dict[str, Tensor] = {}
         structure = json.dumps(_flatten(value, "conditioning", tensors), sort_keys=True)
@@ -55,7 +64,7 @@ class Conditioning:
 
     @classmethod
     def restored(cls, structure: str, tensors: Mapping[str, Tensor]) -> Conditioning:
-        """Build a conditioning of what was read from a file.
+        """Build a conditioning from what was read from a file.
 
         Args:
             structure: JSON that `pack` made.
@@ -91,10 +100,10 @@ def _flatten(value: object, path: str, tensors: dict[str, Tensor]) -> object:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ConfigError(
-        f"{path} cannot be recorded in a stream",
+        f"{path} cannot be stored in a stream",
         seen=type(value).__name__,
         expected="text, numbers, tensors, lists or dicts",
-        remedy="leave this conditioning node out (controls and hooks are not streamed)",
+        remedy="remove this conditioning node (controls and hooks are not streamed)",
     )
 
 
@@ -115,7 +124,7 @@ def _placeholders(value: object) -> set[str]:
 
 def _unusable(seen: str) -> ConfigError:
     return ConfigError(
-        "conditioning", seen=seen, expected="one that was recorded", remedy="save the state again"
+        "conditioning", seen=seen, expected="one that was packed", remedy="save the state again"
     )
 
 

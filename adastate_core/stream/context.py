@@ -1,9 +1,9 @@
-"""What a stream looks back to, as latents: the frames that slot 0 and the window stand for.
+"""The context of the next chunk as latents: the frames behind slot 0 and the window.
 
-The attention cache holds keys and values of exactly these frames (an averaged anchor: the average
-of keys and values, where this has the average of the pictures). The same commit plans that
-write it run here over the latents themselves, so the two cannot disagree. It also says how
-latents that were given, not made, are committed.
+The KV cache holds keys and values of exactly these frames (of an averaged anchor it has the average
+of keys and values, and this the average of latents). The same commit plans that make the cache run
+here over the latents, so the two cannot disagree. It also says how latents that were given, not
+made, are committed.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from .events import ChunkEvent, Event, FlushEvent, GivenLatentsEvent, ResetEvent
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ContextLatents:
-    """The latents that slot 0 and the window stand for.
+    """The latents behind slot 0 and the window.
 
     Args:
         anchor: Latents of slot 0, (B, C, T, H, W), or None.
         window: Latents of the window, (B, C, T, H, W), or None.
-        averages: How many of the last anchor frames are averages over the picture. They show no
-            picture and cannot be committed.
+        averages: How many of the last anchor frames are averages over the image. They show nothing
+            and cannot be committed.
     """
 
     anchor: Tensor | None = None
@@ -45,14 +45,15 @@ class ContextLatents:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SeedBlock:
-    """Name one commit of given latents.
+    """One commit of given latents.
 
     Args:
         state: Latents for slot 0, (B, C, F_s, H, W), or None.
         content: Latents committed as content, (B, C, T, H, W).
         frame: Content frame of the stream at which it begins.
         hold: Whether slot 0 stays as an earlier block left it.
-        lone: Whether the content only keeps the state company and leaves the window again.
+        lone: Whether the content is there only because a state needs some, and leaves the window
+            again.
     """
 
     state: Tensor | None
@@ -65,8 +66,8 @@ class SeedBlock:
 def context_latents(events: Sequence[Event]) -> ContextLatents:
     """Return what the events of a stream leave in slot 0 and the window.
 
-    Latents given after the last chunk are not cut to a policy's sizes yet: the next chunk's
-    options decide about them.
+    Latents given after the last chunk are not cut to the sizes of a policy yet: that depends on
+    the options of the next chunk.
     """
     context = ContextLatents()
     for position in range(newest_beginning(events), len(events)):
@@ -76,7 +77,7 @@ def context_latents(events: Sequence[Event]) -> ContextLatents:
         elif isinstance(event, GivenLatentsEvent):
             following = (events[i] for i in range(position, len(events)))
             later = (e for e in following if isinstance(e, ChunkEvent))
-            context = _after_root(event, next(later, None))
+            context = _after_given(event, next(later, None))
         elif isinstance(event, ResetEvent):
             if event.scope != "window":
                 context = replace(context, anchor=None, averages=0)
@@ -121,7 +122,7 @@ def _after_chunk(context: ContextLatents, event: ChunkEvent) -> ContextLatents:
     return _committed(context, event.config, event.state, event.content, event.held)
 
 
-def _after_root(event: GivenLatentsEvent, later: ChunkEvent | None) -> ContextLatents:
+def _after_given(event: GivenLatentsEvent, later: ChunkEvent | None) -> ContextLatents:
     if later is None:
         anchor = event.state
         if event.reason == "restart" and event.content is not None:
@@ -144,8 +145,11 @@ def _committed(
     config = replace(config, chunk_frames=content.shape[2])
     plan: CommitPlan = policy_for_block(config, state is not None).commit(config, cached, hold=hold)
     sources = {
-        "anchor": context.anchor, "window": context.window, "state": state, "content": content,
-    }  # fmt: skip
+        "anchor": context.anchor,
+        "window": context.window,
+        "state": state,
+        "content": content,
+    }
 
     def frame(kept: FrameRef | FrameMix) -> Tensor:
         if isinstance(kept, FrameMix):
@@ -166,14 +170,14 @@ def _committed(
 
 
 def _outlasts(event: GivenLatentsEvent, config: StreamConfig, wanted: int, sink: int) -> bool:
-    """Say whether a clip begins before the frames that stand at the front of all positions.
+    """Say whether a clip is longer than the cache, so that its first frames are the anchor.
 
-    Counted positions give an anchor the numbers of the stream's first frames, so it has to hold
+    Absolute positions give an anchor the indices of the stream's first frames, so it has to hold
     these, and not the first ones of the clip's end.
     """
-    counted = config.positions == "absolute" and sink > 0 and event.state is None
+    absolute = config.positions == "absolute" and sink > 0 and event.state is None
     size = config.chunk_frames
-    return counted and event.frame == 0 and _frames(event.content) > -(-wanted // size) * size
+    return absolute and event.frame == 0 and _frames(event.content) > -(-wanted // size) * size
 
 
 def _tail(event: GivenLatentsEvent, config: StreamConfig, wanted: int) -> list[SeedBlock]:

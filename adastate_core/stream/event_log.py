@@ -1,9 +1,9 @@
-"""The record of a stream as an immutable log that grows at its end.
+"""The events of a stream as an immutable log that grows at its end.
 
-Appending shares everything before it, so a stream of a hundred thousand chunks costs as much to
-go on with as one of ten. Every event stands beside a `Mark`: digests of all that happened up to and
-including it since the stream last began anew. The keys of the attention cache are made of marks, so
-nobody has to walk a record from its beginning to know one.
+Appending shares everything before it, so it costs as much to continue a stream of a hundred
+thousand chunks as one of ten. Every event has a `Mark`: digests of all that happened up to and
+including it since the newest beginning. The keys of the KV cache are made of marks, so that none
+needs a pass over the whole log.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _BLOCK = 256
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The digests of a record up to one event.
+    """The digests of a log up to one event.
 
     Args:
         past: Digest of latents, configs and edits.
         positive: The same with the positive conditionings that the chunks were made with.
         negative: The same with the negative ones.
-        fills: Whether a chunk since the beginning has no negative, which the next step then fills.
+        fills: Whether a chunk since the beginning has no negative: the next step's is used for it.
         pending: Whether given latents have no chunk after them yet: the next chunk decides under
             which conditioning and in which blocks they are committed.
     """
@@ -43,20 +43,25 @@ class Mark:
         if isinstance(event, ChunkEvent):
             return Mark(
                 past=_digest(
-                    before.past, "chunk", event.latents, event.config.text, str(event.held),
-                    str(event.frame), event.weights,
+                    before.past,
+                    "chunk",
+                    event.latents,
+                    event.config.text,
+                    str(event.held),
+                    str(event.frame),
+                    event.weights,
                 ),
                 positive=_digest(before.positive, event.positive),
                 negative=_digest(before.negative, event.negative or ""),
                 fills=before.fills or event.negative is None,
-            )  # fmt: skip
+            )
         if isinstance(event, GivenLatentsEvent):
             past = _digest(before.past, "root", event.latents, str(event.frame))
         elif isinstance(event, ResetEvent):
             past = _digest(before.past, "reset", event.scope)
         elif isinstance(event, FlushEvent):
             past = _digest(before.past, "flush", str(event.frames))
-        else:  # a hold is recorded with the chunks that it holds, a rewind changes nothing
+        else:  # chunks say whether they are held, a rewind changes nothing
             return before
         pending = before.pending or isinstance(event, GivenLatentsEvent)
         return Mark(past, before.positive, before.negative, before.fills, pending)
@@ -64,6 +69,13 @@ class Mark:
 
 class EventLog(Sequence[Event]):
     """The events of a stream, oldest first.
+
+    >>> log = EventLog([ResetEvent("anchor")])
+    >>> longer = log.append(FlushEvent(frames=1))
+    >>> len(log), len(longer), longer[-1]
+    (1, 2, FlushEvent(frames=1))
+    >>> longer.mark == log.mark  # it is another cache
+    False
 
     Args:
         events: The first events.
@@ -114,9 +126,9 @@ class EventLog(Sequence[Event]):
         return self._made(self._full[:block], self._full[block][:place])
 
     def differing(self, other: EventLog) -> Iterator[int]:
-        """Yield the positions that both have and at which they have different objects.
+        """Yield the positions that both logs have and at which they have different objects.
 
-        What they share is passed over without a look at its events.
+        What they share is skipped without a look at its events.
         """
         blocks, theirs = (*self._full, self._tail), (*other._full, other._tail)
         for number, (mine, its) in enumerate(zip(blocks, theirs, strict=False)):
@@ -130,7 +142,7 @@ class EventLog(Sequence[Event]):
         return self.mark_at(len(self) - 1)
 
     def mark_at(self, position: int) -> Mark:
-        """Return the mark after an event; that of an empty record for -1."""
+        """Return the mark after an event; that of an empty log for -1."""
         return self._item(position)[1] if position >= 0 else Mark()
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
 """What can happen to a stream: one immutable event for each, and what identifies a step.
 
-The events are the whole memory of a stream. `memory` says which latents they leave in slot 0
-and the window, `history` how to rebuild the attention cache from them.
+The events are all that a stream keeps. `context` says which latents they leave in slot 0 and the
+window, `rollout.replay_plan` how to rebuild the KV cache from them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RootReason = Literal["start", "restart", "reset", "recache", "blend"]
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """Pair the conditionings of a step; `guided` says whether the negative one is computed."""
+    """The conditionings of a step; `guided` says whether the negative one is computed."""
 
     positive: Conditioning
     negative: Conditioning | None = None
@@ -33,7 +33,7 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class ChunkEvent:
-    """Record one generated chunk; also its receipt.
+    """One generated chunk.
 
     Args:
         index: Absolute chunk index.
@@ -43,11 +43,11 @@ class ChunkEvent:
         weights: Digest of the weight patches (LoRA) in effect.
         config: Options in effect.
         held: Whether its commit leaves slot 0 alone.
-        approximate: Whether the cache it attended to was rebuilt from less than the full record,
-            or with other weights than those recorded.
+        approximate: Whether the cache it attended to was rebuilt from less than the whole history,
+            or with other weights than before.
         latents: Digest of its latents, which outlives them in a bounded history.
-        frame: Content frame of the stream, given ones included, at which it begins. A stream
-            begun anew counts from 0.
+        frame: Content frame of the stream, given ones included, at which it begins; counted from
+            the newest beginning.
         state: Clean state latents, (B, C, F_s, H, W) in model space; None if there are none or
             they are beyond the bounded history.
         content: Clean content latents, (B, C, F, H, W) in model space; None beyond the history.
@@ -69,12 +69,12 @@ class ChunkEvent:
 
 @dataclass(frozen=True, slots=True)
 class GivenLatentsEvent:
-    """Restart the cache from given latents, committed with nothing before them.
+    """Given latents, which are committed with nothing before them.
 
     Args:
         reason: What made it. `start` leaves slot 0 to the anchor policy, `restart` lets it begin
             with the last of the given frames, the others say what it holds.
-        raw: Whether the latents still are in VAE space: they were given before any model.
+        raw: Whether the latents are still in VAE space: they were given before any model.
         latents: Digest of the latents as they were given, which outlives them in a bounded
             history; made if it is not given.
         frame: Content frame of the stream at which `content` begins.
@@ -99,34 +99,34 @@ class GivenLatentsEvent:
 
     @property
     def forgotten(self) -> bool:
-        """Say whether the latents are beyond the bounded history."""
+        """Whether the latents are beyond the bounded history."""
         return self.state is None and self.content is None
 
 
 @dataclass(frozen=True, slots=True)
 class ResetEvent:
-    """Empty slot 0, the window, or both."""
+    """The emptying of slot 0, the window, or both."""
 
     scope: ResetScope
 
 
 @dataclass(frozen=True, slots=True)
 class HoldEvent:
-    """Leave slot 0 alone for a number of chunks; -1 means until released, 0 releases it."""
+    """A hold of slot 0 for a number of chunks; -1 means until released, 0 releases it."""
 
     chunks: int
 
 
 @dataclass(frozen=True, slots=True)
 class FlushEvent:
-    """Keep slot 0 and the newest window frames only."""
+    """The eviction of all but slot 0 and the newest window frames."""
 
     frames: int
 
 
 @dataclass(frozen=True, slots=True)
 class RewindEvent:
-    """Note that everything after a chunk was taken back; it changes nothing by itself."""
+    """A note that everything after a chunk was taken back; it changes nothing by itself."""
 
     chunk: int
 
@@ -140,6 +140,6 @@ def is_beginning(event: Event) -> bool:
 
 
 def newest_beginning(events: Sequence[Event]) -> int:
-    """Return the position of the newest event that begins anew, or 0."""
+    """Return the position of the newest beginning, or 0."""
     positions = range(len(events) - 1, -1, -1)
     return next((i for i in positions if is_beginning(events[i])), 0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class StreamOrigin:
-    """Name the revision of a named stream that a state goes on from.
+    """The revision of a named stream that a state continues.
 
     Args:
         name: Name of the stream.

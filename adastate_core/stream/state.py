@@ -1,9 +1,9 @@
 """The stream as a value: everything a stream is, except what can be computed from it.
 
-A `StreamState` is immutable and holds no keys and values. It records the clean latents of
-every chunk, the conditionings used, and an event for every thing that happened, from which
-`history` and `replay` rebuild the attention cache. Every operation returns a new state and
-shares the tensors. One more chunk costs the same however many there are.
+A `StreamState` is immutable and holds no keys and values. It has the clean latents of
+every chunk, the conditionings used, and an event for everything that happened, from which
+`rollout` rebuilds the KV cache. Every operation returns a new state and shares the tensors. One
+more chunk costs the same however many there are.
 """
 
 from __future__ import annotations
@@ -40,7 +40,14 @@ from .origin import StreamOrigin
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StreamState:
-    """Carry a stream from one chunk to the next.
+    """A stream from one chunk to the next.
+
+    >>> fresh = StreamState((1, 16, 60, 104))
+    >>> held = fresh.hold_anchor(chunks=2).flush(frames=1)
+    >>> list(held.events), held.hold
+    ([HoldEvent(chunks=2), FlushEvent(frames=1)], 2)
+    >>> fresh  # is as it was
+    StreamState(next chunk 0, latent 1x16x60x104)
 
     Args:
         latent_shape: (B, C, H, W) of one latent frame.
@@ -48,7 +55,7 @@ class StreamState:
         latent_format: The host's name for the scaling between VAE space and model space; empty
             before the first chunk.
         chunk_index: Absolute index of the next chunk.
-        hold: Chunks for which slot 0 is still held; -1 until released.
+        hold: Chunks for which slot 0 stays held; -1 until released.
         history_chunks: Chunks whose latents are kept; 0 keeps all.
         events: Everything that happened, oldest first; any sequence becomes an `EventLog`.
         conditionings: Every conditioning in use, by digest.
@@ -84,7 +91,7 @@ class StreamState:
 
     @property
     def next_frame(self) -> int:
-        """Count the content frames, given ones included, since the stream last began anew."""
+        """Count the content frames, given ones included, since the newest beginning."""
         for event in reversed(self.events):
             if isinstance(event, ChunkEvent):
                 return event.frame + event.config.chunk_frames
@@ -108,25 +115,25 @@ class StreamState:
         return last.content
 
     def content(self, first_chunk: int = 0) -> Tensor | None:
-        """Join the recorded content latents from a chunk on, (B, C, T, H, W), or None."""
-        chunks = [event for event in self.remembered_chunks() if event.index >= first_chunk]
+        """Join the content latents that are kept, from a chunk on, (B, C, T, H, W), or None."""
+        chunks = [event for event in self.kept_chunks() if event.index >= first_chunk]
         parts = [event.content for event in chunks if event.content is not None]
         return torch.cat(parts, dim=2) if parts else None
 
-    def remembered_chunks(self) -> tuple[ChunkEvent, ...]:
-        """Return the chunks whose latents are there, oldest first: the newest ones."""
-        return tuple(event for _, event in _remembered(self.events))[::-1]
+    def kept_chunks(self) -> tuple[ChunkEvent, ...]:
+        """Return the chunks whose latents are kept, oldest first."""
+        return tuple(event for _, event in _kept_chunks(self.events))[::-1]
 
     @property
     def context(self) -> ContextLatents:
-        """Return the latents that slot 0 and the window stand for."""
+        """Return the latents behind slot 0 and the window."""
         return context_latents(self.events)
 
     def hidden_states(self) -> Tensor | None:
-        """Return the newest state frame of every recorded chunk, one a batch event.
+        """Return the newest state frame of every chunk that is kept, or None.
 
         Returns:
-            (chunks x B, C, 1, H, W), so that each decodes alone as one picture, or None.
+            (chunks x B, C, 1, H, W): along the batch, so that each decodes to an image of its own.
         """
         states = [event.state[:, :, -1:] for event in self.chunks if event.state is not None]
         return torch.cat(states, dim=0) if states else None
@@ -157,7 +164,7 @@ class StreamState:
         Latents given before the first chunk are in VAE space: the host converts them once it
         knows the model.
         """
-        return self._rooted("start", content=self._fitting(content))
+        return self._begun("start", content=self._fitting(content))
 
     def reset(self, scope: ResetScope, latent: Tensor | None = None) -> StreamState:
         """Return the state with slot 0, the window, or both emptied or seeded.
@@ -172,17 +179,17 @@ class StreamState:
             return self._with(ResetEvent(scope))
         latent = self._fitting(latent)
         if scope == "all":
-            return self._rooted("restart", content=latent)
+            return self._begun("restart", content=latent)
         if scope == "anchor":
-            return self._rooted("reset", state=latent, content=self.context.window)
-        return self._rooted("reset", state=self.context.committable, content=latent)
+            return self._begun("reset", state=latent, content=self.context.window)
+        return self._begun("reset", state=self.context.committable, content=latent)
 
     def blend(self, other: StreamState, share: float) -> StreamState:
-        """Return the state with a mix of two memories; record and chunk numbers stay its own.
+        """Return the state with a mix of two contexts; events and chunk numbers stay its own.
 
         Args:
-            other: A stream of the same model and size. What only one of the two remembers is
-                taken from that one; of windows of different lengths the newest frames count.
+            other: A stream of the same model and size. What only one of the two has is taken from
+                that one; of windows of different lengths the newest frames count.
             share: Share of the other one, 0 to 1.
 
         Raises:
@@ -202,28 +209,28 @@ class StreamState:
         window = _mixed(ours.window, others.window, share)
         if anchor is None and window is None:
             return self
-        return self._rooted("blend", state=anchor, content=window)
+        return self._begun("blend", state=anchor, content=window)
 
     def rewind(self, chunk: int) -> StreamState:
-        """Return the state as it was after a recorded chunk.
+        """Return the state as it was after a chunk.
 
         Args:
             chunk: The last chunk that stays; negative numbers count from the newest one, -1.
 
         Raises:
-            ConfigError: If that chunk was not made, or its latents are forgotten.
+            ConfigError: If that chunk was not made, or its latents are no longer kept.
         """
         chunk = chunk + self.chunk_index if chunk < 0 else chunk
-        remembered = {event.index: position for position, event in _remembered(self.events)}
-        if chunk not in remembered:
-            numbers = f"{min(remembered)} to {max(remembered)}" if remembered else "none yet"
+        kept = {event.index: position for position, event in _kept_chunks(self.events)}
+        if chunk not in kept:
+            numbers = f"{min(kept)} to {max(kept)}" if kept else "none yet"
             raise ConfigError(
                 "chunk",
                 seen=chunk,
-                expected=f"a chunk that is remembered ({numbers})",
+                expected=f"a chunk whose latents are kept ({numbers})",
                 remedy="change chunk on Rewind, or history_chunks on New Stream",
             )
-        events = self.events.first(remembered[chunk] + 1).append(RewindEvent(chunk))
+        events = self.events.first(kept[chunk] + 1).append(RewindEvent(chunk))
         return replace(
             self,
             chunk_index=chunk + 1,
@@ -249,7 +256,7 @@ class StreamState:
         context = self.context
         if context.committable is None and context.window is None:
             return self
-        return self._rooted("recache", state=context.committable, content=context.window)
+        return self._begun("recache", state=context.committable, content=context.window)
 
     def check_model(self, fingerprint: ModelFingerprint) -> None:
         """Refuse a model that did not make this stream.
@@ -269,7 +276,7 @@ class StreamState:
                 "model of the stream",
                 seen=fingerprint,
                 expected=self.fingerprint,
-                remedy="load the model that made this state, with its weight_dtype, or start anew",
+                remedy="load the model that made this state with its weight_dtype, or a new stream",
             )
 
     def described(self) -> str:
@@ -282,7 +289,7 @@ class StreamState:
     def _with(self, event: Event) -> StreamState:
         return replace(self, events=self.events.append(event))
 
-    def _rooted(
+    def _begun(
         self, reason: RootReason, *, state: Tensor | None = None, content: Tensor | None = None
     ) -> StreamState:
         frame = 0
@@ -295,7 +302,7 @@ class StreamState:
     def _room_for(self, state: Tensor | None, content: Tensor | None) -> int:
         """Count the frames that given latents fill in slot 0 and the window.
 
-        The stream goes on behind them, also where it has had fewer.
+        The stream continues after them, also where it has had fewer.
         """
         window = 0 if content is None else content.shape[2]
         last = self.last_chunk
@@ -313,7 +320,7 @@ class StreamState:
                 "latent shape",
                 seen=seen,
                 expected=f"({batch}, {channels}, frames, {height}, {width})",
-                remedy="encode the picture or clip at the size of the stream",
+                remedy="encode the image or clip at the size of the stream",
             )
         return latent.detach().cpu().clone()  # what gave it may write to it later
 
@@ -345,31 +352,30 @@ def _mixed(ours: Tensor | None, theirs: Tensor | None, share: float) -> Tensor |
     return torch.lerp(ours[:, :, -frames:].float(), theirs[:, :, -frames:].float(), share).to(ours)
 
 
-def _remembered(events: Sequence[Event]) -> Iterator[tuple[int, ChunkEvent]]:
-    """Yield the chunks whose latents are there and their positions, newest first."""
+def _kept_chunks(events: Sequence[Event]) -> Iterator[tuple[int, ChunkEvent]]:
+    """Yield the chunks whose latents are kept, with their positions, newest first."""
     for position in range(len(events) - 1, -1, -1):
         event = events[position]
         if isinstance(event, ChunkEvent):
             if event.content is None:
-                return  # what is older was forgotten before
+                return  # older latents were trimmed before
             yield position, event
 
 
 def _trim(events: EventLog, history_chunks: int) -> EventLog:
-    """Forget the latents of chunks beyond the bounded history; their receipts stay.
+    """Trim the latents of chunks beyond the bounded history; the events stay.
 
-    Given latents are forgotten with the chunks that were made from them, not before: a rewind may
-    go back to where they count.
+    Given latents are trimmed with the chunks that were made from them, not before: a rewind may go
+    back to where they count.
     """
     if history_chunks == 0:
         return events
-    old = [position for position, _ in islice(_remembered(events), history_chunks, None)]
+    old = [position for position, _ in islice(_kept_chunks(events), history_chunks, None)]
     if not old:
         return events
     for position in range(old[0], -1, -1):
         event = events[position]
-        forgotten = isinstance(event, ChunkEvent) and event.content is None
-        if forgotten:
+        if isinstance(event, ChunkEvent) and event.content is None:
             break
         if isinstance(event, ChunkEvent | GivenLatentsEvent):
             events = events.replaced(position, replace(event, state=None, content=None))
@@ -377,5 +383,5 @@ def _trim(events: EventLog, history_chunks: int) -> EventLog:
 
 
 def _prune(conditionings: Mapping[str, Conditioning], events: EventLog) -> dict[str, Conditioning]:
-    used = {digest for _, e in _remembered(events) for digest in (e.positive, e.negative)}
+    used = {digest for _, e in _kept_chunks(events) for digest in (e.positive, e.negative)}
     return {digest: value for digest, value in conditionings.items() if digest in used}

@@ -1,4 +1,4 @@
-"""Describe a stream in plain values: receipts of what happened, and how its state moves."""
+"""Describe a stream in plain values: its events, and how its hidden state moves."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from .state import StreamState
 
 
 def describe_stream(state: StreamState) -> dict[str, Any]:
-    """Return the record of a stream as JSON values.
+    """Return the events of a stream as JSON values.
 
-    Drift is the distance of the hidden state to the first and to the previous recorded one, as
-    a share of its own norm: 0 means that it stands still.
+    Drift is the distance of the hidden state to the first and to the previous one that is kept, as
+    a share of its own norm: 0 means that it does not change.
     """
     states = {e.index: e.state for e in state.chunks if e.state is not None}
     return {

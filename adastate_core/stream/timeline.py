@@ -6,9 +6,9 @@
     1:10: a green square on a hill
 
 A line says when its prompt begins, by chunk number (`4`, `chunk 4`) or by time (`6.5s`, `1:10`,
-`1:02:03.5`), how the stream gets there, and the prompt. Empty lines and lines that begin with # do
-not count. Where a prompt begins with a number, a space after the colon keeps it from being read as
-part of a time; what can be read both ways is refused.
+`1:02:03.5`), how the stream changes to it, and the prompt. Empty lines and lines that begin with #
+are skipped. Where a prompt begins with a number, a space after the colon keeps it from being read
+as part of a time; what can be read both ways is refused.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ _MAX_COUNT = 64
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Know how long chunks are.
+    """How long chunks are.
+
+    >>> Pace(chunk_frames=3, time_stride=4, fps=16).chunk_at(seconds=1.0)
+    1
 
     Args:
         chunk_frames: Content latent frames of a chunk (F).
@@ -69,7 +72,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """Begin a prompt.
+    """The beginning of a prompt.
 
     Args:
         line: Number of its line, from 1.
@@ -96,14 +99,14 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class ChunkPrompt:
-    """Say what one chunk is made under.
+    """The prompt of one chunk.
 
     Args:
         chunk: Absolute chunk number.
         text: The prompt.
-        before: The prompt that still has a part in it, or None.
+        before: The prompt that is blended out, or None.
         share: Share of `text`.
-        transition: What to do to the memory before this chunk: `swap` for nothing.
+        transition: What to do to the cache before this chunk; `swap` is nothing.
         count: Frames of a flush.
     """
 
@@ -116,7 +119,12 @@ class ChunkPrompt:
 
 
 def parse_timeline(text: str) -> list[Cue]:
-    """Read a timeline.
+    r"""Read a timeline.
+
+    >>> for cue in parse_timeline("0: a red circle\nchunk 4 blend 3: a blue square"):
+    ...     print(cue.start, cue.transition, cue.text)
+    0.0 swap a red circle
+    4.0 blend a blue square
 
     Raises:
         ConfigError: If a line cannot be read; names every such line by number.
@@ -181,12 +189,12 @@ def _cue(number: int, line: str) -> Cue:
         start, in_seconds = _seconds(clock["clock"]), True
         how, count, text = clock["how"], clock["count"], clock["text"]
     else:
-        head, text = _parted(line)
+        head, text = _split(line)
         found = _HEAD.fullmatch(head)
         if found is None:
             raise ValueError(
-                f"got '{head}', expected a chunk such as 4, or a time such as 6.5s or 1:10, and "
-                "after it swap, blend 3, recache or flush 2 if you like"
+                f"got '{head}', expected a chunk such as 4, or a time such as 6.5s or 1:10, "
+                "optionally swap, blend 3, recache or flush 2 after it"
             )
         start, in_seconds = float(found["number"]), bool(found["unit"])
         how, count = found["how"], found["count"]
@@ -202,8 +210,8 @@ def _cue(number: int, line: str) -> Cue:
     return Cue(number, start, in_seconds, text.strip(), transition, frames)
 
 
-def _parted(line: str) -> tuple[str, str]:
-    """Part a line without a clock time at its first colon."""
+def _split(line: str) -> tuple[str, str]:
+    """Split a line without a clock time at its first colon."""
     shown = shorten(line, 40, placeholder="...")
     if _CHUNK_CLOCK.match(line):
         raise ValueError(f"got '{shown}', expected a chunk or a time, not both")

@@ -1,6 +1,6 @@
 """Decode and encode a video part by part, so that the parts join.
 
-Start at `registry`, which picks what serves a VAE of the host. Causal VAEs keep what they have
-seen from part to part (`wan`, `taehv`), and parts are equal to the whole. Others are given the end
+Start at `registry`, which picks what serves a VAE of the host. Causal VAEs keep
+features from part to part (`wan`, `taehv`), and parts are equal to the whole. Others decode the end
 of the earlier parts again (`overlap`); how well that joins is measured. Knows no stream.
 """

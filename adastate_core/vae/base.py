@@ -11,7 +11,7 @@ from ..errors import LayoutError
 
 
 class StreamDecoder(Protocol):
-    """Decode the frames of one video, part after part."""
+    """The decoder of one video, part after part."""
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode the next frames.
@@ -27,11 +27,11 @@ class StreamDecoder(Protocol):
 
 
 class StreamEncoder:
-    """Encode the frames of one clip, as they come.
+    """The encoder of one clip, whose frames come in parts.
 
     Args:
         first: Frames that are encoded first.
-        stride: Frames of every latent frame after the first; so many are encoded at a time.
+        stride: Frames of every latent frame after the first, which are encoded together.
     """
 
     def __init__(self, first: int, stride: int) -> None:
@@ -57,7 +57,7 @@ class StreamEncoder:
         """Return the latents of all frames, (B, C, T, H, W).
 
         Raises:
-            LayoutError: If there is no frame, or they do not come out even.
+            LayoutError: If there is no frame, or the last latent frame is not full.
         """
         seen = 0 if self._waiting is None else self._waiting.shape[2]
         if self._waiting is None or not self._fills(seen):
@@ -65,7 +65,7 @@ class StreamEncoder:
                 "clip",
                 seen=f"{seen} frames at its end",
                 expected=f"1 frame and then whole groups of {self.stride}",
-                remedy="drop frames at the beginning",
+                remedy="remove frames at the beginning of the clip",
             )
         self._encode(self._waiting, last=True)
         return self._latents()

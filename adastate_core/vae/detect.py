@@ -38,7 +38,7 @@ def refuse_vae(vae: object, remedy: str) -> NoReturn:
         UnsupportedFamilyError: Always.
     """
     kind = type(vae)
-    changed = f"{kind.__name__} of another make" if vae_kind(vae) else kind.__name__
+    changed = f"{kind.__name__} of another layout" if vae_kind(vae) else kind.__name__
     raise UnsupportedFamilyError(
         "vae", seen=changed, expected="the VAE of Wan 2.1 or Wan 2.2, or a TAEHV", remedy=remedy
     )

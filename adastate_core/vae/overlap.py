@@ -1,4 +1,4 @@
-"""Join the parts of a video that a decoder without memory decodes, by overlap."""
+"""Join the parts of a video, decoded by a VAE that keeps nothing between them, by overlap."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ..errors import UnsupportedFamilyError
 
 
 class OverlapDecoder:
-    """Decode each part together with the end of the earlier ones, and keep its own pictures.
+    """A decoder that decodes each part after the end of the earlier ones, and keeps its own images.
 
-    What that leaves to be desired is measured once, at the first part that has twice the overlap
-    before it: by decoding it with all of that, and by comparing the newest pictures given so far
-    with what they are now that what comes after them is known.
+    How much the images differ from those of the whole video is measured once, at the first part
+    that has twice the overlap before it: it is decoded with all of that, and the newest images
+    returned so far are compared with what they are now that their successors are known.
 
     Args:
-        decode: (B, C, T, H, W) to pictures (B, 1 + (T - 1) * stride, H, W, 3) from 0 to 1.
-        stride: Pictures of every latent frame after the first.
+        decode: (B, C, T, H, W) to images (B, 1 + (T - 1) * stride, H, W, 3) from 0 to 1.
+        stride: Images of every latent frame after the first.
         overlap: Latent frames that are decoded again.
     """
 
@@ -28,7 +28,7 @@ class OverlapDecoder:
         self._before: Tensor | None = None
         self._newest: Tensor | None = None
         self.difference: float | None = None
-        """Largest difference of a picture's values, 0 to 1; None until it has been measured."""
+        """Largest difference of an image's values, 0 to 1; None until it has been measured."""
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode the next frames.
@@ -40,31 +40,31 @@ class OverlapDecoder:
             (B, frames, H, W, 3): `stride` for a latent frame, but one for the video's first.
 
         Raises:
-            UnsupportedFamilyError: If the decoder gives another number of pictures.
+            UnsupportedFamilyError: If the decoder gives another number of images.
         """
         before = latents[:, :, :0] if self._before is None else self._before
-        pictures = self._last(before[:, :, -self.overlap :], latents)
+        images = self._last(before[:, :, -self.overlap :], latents)
         if self.difference is None and before.shape[2] == 2 * self.overlap:
-            self.difference = self._measure(before, latents, pictures)
+            self.difference = self._measure(before, latents, images)
         self._before = torch.cat((before, latents), dim=2)[:, :, -2 * self.overlap :]
-        self._newest = pictures[:, -self._stride :].clone()
-        return pictures
+        self._newest = images[:, -self._stride :].clone()
+        return images
 
     def _last(self, before: Tensor, latents: Tensor) -> Tensor:
-        pictures = self._decode(torch.cat((before, latents), dim=2))
+        images = self._decode(torch.cat((before, latents), dim=2))
         frames = 1 + (before.shape[2] + latents.shape[2] - 1) * self._stride
-        if pictures.shape[1] != frames:
+        if images.shape[1] != frames:
             raise UnsupportedFamilyError(
                 "vae",
-                seen=f"{pictures.shape[1]} pictures",
+                seen=f"{images.shape[1]} images",
                 expected=f"{frames}",
-                remedy="decode with VAE Decode, the whole stream at once",
+                remedy="decode the whole stream with VAE Decode",
             )
-        return pictures[:, -latents.shape[2] * self._stride :] if before.shape[2] else pictures
+        return images[:, -latents.shape[2] * self._stride :] if before.shape[2] else images
 
-    def _measure(self, before: Tensor, latents: Tensor, pictures: Tensor) -> float:
+    def _measure(self, before: Tensor, latents: Tensor, images: Tensor) -> float:
         newest = self._newest
         assert newest is not None
         wide = self._last(before[:, :, :-1], torch.cat((before[:, :, -1:], latents), dim=2))
-        again = torch.cat((newest, pictures), dim=1)
+        again = torch.cat((newest, images), dim=1)
         return float((wide.float() - again.float()).abs().max())

@@ -28,7 +28,7 @@ def stream_decoder(vae: object) -> StreamDecoder:
         return Wan22Decoder(module)
     if kind == "taehv" and TaehvDecoder.fits(module):
         return TaehvDecoder(module)
-    refuse_vae(vae, "decode with VAE Decode, the whole stream at once")
+    refuse_vae(vae, "decode the whole stream with VAE Decode")
 
 
 def stream_encoder(vae: object) -> StreamEncoder:
@@ -47,4 +47,4 @@ def stream_encoder(vae: object) -> StreamEncoder:
         return Wan22Encoder(module)
     if kind == "taehv" and TaehvEncoder.fits(module):
         return TaehvEncoder(module)
-    refuse_vae(vae, "encode with VAE Encode, the whole clip at once")
+    refuse_vae(vae, "encode the whole clip with VAE Encode")

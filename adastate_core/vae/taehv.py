@@ -1,4 +1,4 @@
-"""Tiny autoencoders of video (TAEHV): their blocks, run so that memory lives from part to part."""
+"""Tiny autoencoders of video (TAEHV), whose blocks keep their last frame from part to part."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _PLAIN = {"Clamp", "Conv2d", "ReLU", "LeakyReLU", "Upsample"}
 
 
 class MemoryBlocks:
-    """Run the blocks of a decoder or encoder over frames that come in parts.
+    """The blocks of a decoder or encoder, for frames that come in parts.
 
-    A block with memory sees each frame beside the one before it; at the start of a video that is
+    A block with memory takes each frame with the one before it; at the start of a video that is
     zero.
 
     Args:
@@ -53,17 +53,17 @@ class MemoryBlocks:
             if type(block).__name__ != "MemBlock":
                 x = block(x)
                 continue
-            seen = x.unflatten(0, (batch, -1))
-            first = self._past.get(index, torch.zeros_like(seen[:, :1]))
-            past = torch.cat((first, seen[:, :-1]), dim=1).flatten(0, 1)
+            own = x.unflatten(0, (batch, -1))
+            first = self._past.get(index, torch.zeros_like(own[:, :1]))
+            past = torch.cat((first, own[:, :-1]), dim=1).flatten(0, 1)
             # A copy: a view would keep all of the frames.
-            self._past[index] = seen[:, -1:].clone()
+            self._past[index] = own[:, -1:].clone()
             x = block(x, past)
         return x.reshape(batch, -1, *x.shape[1:])
 
 
 class TaehvDecoder:
-    """Decode latents of a TAEHV, frame by frame.
+    """The decoder of a TAEHV, frame by frame.
 
     Args:
         vae: The host's VAE module.
@@ -92,7 +92,7 @@ class TaehvDecoder:
 
 
 class TaehvEncoder(StreamEncoder):
-    """Encode with a TAEHV; at the end the last frame is repeated until it comes out even.
+    """The encoder of a TAEHV; at the end the last frame is repeated until a latent frame is full.
 
     Args:
         vae: The host's VAE module.

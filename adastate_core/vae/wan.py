@@ -1,7 +1,7 @@
-"""The VAEs of Wan: the host's modules, in loops that keep what every convolution has seen.
+"""The VAEs of Wan: the host's modules, in loops that keep the features of every convolution.
 
-The host's own encoding wants all frames at once. Here the same modules take them in groups, and
-what comes out equals the whole.
+The host's own encoder takes all frames together. Here the same modules take them in groups, with
+the same result.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from .base import StreamEncoder
 from .detect import takes
 
 FeatureCache = list[Tensor | str | None]
-"""What each convolution has seen: frames, a mark, or nothing yet."""
+"""What each convolution keeps of earlier frames: features, a mark, or nothing yet."""
 
 
 class _CausalDecoder:
-    """Keep what the convolutions of one video have seen.
+    """A decoder of one video, whose convolutions keep features of earlier frames.
 
     Args:
         vae: The host's VAE module.
@@ -34,16 +34,16 @@ class _CausalDecoder:
 
     @staticmethod
     def fits(vae: nn.Module) -> bool:
-        """Say whether the decoder still takes what its convolutions remember."""
+        """Say whether the decoder still takes the features that its convolutions keep."""
         decoder = getattr(vae, "decoder", None)
         return hasattr(vae, "conv2") and takes(decoder, "feat_cache", "feat_idx")
 
 
 class WanDecoder(_CausalDecoder):
-    """Decode latents of the Wan 2.1 VAE.
+    """The decoder of the Wan 2.1 VAE.
 
-    The host's modules forget a frame when they are given a single one after the first, which
-    its own loop does at the end only. Then what they remember is put together again.
+    The host's modules lose a frame of their features when they get a single one after the first,
+    which the host's own loop does at the end only. Then the frame is put back.
     """
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class WanDecoder(_CausalDecoder):
 
 
 class Wan22Decoder(_CausalDecoder):
-    """Decode latents of the Wan 2.2 VAE, frame by frame as the host does."""
+    """The decoder of the Wan 2.2 VAE, frame by frame as in the host."""
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode the next frames."""
@@ -82,7 +82,7 @@ class Wan22Decoder(_CausalDecoder):
 
 
 class _WanEncoder(StreamEncoder):
-    """Encode with a VAE of Wan: the first frame alone, then four at a time.
+    """The encoder of a VAE of Wan: the first frame alone, then four at a time.
 
     Args:
         vae: The host's VAE module.
@@ -93,16 +93,16 @@ class _WanEncoder(StreamEncoder):
     def __init__(self, vae: nn.Module) -> None:
         super().__init__(1, 4)
         self._vae = cast(Any, vae)
-        slots = sum(self._remembers(module) for module in self._vae.encoder.modules())
+        slots = sum(self._keeps_features(module) for module in self._vae.encoder.modules())
         self._feature_cache: list[Tensor | None] = [None] * slots
         self._features: list[Tensor] = []
 
     @classmethod
     def fits(cls, vae: nn.Module) -> bool:
-        """Say whether the encoder still takes what its convolutions remember."""
+        """Say whether the encoder still takes the features that its convolutions keep."""
         return hasattr(vae, "conv1") and takes(getattr(vae, "encoder", None), *cls.parameters)
 
-    def _remembers(self, module: nn.Module) -> bool:
+    def _keeps_features(self, module: nn.Module) -> bool:
         return type(module).__name__ == "CausalConv3d"
 
     def _latents(self) -> Tensor:
@@ -111,12 +111,12 @@ class _WanEncoder(StreamEncoder):
 
 
 class Wan21Encoder(_WanEncoder):
-    """Encode with the VAE of Wan 2.1, in pairs; a pair may wait in its modules for another."""
+    """The encoder of the Wan 2.1 VAE, in pairs; a pair may wait in its modules for another."""
 
     parameters = (*_WanEncoder.parameters, "final")
 
-    def _remembers(self, module: nn.Module) -> bool:
-        return super()._remembers(module) or getattr(module, "mode", None) == "downsample3d"
+    def _keeps_features(self, module: nn.Module) -> bool:
+        return super()._keeps_features(module) or getattr(module, "mode", None) == "downsample3d"
 
     def _encode(self, frames: Tensor, *, last: bool) -> None:
         blocks = frames.split(2, dim=2)
@@ -130,7 +130,7 @@ class Wan21Encoder(_WanEncoder):
 
 
 class Wan22Encoder(_WanEncoder):
-    """Encode with the VAE of Wan 2.2."""
+    """The encoder of the Wan 2.2 VAE."""
 
     def _encode(self, frames: Tensor, *, last: bool) -> None:
         # The pixels of a square become four channels, column by column.

@@ -114,7 +114,7 @@ def test_several_or_partial_conditionings(harness: NodeHarness) -> None:
     for key in ("mask", "area", "start_percent"):
         with refused(f"limited by {key}"):
             stream([[conditioning(0)[0][0], {key: 0.5}]])
-    with refused(r"conditioning\[0\]\[1\].control cannot be recorded"):
+    with refused(r"conditioning\[0\]\[1\].control cannot be stored"):
         stream([[conditioning(0)[0][0], {"control": object()}]])
 
 

@@ -216,7 +216,7 @@ def test_what_does_not_join_is_refused(pack: Any, tiny_models: Any) -> None:
     with pytest.raises(ValueError, match="got VideoVAE, whose decoder also uses the frames"):
         decoded(pack, vae_of("ltxv"), latents_for("ltxv", 3), (3,))
     four = (lambda a: 4 * a - 3, 8, 8)
-    with pytest.raises(ValueError, match="got 13 pictures, expected 9"):
+    with pytest.raises(ValueError, match="got 13 images, expected 9"):
         decoded(pack, vae_of("mochi", upscale_ratio=four), latents, (3,))
 
 

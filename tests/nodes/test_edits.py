@@ -49,7 +49,7 @@ def test_rewinding_takes_chunks_back(harness: NodeHarness) -> None:
     assert back.chunk_index == 3
     again, _ = harness.step(back, 1)
     assert torch.equal(again.content(), state.content())
-    with pytest.raises(ValueError, match=r"chunk: got 7, expected a chunk that is remembered"):
+    with pytest.raises(ValueError, match=r"chunk: got 7, expected a chunk whose latents are kept"):
         harness.run("AdaStateRewind", state, 7)
 
 

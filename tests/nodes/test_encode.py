@@ -79,9 +79,9 @@ def test_other_and_changed_vaes_are_refused(core: Any) -> None:
     for make in MAKERS:
         changed = make()
         changed.encoder, changed.decoder = nn.Identity(), nn.Identity()
-        with pytest.raises(ValueError, match=r"of another make, .*encode with VAE Encode"):
+        with pytest.raises(ValueError, match=r"of another layout, .*with VAE Encode"):
             encoding.stream_encoder(changed)
-        with pytest.raises(ValueError, match=r"of another make, .*decode with VAE Decode"):
+        with pytest.raises(ValueError, match=r"of another layout, .*with VAE Decode"):
             decoding.stream_decoder(changed)
 
 

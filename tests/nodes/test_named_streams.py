@@ -91,7 +91,7 @@ def test_conflicts_and_strangers_are_refused(harness: NodeHarness, streams: Path
     committed(harness, state)
     with pytest.raises(ValueError, match="another prompt committed first"):
         committed(harness, state)
-    with pytest.raises(ValueError, match="put Open Stream in front"):
+    with pytest.raises(ValueError, match="begin the stream with Open Stream"):
         committed(harness, harness.fresh())
     with pytest.raises(ValueError, match="got a list of 2, expected one state"):
         harness.run("AdaStateCommitStream", [state, state])

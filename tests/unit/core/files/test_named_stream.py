@@ -259,7 +259,7 @@ def test_of_two_commits_to_one_revision_the_second_is_refused(root: Path, tmp_pa
     commit_stream(root, fresh)
     with pytest.raises(StateMismatchError, match="another prompt committed first"):
         commit_stream(root, fresh)
-    with pytest.raises(StateMismatchError, match="put Open Stream in front"):
+    with pytest.raises(StateMismatchError, match="begin the stream with Open Stream"):
         commit_stream(root, harness.fresh)
 
 
@@ -276,7 +276,7 @@ def test_what_could_not_be_committed_is_kept(tmp_path: Path, name: str) -> None:
         assert str(kept) in str(error.value)
         assert text_of(load_state(kept)) == text_of(state)
     assert open_stream(root, name, harness.fresh).chunk_index == 1
-    with pytest.raises(StateMismatchError, match="put Open Stream in front"):
+    with pytest.raises(StateMismatchError, match="begin the stream with Open Stream"):
         commit_or_keep(root, harness.fresh, tmp_path)
 
 

@@ -137,8 +137,8 @@ def forge_line(root: Path, change: Callable[[dict[str, Any]], object]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda v: v.update(kept=99), "goes on from more than it has"),
-        (lambda v: v.update(forgotten=[[0, 10**9]]), "forgets more than it has"),
+        (lambda v: v.update(kept=99), "continues from more than it has"),
+        (lambda v: v.update(forgotten=[[0, 10**9]]), "trims more than it has"),
         (lambda v: v.update(forgotten=[[0, 2]]) or v["entries"].clear(), "next chunk 3"),
         (lambda v: v.update(revision=9), "revision 9 after 2"),
         (lambda v: v.update(latent_shape=[1, 4, 9, 9]), r"in place of \(1, 4"),
@@ -173,7 +173,7 @@ def test_segments_exchanged_or_altered_in_place(root: Path) -> None:
         open_stream(root, NAME, Harness().fresh)
     segment.write_bytes(before[0])
     log.write_bytes(before[1][::-1])
-    with pytest.raises(StateFileError, match=r"walk.*put the folder back"):
+    with pytest.raises(StateFileError, match=r"walk.*restore the folder"):
         open_stream(root, NAME, Harness().fresh)
 
 

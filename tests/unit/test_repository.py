@@ -85,6 +85,19 @@ def test_python_sources_stay_readable(repository: Path, sources: set[str]) -> No
     assert not long, f"Split these by concept, 400 lines are the ceiling: {long}"
 
 
+def test_python_sources_are_laid_out_by_the_formatter_alone(
+    repository: Path, sources: set[str]
+) -> None:
+    exempt = [
+        f"{name}:{number}"
+        for name in sorted(sources)
+        if name.endswith(".py")
+        for number, line in enumerate((repository / name).read_text("utf-8").splitlines(), 1)
+        if re.search(r"#\s*fmt:\s*(skip|off)", line)
+    ]
+    assert not exempt, f"Let the formatter have its way here: {exempt}"
+
+
 def test_test_folders_are_no_packages(sources: set[str]) -> None:
     allowed = {"tests/support/test_nodes_pack/__init__.py"}
     packages = {n for n in sources if n.startswith("tests/") and n.endswith("__init__.py")}

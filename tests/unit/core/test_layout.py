@@ -142,7 +142,7 @@ def test_a_layout_reads_the_first_frames_of_slot_0_unless_it_says_which() -> Non
     usual = SlotLayout((5, 6), (7,), (1,), (8, 9))
     assert usual.picked == (0, 1)
     assert (usual.context, usual.block) == ((5, 6, 7), (1, 8, 9))
-    assert SlotLayout((5, 6), (7,), (), (8,), picked=(3, 1)).picked == (3, 1)
+    assert SlotLayout((5, 6), (7,), (), (8,), chosen=(3, 1)).picked == (3, 1)
 
 
 def test_frames_are_pointed_to_in_order() -> None:

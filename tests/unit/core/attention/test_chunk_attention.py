@@ -359,7 +359,7 @@ def test_an_average_over_the_image_needs_to_know_its_places() -> None:
     config = replace(FROZEN, anchor="dual_ema")
     cached = CachedFrames(anchor=(0,), window=(4, 5, 6, 7), committed=5)
     q, k, v = block(2)
-    with pytest.raises(LayoutError, match="without known places"):
+    with pytest.raises(LayoutError, match="spatial RoPE is not known"):
         committed(commit(config, {0: cache_of(cached, 7)}), q, k, v)
     space = SpatialRope(((0.0, 0.0, 0.3, 0.0),), ((0.0, 0.0, 0.0, 0.4),))
     how = geometry(spatial_rope=space)

@@ -86,7 +86,7 @@ def test_where_the_first_frame_stands(causal: bool, middle: bool, first: float) 
     ("refused", "reason"),
     [
         (stand_in("LTXAVModel"), "it denoises sound"),
-        (model(split_positional_embedding=attributes(value="split")), "pairs lie in halves"),
+        (model(split_positional_embedding=attributes(value="split")), "pairs are in halves"),
     ],
 )
 def test_what_cannot_be_streamed_is_refused(refused: object, reason: str) -> None:

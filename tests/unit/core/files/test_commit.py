@@ -106,7 +106,7 @@ def test_a_bounded_history_says_what_it_forgot(tmp_path: Path) -> None:
     assert newly
     assert lines(tmp_path)[1]["forgotten"] == [[newly[0], newly[-1] + 1]]
     held = sum(segment.held for segment in revisions[1].manifest.segments)
-    assert held == len(later.remembered_chunks()) + 1
+    assert held == len(later.kept_chunks()) + 1
 
 
 def test_a_commit_that_fails_leaves_the_folder(

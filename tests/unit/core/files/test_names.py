@@ -81,4 +81,4 @@ def test_files_and_links_in_place_of_a_folder_are_refused(tmp_path: Path) -> Non
 def test_the_error_of_a_damaged_folder_says_what_can_be_done() -> None:
     error = damaged("walk", "half a file")
     assert (error.what, error.seen) == ("stream 'walk'", "half a file")
-    assert "put the folder back" in str(error)
+    assert "restore the folder" in str(error)

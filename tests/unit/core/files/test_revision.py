@@ -56,7 +56,7 @@ def test_a_revision_is_read_from_its_first_line_on(
     assert found.state.origin is None
     assert found.manifest == manifest_of(tmp_path)
     homes = [home for home in found.homes if home is not None]
-    assert len(homes) == len(states[-1].remembered_chunks())
+    assert len(homes) == len(states[-1].kept_chunks())
 
 
 def test_what_was_read_and_what_was_written_know_the_same(

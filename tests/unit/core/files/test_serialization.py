@@ -145,5 +145,5 @@ def test_a_conditioning_is_the_one_of_its_digest() -> None:
     assert conditioning_from(packed.digest, structure, tensors, refuse).digest == packed.digest
     with pytest.raises(StateFileError, match="differs from its digest"):
         conditioning_from(text(1).digest, structure, tensors, refuse)
-    with pytest.raises(StateFileError, match="cannot be one"):
+    with pytest.raises(StateFileError, match="cannot be used"):
         conditioning_from(packed.digest, structure, {}, refuse)

@@ -106,8 +106,8 @@ def test_latents_are_forgotten_of_known_and_of_new_entries() -> None:
     [
         (line(3, 1), "revision 3 after 1"),
         (line(1, 1), "revision 1 after 1"),
-        (line(2, 2), "goes on from more than it has"),
-        (line(2, 1, forgotten=[[0, 2]]), "forgets more than it has"),
+        (line(2, 2), "continues from more than it has"),
+        (line(2, 1, forgotten=[[0, 2]]), "trims more than it has"),
     ],
     ids=range(4),
 )

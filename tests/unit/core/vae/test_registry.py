@@ -63,9 +63,9 @@ def test_every_video_has_a_memory_of_its_own(kind: tuple[str, str]) -> None:
 def test_one_whose_modules_were_changed_is_refused(kind: tuple[str, str]) -> None:
     changed = vae(*kind)
     changed.decoder = changed.encoder = nn.Identity()
-    with pytest.raises(UnsupportedFamilyError, match=r"of another make.*VAE Decode"):
+    with pytest.raises(UnsupportedFamilyError, match=r"of another layout.*VAE Decode"):
         stream_decoder(changed)
-    with pytest.raises(UnsupportedFamilyError, match=r"of another make.*VAE Encode"):
+    with pytest.raises(UnsupportedFamilyError, match=r"of another layout.*VAE Encode"):
         stream_encoder(changed)
 
 

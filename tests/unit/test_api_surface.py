@@ -19,7 +19,7 @@ from typing import Any
 
 import adastate_core
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "api_surface.json"
+GOLDEN = Path(__file__).parents[1] / "golden" / "api_surface.json"
 
 
 def signature(function: Any) -> str:

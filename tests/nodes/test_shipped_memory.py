@@ -83,7 +83,7 @@ def test_the_pair_streams_on_a_card_of(
     assert first == second
     (picture,), (stream,) = values["WanImageToVideo"], values["AdaStateStream"]
     plan, said = planned(harness, pack, large, first, tuple(picture[:2]), stream[0])
-    assert "will hardly do" not in said
+    assert "probably too little" not in said
     assert plan.cache_bytes + plan.ready_bytes + plan.activation_bytes < 0.9 * card * GIB
 
 

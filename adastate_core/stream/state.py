@@ -276,7 +276,7 @@ class StreamState:
                 "model of the stream",
                 seen=fingerprint,
                 expected=self.fingerprint,
-                remedy="load the model that made this state with its weight_dtype, or a new stream",
+                remedy="load the model that made this state, with its weight_dtype, or start again",
             )
 
     def described(self) -> str:

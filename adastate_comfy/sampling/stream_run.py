@@ -11,7 +11,6 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...adastate_core.attention.kv_cache import KVCachePool
-from ...adastate_core.config import StreamConfig
 from ...adastate_core.rollout.stream_chunks import Host, StreamRequest, stream_chunks
 from ...adastate_core.stream.state import StreamState
 from ..model.binding import BoundModel, bound_model
@@ -137,11 +136,6 @@ class StreamRun:
             high_steps = steps_above(inputs.sigmas, inputs.switch_sigma)
             host = ExpertPairHost(hosts[0], hosts[1], high_steps)
         return cls(into_model_space(state, bound.model), request, host, bound.pool, progress)
-
-    @property
-    def config(self) -> StreamConfig:
-        """Return the options of the stream."""
-        return self.request.config
 
     def run(
         self, state: StreamState, chunks: int, on_chunk: Callable[[StreamState], None] | None = None

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 
 class AdaStateError(ValueError):
-    """Bad input, told in one sentence.
+    """Bad input, told in one sentence and one remedy.
 
-    >>> print(AdaStateError("fps", seen=0, expected="1 or more", remedy="raise fps"))
-    fps: got 0, expected 1 or more; raise fps.
+    >>> print(
+    ...     AdaStateError(
+    ...         "fps", problem="fps is 0", seen=0, expected="1 or more", remedy="raise it"
+    ...     )
+    ... )
+    Fps is 0. Raise it.
 
     Args:
-        what: The thing that is wrong.
+        what: The thing that is wrong, for programs.
+        problem: What is wrong, in an artist's words and without a full stop.
         seen: The value that was given.
         expected: The values that would have been right.
-        remedy: The node input or file to change.
+        remedy: The node input or file to change, without a full stop.
     """
 
-    def __init__(self, what: str, *, seen: object, expected: object, remedy: str) -> None:
+    def __init__(
+        self, what: str, *, seen: object, expected: object, remedy: str, problem: str = ""
+    ) -> None:
         self.what = what
+        self.problem = problem or f"{what}: got {seen}, expected {expected}"
         self.seen = seen
         self.expected = expected
         self.remedy = remedy
-        super().__init__(f"{what}: got {seen}, expected {expected}; {remedy}.")
+        super().__init__(
+            _sentences(self.problem, remedy) if problem else f"{self.problem}; {remedy}."
+        )
 
 
 class ConfigError(AdaStateError):
@@ -50,3 +60,11 @@ class NonFiniteError(AdaStateError):
 
 class VideoFileError(AdaStateError):
     """A video cannot be encoded or written."""
+
+
+def _sentences(problem: str, remedy: str) -> str:
+    return f"{_capital(problem)}. {_capital(remedy)}."
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,25 @@
+// The page's part of AdaState. Without it every node still runs; with it one sees and steers them.
+
+import { app } from "./js/host.js";
+import { setUpPanel } from "./js/panel/index.js";
+import { setUpStreams } from "./js/streams/index.js";
+import { setUpTimeline } from "./js/timeline/index.js";
+
+const parts = [setUpPanel(), setUpTimeline(), setUpStreams()];
+
+app.registerExtension({
+    name: "AdaState",
+    settings: parts.flatMap((part) => part.settings ?? []),
+    commands: parts.flatMap((part) => part.commands ?? []),
+    menuCommands: parts.flatMap((part) => part.menuCommands ?? []),
+    keybindings: parts.flatMap((part) => part.keybindings ?? []),
+    async setup() {
+        for (const part of parts) await part.setup?.();
+    },
+    async nodeCreated(node) {
+        for (const part of parts) part.nodeCreated?.(node);
+    },
+    async loadedGraphNode(node) {
+        for (const part of parts) part.loadedGraphNode?.(node);
+    },
+});

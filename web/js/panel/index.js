@@ -1,0 +1,5 @@
+// Entry of this part: returns what it adds to the extension.
+
+export function setUpPanel() {
+    return {};
+}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.samplers import Sampler
+from comfy.sd import VAE
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..adastate_comfy.sampling.stream_run import StreamInputs, StreamRun
 from ..adastate_comfy.sockets.latents import from_model_space
+from ..adastate_comfy.video.live_pictures import live_view
 from ..adastate_core.stream.state import StreamState
 from .inputs import (
     CATEGORY,
@@ -60,7 +62,7 @@ class AdaStateStream(io.ComfyNode):
                     tooltip="The frames of these chunks. The hidden state is not among them.",
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -77,6 +79,7 @@ class AdaStateStream(io.ComfyNode):
         negative: io.Conditioning.Type | None = None,
         model_low_noise: ModelPatcher | None = None,
         switch_sigma: float = 0.875,
+        vae: VAE | None = None,
     ) -> io.NodeOutput:
         """Check everything that can be checked, then let the core stream."""
         inputs = StreamInputs(
@@ -91,9 +94,11 @@ class AdaStateStream(io.ComfyNode):
             negative=negative,
             model_low_noise=model_low_noise,
             switch_sigma=switch_sigma,
+            vae=vae,
         )
-        run = StreamRun.prepare(inputs, node_id=cls.hidden.unique_id)
         # Collected as they come: a bounded history may have forgotten the first ones by the end.
         made: list[Tensor] = []
-        after = run.run(run.start, chunks, lambda new: made.append(new.newest_content()))
+        with live_view(cls.hidden, inputs) as view:
+            run = StreamRun.prepare(inputs, view=view)
+            after = run.run(run.start, chunks, lambda new: made.append(new.newest_content()))
         return io.NodeOutput(after, from_model_space(after, torch.cat(made, dim=2)))

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..adastate_comfy.model.binding import bound_model
-from ..adastate_comfy.timeline_graph import TimelineGraph
+from ..adastate_comfy.timeline_graph import TimelineGraph, open_timeline
 from ..adastate_core.errors import ConfigError
 from ..adastate_core.stream.state import StreamState
 from ..adastate_core.stream.timeline import Pace, parse_timeline, plan_prompts
@@ -83,7 +83,7 @@ class AdaStateStreamTimeline(io.ComfyNode):
                     tooltip="The frames of these chunks, as far as the stream keeps them.",
                 ),
             ],
-            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt, io.Hidden.extra_pnginfo],
             enable_expand=True,
         )
 
@@ -117,6 +117,7 @@ class AdaStateStreamTimeline(io.ComfyNode):
         bound = bound_model(model)
         pace = Pace(bound.config.chunk_frames, bound.traits.time_stride, fps)
         plan = plan_prompts(parse_timeline(timeline), pace, state.chunk_index, chunks)
+        open_timeline(cls.hidden, state, pace, chunks)
         wired = cls.hidden.dynprompt.get_node(cls.hidden.unique_id)["inputs"]
         graph = TimelineGraph(wired, SAMPLING_IDS)
         graph.add_steps(plan)

@@ -8,6 +8,7 @@ from typing import Any
 
 import comfy.samplers
 from comfy.model_patcher import ModelPatcher
+from comfy.sd import VAE
 from torch import Tensor
 
 from ...adastate_core.attention.kv_cache import KVCachePool
@@ -18,6 +19,8 @@ from ..model.fingerprint import fingerprint_of, joint_digest, joint_fingerprint,
 from ..model.keys import KEY
 from ..model.kv_pool_patcher import pool_patcher_of
 from ..model.option_key import options_key
+from ..panel.panel_document import RunPlan
+from ..panel.stream_view import StreamView
 from ..progress import StreamProgress
 from ..sockets.latents import into_model_space
 from .checks import check_step
@@ -26,10 +29,13 @@ from .memory_plan import announce, plan_memory
 from .model_checks import check_size
 from .session import ComfyHost
 
+FPS = 16.0
+"""Images per second where no input gives them."""
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StreamInputs:
-    """The inputs of Stream Chunks, by their names."""
+    """The inputs of Stream Chunks, by their names; `vae` decodes the pictures on its panel."""
 
     model: ModelPatcher
     state: StreamState
@@ -42,6 +48,7 @@ class StreamInputs:
     negative: list[Any] | None = None
     model_low_noise: ModelPatcher | None = None
     switch_sigma: float = 0.875
+    vae: VAE | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -54,6 +61,7 @@ class StreamRun:
         host: Owner of the model or the pair of models.
         pool: KV caches of the model.
         progress: Where steps and chunks are reported.
+        view: The panel of the node.
     """
 
     start: StreamState
@@ -61,22 +69,33 @@ class StreamRun:
     host: Host
     pool: KVCachePool
     progress: StreamProgress
+    view: StreamView
 
     @classmethod
     def prepare(
-        cls, inputs: StreamInputs, *, node_id: str | None = None, together: int | None = None
+        cls,
+        inputs: StreamInputs,
+        *,
+        view: StreamView | None = None,
+        together: int | None = None,
+        fps: float = FPS,
+        previews: bool = True,
     ) -> StreamRun:
         """Check everything that can be checked before work starts.
 
         Args:
             inputs: What Stream Chunks is given.
-            node_id: Node to write progress under, or None.
+            view: Where the run is shown, or None.
             together: How many chunks one `run` makes, if not all.
+            fps: Images per second of the video, for times.
+            previews: Whether ComfyUI's own previews may be sent.
 
         Raises:
             AdaStateError: For what cannot be streamed.
         """
         bound, state = bound_model(inputs.model), inputs.state
+        view = view or StreamView()
+        together = together or (1 if view.decodes else inputs.chunks)
         models = [bound]
         if inputs.model_low_noise is not None:
             models.append(pair_models(bound, inputs.model_low_noise))
@@ -91,7 +110,7 @@ class StreamRun:
             block_shape,
             guided=conditions.guided,
             chunks=inputs.chunks,
-            together=together or inputs.chunks,
+            together=together,
             first=state.next_frame == 0,
         )
         pool_patcher_of(bound.model).announce(
@@ -109,15 +128,18 @@ class StreamRun:
             ),
             geometry=replace(geometry, layers=geometry.layers * len(models)),
             setup=" ".join(options_key(each.model, KEY, each.binding.numbers) for each in models),
+            prompt=view.prompt.text,
         )
         progress = StreamProgress(
             bound.model,
             chunks=inputs.chunks,
             steps=len(inputs.sigmas) - 1,
-            first_chunk=state.chunk_index,
-            node_id=node_id,
+            view=view,
             note=bound.binding.note,
+            previews=previews,
         )
+        start = into_model_space(state, bound.model)
+        view.begin(start, _panel_plan(start, bound, inputs, fps))
         progress.say(announce(plan, bound))
         hosts = [
             ComfyHost(
@@ -135,7 +157,7 @@ class StreamRun:
         if len(hosts) > 1:
             high_steps = steps_above(inputs.sigmas, inputs.switch_sigma)
             host = ExpertPairHost(hosts[0], hosts[1], high_steps)
-        return cls(into_model_space(state, bound.model), request, host, bound.pool, progress)
+        return cls(start, request, host, bound.pool, progress, view)
 
     def run(
         self, state: StreamState, chunks: int, on_chunk: Callable[[StreamState], None] | None = None
@@ -149,15 +171,37 @@ class StreamRun:
         """
 
         def made(after: StreamState) -> None:
-            self.progress.chunk()
+            self.progress.chunk(after)
             if on_chunk is not None:
                 on_chunk(after)
 
-        request = replace(self.request, chunks=chunks)
-        return stream_chunks(state, request, self.host, self.pool, made, self.progress.replay)
+        # A model that decodes pictures is loaded between sampling sessions, never inside one.
+        together = 1 if self.view.decodes else chunks
+        for first in range(0, chunks, together):
+            request = replace(self.request, chunks=min(together, chunks - first))
+            state = stream_chunks(state, request, self.host, self.pool, made, self.progress.replay)
+            if self.view.decodes:
+                self.view.picture(state)
+        return state
 
 
 def _block_shape(state: StreamState, bound: BoundModel) -> tuple[int, int, int, int, int]:
     batch, channels, height, width = state.latent_shape
     frames = bound.policy.state_frames(bound.config) + bound.config.chunk_frames
     return batch, channels, frames, height, width
+
+
+def _panel_plan(start: StreamState, bound: BoundModel, inputs: StreamInputs, fps: float) -> RunPlan:
+    form = bound.model.get_model_object("latent_format")
+    scale = getattr(form, "spacial_downscale_ratio", 8)
+    height, width = start.latent_shape[2:]
+    return RunPlan(
+        first_chunk=start.chunk_index,
+        chunks=inputs.chunks,
+        chunk_frames=bound.config.chunk_frames,
+        time_stride=bound.traits.time_stride,
+        fps=fps,
+        steps=len(inputs.sigmas) - 1,
+        width=width * scale,
+        height=height * scale,
+    )

@@ -43,7 +43,7 @@ class TimelineGraph(GraphBuilder):
     def __init__(self, wired: Mapping[str, Any], sampling: Sequence[str]) -> None:
         super().__init__()
         self._clip: Link = wired["clip"]
-        self._sampling = {name: wired[name] for name in sampling if name in wired}
+        self._sampling = {name: wired[name] for name in (*sampling, "vae") if name in wired}
         self.state: Link = wired["state"]
         """The stream after the last step so far."""
 
@@ -115,7 +115,7 @@ def open_timeline(hidden: io.HiddenHolder, state: StreamState, pace: Pace, chunk
     plan = RunPlan(first, chunks, pace.chunk_frames, pace.time_stride, pace.fps)
     # Which chunks are still part of the stream is known when the first step runs: ComfyUI may have
     # kept what the ones before it made.
-    PANELS.feed(place.workflow, place.node).begin(place.run, plan, "", None)
+    PANELS.feed(place.workflow, place.node).begin(place.run, plan, f"{chunks} chunks to make", None)
 
 
 def group_steps(plan: list[ChunkPrompt]) -> Iterator[list[ChunkPrompt]]:

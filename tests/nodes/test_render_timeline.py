@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.nodes.test_render import counting
 from tests.support.harness import SMALL, NodeHarness, conditioning
 from tests.support.rendered import receipts
 from tests.support.tiny_models import WAN
@@ -105,6 +106,22 @@ def test_chunks_are_those_of_stream_timeline(
     assert torch.equal(content(harness, state), content(harness, expected))
     plain, _ = render(harness.fresh(), 7, positive=None, clip=clip, timeline="0: a")
     assert not torch.equal(content(harness, state), content(harness, plain))
+
+
+def test_what_is_held_does_not_grow_with_the_length(
+    harness: NodeHarness, render: Any, output: Path
+) -> None:
+    def held(first: int, last: int) -> list[int]:
+        counts: list[int] = []
+        # Two forwards each, and a commit.
+        model = counting(harness.model, {3 * first - 1, 3 * last - 1}, counts)
+        lines = [f"{chunk}: {'ab'[chunk % 2]}" for chunk in range(last)]
+        options = {"positive": None, "clip": Clip(), "timeline": "\n".join(lines)}
+        render(harness.fresh(), last + 1, model=model, history_chunks=2, **options)
+        return counts
+
+    early, late = held(5, 11)
+    assert late == early
 
 
 def test_receipts_say_the_prompts(harness: NodeHarness, render: Any, output: Path) -> None:

@@ -20,7 +20,7 @@ class AdaStateDecode(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateDecode",
             display_name="Decode Stream",
-            category=CATEGORY,
+            category=f"{CATEGORY}/video",
             description="Decode chunks of a stream as parts of one video, without seams.",
             search_aliases=["vae decode", "streaming decode", "seamless"],
             inputs=[

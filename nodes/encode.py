@@ -20,7 +20,7 @@ class AdaStateEncode(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateEncode",
             display_name="Encode Clip for Stream",
-            category=CATEGORY,
+            category=f"{CATEGORY}/video",
             description="Encode an image or clip that a stream continues, also a very long one.",
             search_aliases=["vae encode", "video to latent", "continue a video"],
             inputs=[

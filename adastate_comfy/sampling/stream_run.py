@@ -8,6 +8,7 @@ from typing import Any
 
 import comfy.samplers
 from comfy.model_patcher import ModelPatcher
+from comfy.sd import VAE
 from torch import Tensor
 
 from ...adastate_core.attention.kv_cache import KVCachePool
@@ -25,6 +26,7 @@ from .expert_pair import ExpertPairHost, pair_models, steps_above
 from .memory_plan import announce, plan_memory
 from .model_checks import check_size
 from .session import ComfyHost
+from .timeline_prompts import TimelinePrompts
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -42,6 +44,10 @@ class StreamInputs:
     negative: list[Any] | None = None
     model_low_noise: ModelPatcher | None = None
     switch_sigma: float = 0.875
+    vae: VAE | None = None
+    fps: float = 16.0
+    prompts: TimelinePrompts | None = None
+    """Prompts that change on the way; `positive` is that of the first chunk then."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -54,6 +60,7 @@ class StreamRun:
         host: Owner of the model or the pair of models.
         pool: KV caches of the model.
         progress: Where steps and chunks are reported.
+        prompts: Prompts that change on the way, or None.
     """
 
     start: StreamState
@@ -61,6 +68,7 @@ class StreamRun:
     host: Host
     pool: KVCachePool
     progress: StreamProgress
+    prompts: TimelinePrompts | None = None
 
     @classmethod
     def prepare(
@@ -93,6 +101,7 @@ class StreamRun:
             chunks=inputs.chunks,
             together=together or inputs.chunks,
             first=state.next_frame == 0,
+            fps=inputs.fps,
         )
         pool_patcher_of(bound.model).announce(
             plan.cache_bytes + plan.ready_bytes, plan.one_cache_bytes
@@ -135,7 +144,8 @@ class StreamRun:
         if len(hosts) > 1:
             high_steps = steps_above(inputs.sigmas, inputs.switch_sigma)
             host = ExpertPairHost(hosts[0], hosts[1], high_steps)
-        return cls(into_model_space(state, bound.model), request, host, bound.pool, progress)
+        start = into_model_space(state, bound.model)
+        return cls(start, request, host, bound.pool, progress, inputs.prompts)
 
     def run(
         self, state: StreamState, chunks: int, on_chunk: Callable[[StreamState], None] | None = None
@@ -153,8 +163,16 @@ class StreamRun:
             if on_chunk is not None:
                 on_chunk(after)
 
-        request = replace(self.request, chunks=chunks)
-        return stream_chunks(state, request, self.host, self.pool, made, self.progress.replay)
+        def make(state: StreamState, request: StreamRequest) -> StreamState:
+            return stream_chunks(state, request, self.host, self.pool, made, self.progress.replay)
+
+        if self.prompts is None:
+            return make(state, replace(self.request, chunks=chunks))
+        for _ in range(chunks):
+            conditions = self.prompts.conditions(state.chunk_index, self.request.conditions)
+            request = replace(self.request, chunks=1, conditions=conditions)
+            state = make(self.prompts.edit(state), request)
+        return state
 
 
 def _block_shape(state: StreamState, bound: BoundModel) -> tuple[int, int, int, int, int]:

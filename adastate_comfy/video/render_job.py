@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 import comfy.model_management
 from torch import Tensor
@@ -79,14 +80,19 @@ class RenderJob:
                 self._video.add(images)
                 self._show(images)
 
-    def add(self, state: StreamState) -> None:
-        """Decode and write the newest chunk, or have it done while the next one is made."""
+    def add(self, state: StreamState, prompt: dict[str, Any] | None = None) -> None:
+        """Decode and write the newest chunk, or have it done while the next one is made.
+
+        Args:
+            state: The stream after the chunk.
+            prompt: What its receipt says of the prompt, if it is known.
+        """
         self._wait()
         self._decoder.load()
         if self._thread is not None and self._decoder.can_run_in_background:
-            self._pending = self._thread.submit(self._write, state)
+            self._pending = self._thread.submit(self._write, state, prompt or {})
         else:
-            self._show(self._write(state))
+            self._show(self._write(state, prompt or {}))
 
     def finish(self) -> None:
         """Wait for the last chunk and close the files.
@@ -130,7 +136,7 @@ class RenderJob:
         if pending is not None:
             self._show(pending.result())
 
-    def _write(self, state: StreamState) -> Tensor:
+    def _write(self, state: StreamState, prompt: dict[str, Any]) -> Tensor:
         first = self._video.frames
         images = self._decode(state, state.newest_content())
         self._keep_room(state)
@@ -138,7 +144,7 @@ class RenderJob:
         chunk = state.last_chunk
         assert chunk is not None
         self._written = state
-        self._note({**receipt(chunk), "frames": [first, self._video.frames - 1]})
+        self._note({**receipt(chunk), **prompt, "frames": [first, self._video.frames - 1]})
         return images
 
     def _keep_room(self, state: StreamState) -> None:

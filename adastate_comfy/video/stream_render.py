@@ -95,8 +95,9 @@ def render_stream(
     try:
         job.begin(state, chunk_frames, options.include_start)
         for _ in range(inputs.chunks):
+            prompt = inputs.prompts and inputs.prompts.receipt(state.chunk_index)
             state = run.run(state, 1)
-            job.add(state)
+            job.add(state, prompt)
         job.finish()
     except BaseException as error:
         run.progress.say(job.stop(f"{type(error).__name__}: {error}".rstrip(": ")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..adastate_comfy.panel.routes import add_routes
 from .apply import AdaStateApply
 from .compare import AdaStateCompare
 from .decode import AdaStateDecode
@@ -45,6 +46,10 @@ NODES: tuple[type[io.ComfyNode], ...] = (
 
 class AdaStateExtension(ComfyExtension):
     """The pack, as ComfyUI asks for its nodes."""
+
+    async def on_load(self) -> None:
+        """Add the pack's routes to the server."""
+        add_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """List the nodes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .apply import AdaStateApply
+from .compare import AdaStateCompare
 from .decode import AdaStateDecode
 from .edits import AdaStateBlend, AdaStateRewind, AdaStateTransition
 from .encode import AdaStateEncode
@@ -38,6 +39,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     AdaStateOpenStream,
     AdaStateCommitStream,
     AdaStateReport,
+    AdaStateCompare,
 )
 
 

@@ -32,7 +32,7 @@ class AdaStateApply(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateApply",
             display_name="Apply AdaState",
-            category=CATEGORY,
+            category=f"{CATEGORY}/load",
             description="Give a video model a memory that evolves with the scene.",
             search_aliases=["anchor", "sink", "self forcing", "infinite video", "streaming"],
             inputs=[

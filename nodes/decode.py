@@ -6,6 +6,7 @@ from comfy.sd import VAE
 from comfy_api.latest import io
 
 from ..adastate_comfy.progress import write_under
+from ..adastate_comfy.video.looping import close_loop
 from ..adastate_comfy.video.stream_decoding import plan_decoding, run_decoding
 from ..adastate_core.stream.state import StreamState
 from .inputs import CATEGORY, AdaStateSocket
@@ -19,7 +20,7 @@ class AdaStateDecode(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateDecode",
             display_name="Decode Stream",
-            category=CATEGORY,
+            category=f"{CATEGORY}/video",
             description="Decode chunks of a stream as parts of one video, without seams.",
             search_aliases=["vae decode", "streaming decode", "seamless"],
             inputs=[
@@ -67,6 +68,18 @@ class AdaStateDecode(io.ComfyNode):
                         "first_chunk and chunks at 0."
                     ),
                 ),
+                io.Int.Input(
+                    "loop",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    optional=True,
+                    tooltip=(
+                        "Make a video that loops: its last frames, as many as this, fade into its "
+                        "first ones, and it becomes shorter by so many. 12 frames are a chunk of "
+                        "Wan. 0 makes no loop."
+                    ),
+                ),
             ],
             outputs=[io.Image.Output(tooltip="The images of these chunks.")],
             hidden=[io.Hidden.unique_id],
@@ -81,10 +94,11 @@ class AdaStateDecode(io.ComfyNode):
         chunks: int = 0,
         include_start: bool = True,
         latent: io.Latent.Type | None = None,
+        loop: int = 0,
     ) -> io.NodeOutput:
         """Decode from the start, and keep what was asked for."""
         plan = plan_decoding(state, latent, first_chunk, chunks, include_start)
         images, notes = run_decoding(vae, plan)
         if notes:
             write_under(cls.hidden.unique_id, "; ".join(notes))
-        return io.NodeOutput(images.flatten(0, 1))
+        return io.NodeOutput(close_loop(images, loop).flatten(0, 1))

@@ -19,7 +19,7 @@ class AdaStateTransition(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateTransition",
             display_name="Prepare Transition",
-            category=CATEGORY,
+            category=f"{CATEGORY}/stream",
             description="Prepare a stream for another prompt in the next Stream Chunks.",
             search_aliases=["prompt switch", "recache", "flush"],
             inputs=[
@@ -62,7 +62,7 @@ class AdaStateBlend(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateBlend",
             display_name="Blend States",
-            category=CATEGORY,
+            category=f"{CATEGORY}/state",
             description="Continue one stream with a memory mixed from two.",
             inputs=[
                 state_input("a", "The stream to continue; frames and chunk numbers stay its own."),
@@ -95,7 +95,7 @@ class AdaStateRewind(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateRewind",
             display_name="Rewind",
-            category=CATEGORY,
+            category=f"{CATEGORY}/state",
             description="Remove the newest chunks of a stream.",
             inputs=[
                 state_input(tooltip="The stream to rewind."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 CATEGORY = "AdaState"
+"""The menu of all nodes; below it are load, stream, state and video."""
 
 AdaStateSocket = io.Custom("ADASTATE")
 

@@ -24,7 +24,7 @@ class AdaStateLoadModel(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateLoadModel",
             display_name="Load Streaming Model",
-            category=CATEGORY,
+            category=f"{CATEGORY}/load",
             description="Load a video model, also a Self-Forcing style .pt file.",
             inputs=[
                 io.Combo.Input(
@@ -71,7 +71,7 @@ class AdaStateLoadDemo(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateLoadDemo",
             display_name="Load Demo Models",
-            category=CATEGORY,
+            category=f"{CATEGORY}/load",
             description=(
                 "Load the small models that come with AdaState: shapes moving over scenery at "
                 "128 x 128. They run on a laptop, without a download."

@@ -48,7 +48,7 @@ class AdaStateRender(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateRender",
             display_name="Render Stream to Video",
-            category=CATEGORY,
+            category=f"{CATEGORY}/video",
             description="Generate chunks and write them to a video file as they come.",
             search_aliases=["save video", "long video", "render to disk", "endless"],
             is_output_node=True,

@@ -21,7 +21,7 @@ class AdaStateReport(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateReport",
             display_name="Stream Report",
-            category=CATEGORY,
+            category=f"{CATEGORY}/state",
             description="Measure motion, drift and seams of a video.",
             inputs=[
                 io.Image.Input("images", tooltip="The decoded video, two frames or more."),

@@ -40,7 +40,7 @@ class AdaStateStream(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateStream",
             display_name="Stream Chunks",
-            category=CATEGORY,
+            category=f"{CATEGORY}/stream",
             description="Generate the next chunks of a stream.",
             search_aliases=["autoregressive", "video sampler", "continue", "chunk", "streaming"],
             inputs=[

@@ -43,7 +43,7 @@ class AdaStateStreamTimeline(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateStreamTimeline",
             display_name="Stream Timeline",
-            category=CATEGORY,
+            category=f"{CATEGORY}/stream",
             description="Generate chunks under prompts that change on the way.",
             search_aliases=["prompt schedule", "prompt travel", "storyboard"],
             inputs=[

@@ -1,6 +1,7 @@
 """ComfyUI in this process, and the pack loaded as ComfyUI's server loads it.
 
-Runs with `COMFYUI_PATH` naming a ComfyUI tree; `make test TIERS=nodes` sets it. The repository's
+Runs with `COMFYUI_PATH` naming a ComfyUI tree; `make test TIERS=nodes` sets it. It computes on the
+CPU unless `ADASTATE_TEST_DEVICE` is `cuda`. The repository's
 root must stay off the import path, because its `nodes` folder would hide ComfyUI's `nodes.py`: test
 modules reach the pack through the fixtures below, and may import `comfy...` as they like.
 """
@@ -34,7 +35,8 @@ def _open_comfyui() -> Path:
         raise pytest.UsageError("The nodes tier needs ComfyUI: run `make test TIERS=nodes`.")
     own = (str(ROOT), "")
     sys.path[:] = [tree, *(p for p in sys.path if p not in own)]
-    arguments, sys.argv = sys.argv, ["x", "--cpu", "--base-directory", _base.name]
+    flags = [] if os.environ.get("ADASTATE_TEST_DEVICE") == "cuda" else ["--cpu"]
+    arguments, sys.argv = sys.argv, ["x", *flags, "--base-directory", _base.name]
     try:
         import comfy.options
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..adastate_comfy.routes.streams import add_stream_routes
 from .apply import AdaStateApply
 from .decode import AdaStateDecode
 from .edits import AdaStateBlend, AdaStateRewind, AdaStateTransition
@@ -43,6 +44,10 @@ NODES: tuple[type[io.ComfyNode], ...] = (
 
 class AdaStateExtension(ComfyExtension):
     """The pack, as ComfyUI asks for its nodes."""
+
+    async def on_load(self) -> None:
+        """Add what the page asks the server for."""
+        add_stream_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """List the nodes."""

@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from ..adastate_comfy.routes.streams import add_stream_routes
 from .apply import AdaStateApply
+from .compare import AdaStateCompare
 from .decode import AdaStateDecode
 from .edits import AdaStateBlend, AdaStateRewind, AdaStateTransition
 from .encode import AdaStateEncode
@@ -39,6 +40,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     AdaStateOpenStream,
     AdaStateCommitStream,
     AdaStateReport,
+    AdaStateCompare,
 )
 
 

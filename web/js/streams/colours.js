@@ -13,22 +13,28 @@ const KINDS = {
     video: ["#443a2c", "#3a3126"],
 };
 
-/** Give our socket and its links their colour, also after another palette was chosen. */
-export function colourSocket() {
-    applySocket();
+/** Give our socket and its links their colour again whenever the page loads a palette. */
+export function keepSocketColour() {
     app.ui?.settings?.addEventListener?.("Comfy.ColorPalette.change", () => {
-        setTimeout(applySocket, 300); // the page loads the palette after it has said so
+        setTimeout(colourSocket, 300); // the page loads the palette after it has said so
     });
 }
 
-/** Give a new node the colour of its kind. */
-export function colourNode(node) {
+/**
+ * Give a node the colour of its kind.
+ *
+ * All nodes of a class have it as their default, which no workflow saves. Nodes 2.0 knows no such
+ * default, so that a new node has it as if it had been chosen in its menu.
+ */
+export function colourNode(node, isNew) {
     const [root, kind] = String(node.constructor?.category ?? "").split("/");
-    if (root !== "AdaState" || !KINDS[kind] || node.color) return;
-    [node.color, node.bgcolor] = KINDS[kind];
+    if (root !== "AdaState" || !KINDS[kind]) return;
+    [node.constructor.color, node.constructor.bgcolor] = KINDS[kind];
+    if (isNew && !node.color) [node.color, node.bgcolor] = KINDS[kind];
 }
 
-function applySocket() {
+/** Give our socket and its links their colour. */
+export function colourSocket() {
     const byType = [
         app.canvas?.default_connection_color_byType,
         app.canvas?.constructor?.link_type_colors,

@@ -1,7 +1,7 @@
 // Entry of this part: named streams in the sidebar and on Open Stream, and what all nodes share.
 
 import { app, loadStyle } from "../host.js";
-import { colourNode, colourSocket } from "./colours.js";
+import { colourNode, colourSocket, keepSocketColour } from "./colours.js";
 import { commands, menuCommands } from "./commands.js";
 import { addNamesButton } from "./names_menu.js";
 import { colourNodes, defaultFps, settings } from "./settings.js";
@@ -14,7 +14,7 @@ export function setUpStreams() {
         menuCommands,
         setup() {
             loadStyle("css/streams.css");
-            colourSocket();
+            keepSocketColour();
             const sidebar = new StreamsSidebar(defaultFps);
             app.extensionManager.registerSidebarTab({
                 id: TAB,
@@ -29,8 +29,9 @@ export function setUpStreams() {
             if (!node.comfyClass?.startsWith("AdaState")) return;
             // What a workflow says of its nodes is read after this, and counts.
             if (node.comfyClass === "AdaStateOpenStream") addNamesButton(node, defaultFps());
+            colourSocket(); // the palette is loaded by now
+            if (colourNodes()) colourNode(node, !app.configuringGraph);
             if (app.configuringGraph) return;
-            if (colourNodes()) colourNode(node);
             const fps = node.widgets?.find((widget) => widget.name === "fps");
             if (fps) fps.value = defaultFps();
         },

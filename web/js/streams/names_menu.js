@@ -25,7 +25,8 @@ async function openMenu(node, fps) {
         document.removeEventListener("pointerdown", onOutside, true);
     };
     const onOutside = (event) => menu.contains(event.target) || close();
-    for (const stream of found.streams) {
+    const openable = found.streams.filter((stream) => !stream.problem);
+    for (const stream of openable) {
         const name = make("div", "adastate-stream-name", { textContent: stream.name });
         const facts = make("div", "adastate-stream-facts", {
             textContent: lengthText(stream, fps),
@@ -47,7 +48,7 @@ async function openMenu(node, fps) {
         entry.dataset.name = stream.name;
         menu.append(entry);
     }
-    if (!found.streams.length) {
+    if (!openable.length) {
         menu.append(make("div", "adastate-streams-nothing", { textContent: "No stream yet." }));
     }
     menu.addEventListener("keydown", (event) => onKey(event, menu, close));

@@ -15,7 +15,7 @@ export function streamRow(stream, folder, fps, actions) {
         actions.fork(stream),
     );
     fork.disabled = Boolean(stream.problem);
-    return row(stream, folder, fps, `changed ${ageText(stream.changed, Date.now() / 1000)}`, [
+    return row(stream, folder, fps, ageText(stream.changed, Date.now() / 1000), [
         open,
         fork,
         button("pi-pencil", "Rename", at("rename"), () => actions.rename(stream)),

@@ -37,7 +37,7 @@ export const settings = [
     {
         id: COLOURS,
         category: ["AdaState", "Nodes", "Colours"],
-        name: "Colour new nodes by what they are for",
+        name: "Colour nodes by what they are for",
         tooltip: "Loading, streaming, the stream's state, and video each have a colour.",
         type: "boolean",
         defaultValue: true,

@@ -27,8 +27,8 @@ class AdaStateDecode(io.ComfyNode):
                 io.Vae.Input(
                     "vae",
                     tooltip=(
-                        "The VAE of the model. Those of Wan 2.1 and 2.2 and the tiny ones (TAEHV) "
-                        "join exactly; others are joined by overlap."
+                        "The VAE that goes with the model. Those of Wan 2.1 and 2.2 and the tiny "
+                        "ones (TAEHV) leave no seams; with others, parts are joined by overlap."
                     ),
                 ),
                 AdaStateSocket.Input(
@@ -51,14 +51,13 @@ class AdaStateDecode(io.ComfyNode):
                     default=0,
                     min=0,
                     max=100000,
-                    tooltip="How many chunks; 0 goes to the end.",
+                    tooltip="How many chunks to decode. 0 decodes all up to the end.",
                 ),
                 io.Boolean.Input(
                     "include_start",
                     default=True,
                     tooltip=(
-                        "Whether the given frames of a stream that continues an image or clip are "
-                        "part of the video."
+                        "Whether the video begins with the image or clip that the stream continues."
                     ),
                 ),
                 io.Latent.Input(

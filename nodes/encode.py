@@ -24,7 +24,9 @@ class AdaStateEncode(io.ComfyNode):
             description="Encode an image or clip that a stream continues, also a very long one.",
             search_aliases=["vae encode", "video to latent", "continue a video"],
             inputs=[
-                io.Vae.Input("vae", tooltip="The VAE of Wan 2.1 or Wan 2.2, or a TAEHV."),
+                io.Vae.Input(
+                    "vae", tooltip="The VAE of Wan 2.1 or Wan 2.2, or a tiny one (TAEHV)."
+                ),
                 io.MultiType.Input(
                     "clip",
                     types=[io.Image, io.Video],

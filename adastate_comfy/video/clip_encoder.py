@@ -51,8 +51,8 @@ class ClipEncoder:
         if not self.dropped:
             return ""
         return (
-            f"{self.dropped} of {self._count} frames dropped at the beginning: "
-            f"{self.used} = {self._groups} x {self._encoder.stride} + 1 are used"
+            f"uses the last {self.used} of {self._count} frames, since the VAE takes "
+            f"{self._encoder.stride} frames at a time and 1 at the start"
         )
 
     def encode(self, width: int, height: int) -> Tensor:

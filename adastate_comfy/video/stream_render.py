@@ -11,6 +11,7 @@ from comfy.sd import VAE
 from comfy_api.latest import io
 
 from ...adastate_core.errors import LayoutError
+from ...adastate_core.stream.pace import count_of
 from ...adastate_core.stream.state import StreamState
 from ..model.binding import bound_model
 from ..sampling.stream_run import StreamInputs, StreamRun
@@ -18,7 +19,6 @@ from .decoders import ChunkDecoder, open_decoder
 from .render_files import RenderSize, VideoFormat, open_files
 from .render_history import joins_exactly, with_render_history
 from .render_job import RenderJob
-from .video_file import VideoFile
 
 _VAE = "adastate_vae"
 """Key of the VAE among the models that are loaded with a MODEL."""
@@ -102,8 +102,10 @@ def render_stream(
     except BaseException as error:
         run.progress.say(job.stop(f"{type(error).__name__}: {error}".rstrip(": ")))
         raise
-    notes = _notes(decoder, files.video, state, joined=joined, in_background=in_background)
-    run.progress.say("; ".join(notes))
+    frames = files.video.frames
+    length = f"{count_of(frames, 'frame')}, {frames / options.form.fps:.1f} s"
+    notes = _notes(decoder, state, joined=joined, in_background=in_background)
+    run.progress.say("; ".join((length, *notes)))
     return RenderedVideo(state, files.video.path, files.subfolder)
 
 
@@ -135,22 +137,23 @@ def _with_vae_loaded(inputs: StreamInputs, decoder: ChunkDecoder) -> StreamInput
 
 def _notes(
     decoder: ChunkDecoder,
-    video: VideoFile,
     state: StreamState,
     *,
     joined: bool,
     in_background: bool,
 ) -> Iterator[str]:
     """Say what an artist should know about a finished video."""
-    yield f"{video.frames} frames"
     if decoder.exact and not joined:
         yield (
-            "the stream no longer kept frames that the VAE needs, so that the beginning may not "
-            "join the video before"
+            "the stream no longer kept all frames that the VAE needs, so the beginning may not "
+            "join the video before without a seam"
         )
     if decoder.exact and not joins_exactly(state):
-        yield "a video that goes on from here joins exactly with a longer history_chunks only"
+        yield "to continue this video without a seam, raise history_chunks"
     if decoder.note:
         yield decoder.note
     if in_background and not decoder.can_run_in_background:
-        yield "decoded in between, since the VAE is not kept whole on the device"
+        yield (
+            "decoded between chunks and not in the background, since ComfyUI does not keep the "
+            "whole VAE on the device"
+        )

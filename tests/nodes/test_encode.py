@@ -135,7 +135,9 @@ def test_newest_frames_are_used(harness: NodeHarness, vae: Any, texts: list[str]
     latent, frames, *_ = harness.run("AdaStateEncode", vae, clip, 0, 0)
     assert frames == 17
     torch.testing.assert_close(latent["samples"], stock(vae, clip[3:]), atol=1e-4, rtol=0)
-    assert texts == ["3 of 20 frames dropped at the beginning: 17 = 4 x 4 + 1 are used"]
+    assert texts == [
+        "uses the last 17 of 20 frames, since the VAE takes 4 frames at a time and 1 at the start"
+    ]
     latent, frames, *_ = harness.run("AdaStateEncode", vae, clip[:5], 0, 0)
     assert frames == 5
     torch.testing.assert_close(latent["samples"], stock(vae, clip[:5]), atol=1e-4, rtol=0)

@@ -17,11 +17,13 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder
 
+from ..adastate_core.stream.pace import Pace
 from ..adastate_core.stream.state import StreamState
-from ..adastate_core.stream.timeline import ChunkPrompt, Pace
+from ..adastate_core.stream.timeline import ChunkPrompt
 from .panel.panel_document import RunPlan
 from .panel.panels import PANELS
 from .panel.place import place_of
+from .progress import write_under
 
 FIRST_SHARED = 128
 """First chunk that may share a step with others."""
@@ -115,7 +117,9 @@ def open_timeline(hidden: io.HiddenHolder, state: StreamState, pace: Pace, chunk
     plan = RunPlan(first, chunks, pace.chunk_frames, pace.time_stride, pace.fps)
     # Which chunks are still part of the stream is known when the first step runs: ComfyUI may have
     # kept what the ones before it made.
-    PANELS.feed(place.workflow, place.node).begin(place.run, plan, f"{chunks} chunks to make", None)
+    words = pace.describe(chunks, begins=state.next_frame == 0)
+    PANELS.feed(place.workflow, place.node).begin(place.run, plan, words, None)
+    write_under(place.node, words)
 
 
 def group_steps(plan: list[ChunkPrompt]) -> Iterator[list[ChunkPrompt]]:

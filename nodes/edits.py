@@ -19,7 +19,7 @@ class AdaStateTransition(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateTransition",
             display_name="Prepare Transition",
-            category=CATEGORY,
+            category=f"{CATEGORY}/stream",
             description="Prepare a stream for another prompt in the next Stream Chunks.",
             search_aliases=["prompt switch", "recache", "flush"],
             inputs=[
@@ -30,8 +30,8 @@ class AdaStateTransition(io.ComfyNode):
                     default="recache",
                     tooltip=(
                         "recache: compute anchor and window again under the new prompt; the scene "
-                        "stays and follows the new prompt sooner.\n"
-                        "flush: keep the anchor and the newest frames only; a quicker change."
+                        "stays, and follows the new prompt sooner.\n"
+                        "flush: keep only the anchor and the newest frames; a faster change."
                     ),
                 ),
                 io.Int.Input(
@@ -39,7 +39,7 @@ class AdaStateTransition(io.ComfyNode):
                     default=1,
                     min=0,
                     max=MAX_FRAMES,
-                    tooltip="Latent frames of the window that a flush keeps.",
+                    tooltip="How many latent frames of the window a flush keeps.",
                 ),
             ],
             outputs=[state_output()],
@@ -62,7 +62,7 @@ class AdaStateBlend(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateBlend",
             display_name="Blend States",
-            category=CATEGORY,
+            category=f"{CATEGORY}/state",
             description="Continue one stream with a memory mixed from two.",
             inputs=[
                 state_input("a", "The stream to continue; frames and chunk numbers stay its own."),
@@ -95,7 +95,7 @@ class AdaStateRewind(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateRewind",
             display_name="Rewind",
-            category=CATEGORY,
+            category=f"{CATEGORY}/state",
             description="Remove the newest chunks of a stream.",
             inputs=[
                 state_input(tooltip="The stream to rewind."),

@@ -24,7 +24,7 @@ class AdaStateSave(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateSave",
             display_name="Save State",
-            category=CATEGORY,
+            category=f"{CATEGORY}/state",
             description="Save a stream to a file, to continue it another day.",
             is_output_node=True,
             inputs=[
@@ -57,7 +57,7 @@ class AdaStateLoad(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateLoad",
             display_name="Load State",
-            category=CATEGORY,
+            category=f"{CATEGORY}/state",
             description="Load a stream that was saved.",
             inputs=[
                 io.Combo.Input(

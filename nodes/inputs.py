@@ -5,11 +5,15 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 CATEGORY = "AdaState"
+"""The menu of all nodes; below it are load, stream, state and video."""
 
 AdaStateSocket = io.Custom("ADASTATE")
 
+DEFAULT_FPS = 16.0
+"""Frames per second of Wan 2.1 and of the demo model."""
+
 SAMPLING_IDS = (
-    *("model", "negative", "cfg", "sampler", "sigmas", "seed"),
+    *("model", "negative", "vae", "cfg", "sampler", "sigmas", "seed"),
     *("model_low_noise", "switch_sigma"),
 )
 """Ids of the inputs that every node which makes chunks has, but for the prompt."""
@@ -29,17 +33,51 @@ def state_output(
 
 def model_input() -> io.Input:
     """Declare the model that makes chunks."""
-    return io.Model.Input("model", tooltip="A MODEL that went through Apply AdaState.")
+    return io.Model.Input("model", tooltip="A model from Apply AdaState.")
 
 
-def positive_input() -> io.Input:
+def positive_input(
+    tooltip: str = (
+        "What happens in these chunks. To change the prompt on the way, chain several Stream "
+        "Chunks or use Stream Timeline."
+    ),
+    *,
+    optional: bool = False,
+) -> io.Input:
     """Declare the prompt of the chunks."""
-    return io.Conditioning.Input(
-        "positive",
-        tooltip=(
-            "What happens in these chunks. To change the prompt on the way, chain "
-            "several Stream Chunks."
-        ),
+    return io.Conditioning.Input("positive", optional=optional, tooltip=tooltip)
+
+
+def clip_input(
+    tooltip: str = "The text encoder that goes with the model.", *, optional: bool = False
+) -> io.Input:
+    """Declare the text encoder of a timeline."""
+    return io.Clip.Input("clip", optional=optional, tooltip=tooltip)
+
+
+TIMELINE_HELP = (
+    "One line for each prompt: when it begins, how the stream changes to it, and the prompt.\n"
+    "0: a red circle moves left\n"
+    "chunk 4 blend 2: a red circle moves right\n"
+    "6.5s recache: a blue square in the fog\n"
+    "1:10: a green square on a hill\n"
+    "Chunk numbers and times count from the start of the stream. blend mixes the prompts over some "
+    "chunks, recache computes the memory again under the new prompt, flush 1 keeps the anchor and "
+    "the newest frame."
+)
+
+
+def timeline_input(
+    default: str, tooltip: str = TIMELINE_HELP, *, optional: bool = False
+) -> io.Input:
+    """Declare the prompts of a stream as text."""
+    return io.String.Input(
+        "timeline",
+        multiline=True,
+        default=default,
+        optional=optional,
+        socketless=True,
+        tooltip=tooltip,
     )
 
 
@@ -48,7 +86,50 @@ def negative_input() -> io.Input:
     return io.Conditioning.Input(
         "negative",
         optional=True,
-        tooltip="What to avoid. Needed, and used, with a cfg other than 1.",
+        tooltip="What to avoid. Needed when cfg is not 1; at 1 it has no effect.",
+    )
+
+
+def preview_vae_input() -> io.Input:
+    """Declare the VAE that shows chunks while they are made."""
+    return io.Vae.Input(
+        "vae",
+        optional=True,
+        tooltip=(
+            "Shows a true, moving picture of each chunk while it is made. A tiny VAE costs least; "
+            "without one the colours are estimated from latents."
+        ),
+    )
+
+
+def fps_input(
+    tooltip: str, *, minimum: float = 1.0, maximum: float = 240.0, optional: bool = False
+) -> io.Input:
+    """Declare the frames per second of the video."""
+    return io.Float.Input(
+        "fps",
+        optional=optional,
+        default=DEFAULT_FPS,
+        min=minimum,
+        max=maximum,
+        step=0.01,
+        tooltip=tooltip,
+    )
+
+
+def seconds_input() -> io.Input:
+    """Declare the length in seconds, which takes the place of a number of chunks."""
+    return io.Float.Input(
+        "seconds",
+        optional=True,
+        default=0.0,
+        min=0.0,
+        max=1_000_000.0,
+        step=0.5,
+        round=0.01,
+        tooltip=(
+            "How many seconds of video to add, rounded up to whole chunks. 0 uses chunks instead."
+        ),
     )
 
 
@@ -63,11 +144,13 @@ def sampling_inputs() -> list[io.Input]:
             step=0.1,
             round=0.01,
             tooltip=(
-                "Guidance. Models that stream are mostly distilled to 1.0, which is "
-                "also twice as fast."
+                "How strictly to follow the prompt. Most models that stream are distilled for "
+                "1.0, which is also twice as fast."
             ),
         ),
-        io.Sampler.Input("sampler", tooltip="Any sampler. Distilled causal models want lcm."),
+        io.Sampler.Input(
+            "sampler", tooltip="Any sampler. Distilled causal models work best with lcm."
+        ),
         io.Sigmas.Input(
             "sigmas", tooltip="The noise levels of one chunk, ending at 0. Any scheduler."
         ),
@@ -78,8 +161,8 @@ def sampling_inputs() -> list[io.Input]:
             max=0xFFFFFFFFFFFFFFFF,
             control_after_generate=True,
             tooltip=(
-                "Every chunk draws from this and its own number, so the same seed on "
-                "one node of 7 chunks and on 7 nodes of one chunk gives the same video."
+                "Each chunk's noise depends on this and on the chunk's number, so one node of 7 "
+                "chunks and 7 nodes of one chunk with the same seed make the same video."
             ),
         ),
     ]
@@ -92,8 +175,8 @@ def pair_inputs() -> list[io.Input]:
             "model_low_noise",
             optional=True,
             tooltip=(
-                "The second model of a pair, such as Wan 2.2 14B: it makes the steps at "
-                "low noise. It needs an Apply AdaState of its own, with the same settings."
+                "The second model of a pair, such as Wan 2.2 14B, which makes the steps at low "
+                "noise. It needs its own Apply AdaState with the same settings."
             ),
         ),
         io.Float.Input(
@@ -106,8 +189,8 @@ def pair_inputs() -> list[io.Input]:
             round=0.0001,
             advanced=True,
             tooltip=(
-                "Noise level below which the low-noise model takes over. Wan 2.2 wants "
-                "0.875 for text-to-video and 0.9 for image-to-video."
+                "Noise level below which the low-noise model takes over. For Wan 2.2, use 0.875 "
+                "for text-to-video and 0.9 for image-to-video."
             ),
         ),
     ]

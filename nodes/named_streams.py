@@ -24,7 +24,7 @@ class AdaStateOpenStream(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateOpenStream",
             display_name="Open Stream",
-            category=CATEGORY,
+            category=f"{CATEGORY}/stream",
             description="Open a named stream where Commit Stream left it.",
             search_aliases=["resume", "continue", "named stream", "persistent"],
             inputs=[
@@ -80,7 +80,7 @@ class AdaStateCommitStream(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateCommitStream",
             display_name="Commit Stream",
-            category=CATEGORY,
+            category=f"{CATEGORY}/stream",
             description="Keep what was added to a stream that Open Stream opened.",
             search_aliases=["named stream", "persistent", "save stream"],
             is_output_node=True,

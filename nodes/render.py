@@ -4,26 +4,40 @@ from __future__ import annotations
 
 from comfy.model_patcher import ModelPatcher
 from comfy.samplers import Sampler
-from comfy.sd import VAE
+from comfy.sd import CLIP, VAE
 from comfy_api.latest import InputImpl, io, ui
 from torch import Tensor
 
+from ..adastate_comfy.model.binding import bound_model
+from ..adastate_comfy.sampling.length import chunks_wanted, pace_of
 from ..adastate_comfy.sampling.stream_run import StreamInputs
+from ..adastate_comfy.sampling.timeline_prompts import check_prompts, resolve_prompts
 from ..adastate_comfy.video.render_files import VideoFormat
 from ..adastate_comfy.video.render_history import HISTORY
 from ..adastate_comfy.video.stream_render import RenderOptions, render_stream
 from ..adastate_comfy.video.video_file import ENCODERS, Codec
+from ..adastate_core.errors import ConfigError
 from ..adastate_core.stream.state import StreamState
 from .inputs import (
     CATEGORY,
+    TIMELINE_HELP,
+    clip_input,
+    fps_input,
     model_input,
     negative_input,
     pair_inputs,
     positive_input,
     sampling_inputs,
+    seconds_input,
     state_input,
     state_output,
+    timeline_input,
 )
+
+MOST_CHUNKS = 1_000_000
+"""Chunks that one node makes at most."""
+_MISSING = object()
+"""Stands for a socket that nothing is connected to."""
 
 
 class AdaStateRender(io.ComfyNode):
@@ -34,34 +48,35 @@ class AdaStateRender(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateRender",
             display_name="Render Stream to Video",
-            category=CATEGORY,
+            category=f"{CATEGORY}/video",
             description="Generate chunks and write them to a video file as they come.",
             search_aliases=["save video", "long video", "render to disk", "endless"],
             is_output_node=True,
             inputs=[
                 model_input(),
                 state_input(),
-                positive_input(),
-                io.Vae.Input("vae", tooltip="The VAE of the model."),
+                positive_input(
+                    "What happens in these chunks. Not used when there is a timeline.",
+                    optional=True,
+                ),
+                clip_input("The text encoder of the model, for a timeline.", optional=True),
                 negative_input(),
+                io.Vae.Input("vae", tooltip="The VAE that goes with the model."),
                 *sampling_inputs(),
                 io.Int.Input(
                     "chunks",
                     default=40,
                     min=1,
-                    max=1000000,
+                    max=MOST_CHUNKS,
                     tooltip=(
-                        "How many chunks to add. Neither memory nor the time of a chunk grows with "
-                        "it."
+                        "How many chunks to add, if seconds is 0. A longer video needs no more "
+                        "memory, and its chunks take no longer."
                     ),
                 ),
-                io.Float.Input(
-                    "fps",
-                    default=16.0,
-                    min=0.01,
-                    max=1000.0,
-                    step=0.01,
-                    tooltip="Frames per second. Wan 2.1 makes 16, Wan 2.2 5B 24.",
+                fps_input(
+                    "Frames per second. Wan 2.1 makes 16, Wan 2.2 5B 24.",
+                    minimum=0.01,
+                    maximum=1000.0,
                 ),
                 io.String.Input(
                     "filename_prefix",
@@ -106,27 +121,35 @@ class AdaStateRender(io.ComfyNode):
                     advanced=True,
                     tooltip=(
                         "How many chunks the stream keeps afterwards, to continue, rewind and "
-                        "decode again. 13 keeps as many as it needs to continue exactly, and "
-                        "never fewer than before; any other number is used as it is. 0 keeps "
-                        "all, which grows with the length."
+                        "decode it. 13 keeps at least what it needs to continue without a seam, "
+                        "and never fewer than before; any other number is used as it is. 0 keeps "
+                        "all of them, which takes more memory the longer it gets."
                     ),
                 ),
                 io.Boolean.Input(
                     "decode_apart",
+                    display_name="decode in the background",
                     default=False,
                     optional=True,
                     advanced=True,
                     tooltip=(
-                        "Decode and encode a chunk while the next one is made. Needs memory for "
-                        "the model and the VAE together. Has no effect under Dynamic VRAM, the "
-                        "default on NVIDIA cards."
+                        "Decode and save a chunk while the next one is made, which is faster. "
+                        "Needs memory for the model and the VAE together. Has no effect under "
+                        "Dynamic VRAM, the default on NVIDIA cards."
                     ),
                 ),
                 *pair_inputs(),
+                seconds_input(),
+                timeline_input(
+                    "",
+                    "Prompts that change on the way; leave it empty to use positive. Needs clip.\n"
+                    + TIMELINE_HELP,
+                    optional=True,
+                ),
             ],
             outputs=[
                 state_output("The stream after these chunks."),
-                io.Video.Output("video", display_name="video", tooltip="The file."),
+                io.Video.Output("video", display_name="video", tooltip="The video file."),
             ],
             hidden=[
                 io.Hidden.unique_id,
@@ -137,11 +160,26 @@ class AdaStateRender(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(
+        cls, timeline: str = "", positive: object = _MISSING, clip: object = _MISSING
+    ) -> bool | str:
+        """Require one kind of prompt, and read the timeline, before anything runs.
+
+        A socket that is connected comes as None, since nothing has run yet.
+        """
+        try:
+            check_prompts(
+                timeline, has_positive=positive is not _MISSING, has_clip=clip is not _MISSING
+            )
+        except ConfigError as error:
+            return str(error)
+        return True
+
+    @classmethod
     def execute(
         cls,
         model: ModelPatcher,
         state: StreamState,
-        positive: io.Conditioning.Type,
         vae: VAE,
         cfg: float,
         sampler: Sampler,
@@ -150,6 +188,8 @@ class AdaStateRender(io.ComfyNode):
         chunks: int,
         fps: float,
         filename_prefix: str,
+        positive: io.Conditioning.Type | None = None,
+        clip: CLIP | None = None,
         negative: io.Conditioning.Type | None = None,
         crf: float = 20.0,
         codec: Codec = "h264",
@@ -158,8 +198,13 @@ class AdaStateRender(io.ComfyNode):
         decode_apart: bool = False,
         model_low_noise: ModelPatcher | None = None,
         switch_sigma: float = 0.875,
+        seconds: float = 0.0,
+        timeline: str = "",
     ) -> io.NodeOutput:
         """Check everything first; then make, decode and write chunk by chunk."""
+        chunks = chunks_wanted(model, state, chunks, seconds, fps, most=MOST_CHUNKS)
+        pace, first = pace_of(bound_model(model), fps), state.chunk_index
+        positive, prompts = resolve_prompts(positive, clip, timeline, pace, first, chunks)
         inputs = StreamInputs(
             model=model,
             state=state,
@@ -172,6 +217,8 @@ class AdaStateRender(io.ComfyNode):
             negative=negative,
             model_low_noise=model_low_noise,
             switch_sigma=switch_sigma,
+            fps=fps,
+            prompts=prompts,
         )
         options = RenderOptions(
             filename_prefix=filename_prefix,

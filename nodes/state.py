@@ -21,7 +21,7 @@ class AdaStateNewStream(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateNewStream",
             display_name="New Stream",
-            category=CATEGORY,
+            category=f"{CATEGORY}/stream",
             description="Begin a stream of a given size.",
             inputs=[
                 io.Latent.Input(
@@ -74,7 +74,7 @@ class AdaStateRead(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateRead",
             display_name="Read State",
-            category=CATEGORY,
+            category=f"{CATEGORY}/state",
             description="Show the memory and the history of a stream.",
             inputs=[
                 state_input(tooltip="The stream to look into."),
@@ -142,7 +142,7 @@ class AdaStateReset(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateReset",
             display_name="Reset State",
-            category=CATEGORY,
+            category=f"{CATEGORY}/state",
             description="Empty the memory of a stream, or put something else in.",
             inputs=[
                 state_input(tooltip="The stream to reset."),
@@ -182,7 +182,7 @@ class AdaStateHold(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateHold",
             display_name="Hold Anchor",
-            category=CATEGORY,
+            category=f"{CATEGORY}/state",
             description="Keep the anchor as it is for some chunks.",
             inputs=[
                 state_input(tooltip="The stream whose anchor to hold."),
@@ -193,7 +193,7 @@ class AdaStateHold(io.ComfyNode):
                     max=100000,
                     tooltip=(
                         "For how many chunks. -1 holds until the next Hold Anchor, 0 ends a hold. "
-                        "On a stream that has not begun, the first state will be held."
+                        "On a stream that has not begun, the first hidden state is held."
                     ),
                 ),
             ],

@@ -9,20 +9,28 @@ from comfy.sd import VAE
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..adastate_comfy.sampling.length import chunks_wanted
 from ..adastate_comfy.sampling.stream_run import StreamInputs, StreamRun
 from ..adastate_comfy.sockets.latents import from_model_space
 from ..adastate_comfy.video.live_pictures import live_view
 from ..adastate_core.stream.state import StreamState
 from .inputs import (
     CATEGORY,
+    DEFAULT_FPS,
+    fps_input,
     model_input,
     negative_input,
     pair_inputs,
     positive_input,
+    preview_vae_input,
     sampling_inputs,
+    seconds_input,
     state_input,
     state_output,
 )
+
+MOST_CHUNKS = 100_000
+"""Chunks that one node makes at most."""
 
 
 class AdaStateStream(io.ComfyNode):
@@ -33,7 +41,7 @@ class AdaStateStream(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateStream",
             display_name="Stream Chunks",
-            category=CATEGORY,
+            category=f"{CATEGORY}/stream",
             description="Generate the next chunks of a stream.",
             search_aliases=["autoregressive", "video sampler", "continue", "chunk", "streaming"],
             inputs=[
@@ -41,18 +49,21 @@ class AdaStateStream(io.ComfyNode):
                 state_input(),
                 positive_input(),
                 negative_input(),
+                preview_vae_input(),
                 *sampling_inputs(),
                 io.Int.Input(
                     "chunks",
                     default=7,
                     min=1,
-                    max=100000,
+                    max=MOST_CHUNKS,
                     tooltip=(
-                        "How many chunks to add. GPU memory does not grow with it; their latents "
-                        "are all kept in system memory."
+                        "How many chunks to add, if seconds is 0. GPU memory does not grow with "
+                        "it; the latents are all kept in system memory."
                     ),
                 ),
                 *pair_inputs(),
+                seconds_input(),
+                fps_input("Frames per second of the video, to count seconds.", optional=True),
             ],
             outputs=[
                 state_output("The stream after these chunks. Wire it into the next Stream Chunks."),
@@ -80,8 +91,11 @@ class AdaStateStream(io.ComfyNode):
         model_low_noise: ModelPatcher | None = None,
         switch_sigma: float = 0.875,
         vae: VAE | None = None,
+        seconds: float = 0.0,
+        fps: float = DEFAULT_FPS,
     ) -> io.NodeOutput:
         """Check everything that can be checked, then let the core stream."""
+        chunks = chunks_wanted(model, state, chunks, seconds, fps, most=MOST_CHUNKS)
         inputs = StreamInputs(
             model=model,
             state=state,
@@ -95,6 +109,7 @@ class AdaStateStream(io.ComfyNode):
             model_low_noise=model_low_noise,
             switch_sigma=switch_sigma,
             vae=vae,
+            fps=fps,
         )
         # Collected as they come: a bounded history may have forgotten the first ones by the end.
         made: list[Tensor] = []

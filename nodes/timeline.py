@@ -4,25 +4,34 @@ from __future__ import annotations
 
 from comfy.model_patcher import ModelPatcher
 from comfy.samplers import Sampler
-from comfy.sd import CLIP
+from comfy.sd import CLIP, VAE
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..adastate_comfy.model.binding import bound_model
+from ..adastate_comfy.sampling.length import chunks_wanted, pace_of
 from ..adastate_comfy.timeline_graph import TimelineGraph, open_timeline
 from ..adastate_core.errors import ConfigError
 from ..adastate_core.stream.state import StreamState
-from ..adastate_core.stream.timeline import Pace, parse_timeline, plan_prompts
+from ..adastate_core.stream.timeline import parse_timeline, plan_prompts
 from .inputs import (
     CATEGORY,
     SAMPLING_IDS,
+    clip_input,
+    fps_input,
     model_input,
     negative_input,
     pair_inputs,
+    preview_vae_input,
     sampling_inputs,
+    seconds_input,
     state_input,
     state_output,
+    timeline_input,
 )
+
+MOST_CHUNKS = 1000
+"""Chunks that one node makes at most, since each is a node to ComfyUI."""
 
 
 class AdaStateStreamTimeline(io.ComfyNode):
@@ -33,47 +42,30 @@ class AdaStateStreamTimeline(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateStreamTimeline",
             display_name="Stream Timeline",
-            category=CATEGORY,
+            category=f"{CATEGORY}/stream",
             description="Generate chunks under prompts that change on the way.",
             search_aliases=["prompt schedule", "prompt travel", "storyboard"],
             inputs=[
                 model_input(),
                 state_input(),
-                io.Clip.Input("clip", tooltip="The text encoder of the model."),
-                io.String.Input(
-                    "timeline",
-                    multiline=True,
-                    default="0: a red circle moves left",
-                    socketless=True,
-                    tooltip=(
-                        "A line for every prompt: when it begins, how, and the prompt.\n"
-                        "0: a red circle moves left\n"
-                        "chunk 4 blend 2: a red circle moves right\n"
-                        "6.5s recache: a blue square in the fog\n"
-                        "1:10: a green square on a hill\n"
-                        "Chunk numbers count from the start of the stream. blend mixes over some "
-                        "chunks, recache computes the memory again under the new prompt, flush 1 "
-                        "keeps the anchor and the newest frame."
-                    ),
-                ),
+                clip_input(),
+                timeline_input("0: a red circle moves left"),
                 negative_input(),
+                preview_vae_input(),
                 *sampling_inputs(),
                 io.Int.Input(
                     "chunks",
                     default=12,
                     min=1,
-                    max=1000,
-                    tooltip="How many chunks to add. Each is a step that ComfyUI keeps.",
+                    max=MOST_CHUNKS,
+                    tooltip=(
+                        "How many chunks to add, if seconds is 0. ComfyUI keeps each of them, so "
+                        "an edit of the timeline repeats only what comes after it."
+                    ),
                 ),
-                io.Float.Input(
-                    "fps",
-                    default=16.0,
-                    min=1.0,
-                    max=240.0,
-                    step=0.01,
-                    tooltip="Frames per second of the video, for lines that give a time.",
-                ),
+                fps_input("Frames per second of the video, for seconds and lines with a time."),
                 *pair_inputs(),
+                seconds_input(),
             ],
             outputs=[
                 state_output("The stream after these chunks."),
@@ -112,15 +104,15 @@ class AdaStateStreamTimeline(io.ComfyNode):
         negative: io.Conditioning.Type | None = None,
         model_low_noise: ModelPatcher | None = None,
         switch_sigma: float = 0.875,
+        vae: VAE | None = None,
+        seconds: float = 0.0,
     ) -> io.NodeOutput:
         """Plan the chunks and expand into their nodes, which are wired to what this one is."""
-        bound = bound_model(model)
-        pace = Pace(bound.config.chunk_frames, bound.traits.time_stride, fps)
-        plan = plan_prompts(parse_timeline(timeline), pace, state.chunk_index, chunks)
+        chunks = chunks_wanted(model, state, chunks, seconds, fps, most=MOST_CHUNKS)
+        pace, first = pace_of(bound_model(model), fps), state.chunk_index
+        plan = plan_prompts(parse_timeline(timeline), pace, first, chunks)
         open_timeline(cls.hidden, state, pace, chunks)
         wired = cls.hidden.dynprompt.get_node(cls.hidden.unique_id)["inputs"]
         graph = TimelineGraph(wired, SAMPLING_IDS)
         graph.add_steps(plan)
-        return io.NodeOutput(
-            graph.state, graph.read_content(state.chunk_index), expand=graph.finalize()
-        )
+        return io.NodeOutput(graph.state, graph.read_content(first), expand=graph.finalize())

@@ -13,7 +13,7 @@ from .panels import PANELS
 PATH = "/adastate/panel"
 
 
-def add_routes() -> None:
+def add_panel_route() -> None:
     """Add the route to the server, if there is one."""
     server = getattr(PromptServer, "instance", None)
     if server is None:

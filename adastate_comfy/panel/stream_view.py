@@ -49,7 +49,8 @@ class StreamView:
         self._chunk = 0
         self._begun = False
         self._since = self._told = 0.0
-        self._times: dict[str, float] = {}
+        self._made: dict[str, tuple[float, bool]] = {}
+        """Seconds that a chunk took and whether its prompt was blended, until it is shown."""
 
     @property
     def node(self) -> str | None:
@@ -107,7 +108,7 @@ class StreamView:
         if self._feed is None:
             return
         self._feed.times.append(took)
-        self._times[chunk.latents] = took
+        self._made[chunk.latents] = took, self.prompt.blended
         if self._pictures is not None and not self._pictures.decodes:
             self.picture(after)
 
@@ -137,6 +138,7 @@ class StreamView:
         start = plan.seconds_of(chunk.index)
         if follows and before is not None:
             start = before.start + before.seconds
+        took, blended = self._made.pop(chunk.latents, (0.0, False))
         entry = ChunkEntry(
             index=chunk.index,
             latents=chunk.latents,
@@ -145,8 +147,8 @@ class StreamView:
             frames=images,
             prompt=chunk.prompt,
             seed=chunk.seed,
-            transition="blend" if self.prompt.blended else transition_to(after),
-            took=round(self._times.pop(chunk.latents, 0.0), 3),
+            transition="blend" if blended else transition_to(after),
+            took=round(took, 3),
         )
         feed.add(entry, pictures)
 

@@ -12,6 +12,7 @@ from comfy.model_patcher import ModelPatcher
 from ...adastate_core.errors import ConfigError
 from ..devices import same_device
 from ..model.binding import BoundModel
+from .length import pace_of
 
 _REMEDY = (
     "lower window_frames, or set cache_precision to fp8 or cache_place to system memory, on Apply "
@@ -21,7 +22,7 @@ _REMEDY = (
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """Bytes and frames of the chunks to come.
+    """Bytes of the chunks to come, and how long these are.
 
     Args:
         one_cache_bytes: One KV cache.
@@ -29,14 +30,16 @@ class MemoryPlan:
         ready_bytes: Keys that a chunk keeps rotated for its steps.
         activation_bytes: What the host expects a forward of one conditioning to take besides the
             weights. It forwards two together only where memory allows.
-        frames: Video frames that the chunks make.
+        weight_bytes: Weights of the model, or of the larger one of a pair.
+        length: How many chunks, frames and seconds are made, as text.
     """
 
     one_cache_bytes: int
     caches: int
     ready_bytes: int
     activation_bytes: int
-    frames: int
+    weight_bytes: int
+    length: str
 
     @property
     def cache_bytes(self) -> int:
@@ -44,10 +47,10 @@ class MemoryPlan:
         return self.caches * self.one_cache_bytes
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Say in one line what takes how much."""
         return (
-            f"{self.frames} frames to come; memory of past frames {_gib(self.cache_bytes)}, "
-            f"of a forward {_gib(self.activation_bytes + self.ready_bytes)}, besides the weights"
+            f"memory of past frames {_gib(self.cache_bytes)}, one forward "
+            f"{_gib(self.activation_bytes + self.ready_bytes)}, weights {_gib(self.weight_bytes)}"
         )
 
 
@@ -59,6 +62,7 @@ def plan_memory(
     chunks: int,
     together: int,
     first: bool,
+    fps: float = 16.0,
 ) -> MemoryPlan:
     """Plan the memory of the chunks to come.
 
@@ -69,6 +73,7 @@ def plan_memory(
         chunks: Chunks to come.
         together: Chunks of one run.
         first: Whether the first of them begins the video.
+        fps: Frames per second of the video.
 
     Raises:
         ConfigError: If the keys and values that one chunk sees exceed the memory they are kept
@@ -76,7 +81,7 @@ def plan_memory(
     """
     batch, _, frames, height, width = block_shape
     bound = models[0]
-    config, traits, model = bound.config, bound.traits, bound.model
+    config, model = bound.config, bound.model
     kept = bound.policy.kept_frames(config)
     size = _FrameBytes.of(bound, (height, width))
     copies = batch * (1 + guided) * len(models)
@@ -92,7 +97,6 @@ def plan_memory(
             remedy=_REMEDY,
         )
     one_cache_bytes = size.kept * kept * copies
-    made = chunks * config.chunk_frames * traits.time_stride
     return MemoryPlan(
         one_cache_bytes=one_cache_bytes,
         # The one that a run began from, which a failure falls back to, the one that a commit
@@ -100,26 +104,32 @@ def plan_memory(
         caches=min(together, 2) + 1,
         ready_bytes=0 if kv_format.reads_per_layer else size.ready * kept * copies,
         activation_bytes=int(model.model.memory_required(list(block_shape))),
-        frames=made - (traits.time_stride - 1) * first,
+        weight_bytes=max(int(each.model.model_size()) for each in models),
+        length=pace_of(bound, fps).describe(chunks, begins=first),
     )
 
 
 def announce(plan: MemoryPlan, bound: BoundModel) -> str:
     """Log a plan and return it as a text, with a warning if it cannot fit the device.
 
-    The host moves weights away for the rest, so these do not count.
+    The host moves weights away for the rest, so that alone is no reason to warn.
     """
     device = bound.model.load_device
-    needed = plan.activation_bytes + plan.ready_bytes
+    working = plan.activation_bytes + plan.ready_bytes
     if same_device(bound.pool.kv_format.device or device, device):
-        needed += plan.cache_bytes
+        working += plan.cache_bytes
+    needed = working + plan.weight_bytes
     total = comfy.model_management.get_total_memory(device)
-    logging.info("AdaState: %s", plan)
-    if needed <= total:
-        return str(plan)
-    warning = f"{device} has {_gib(total)}, which is probably too little; {_REMEDY}"
-    logging.warning("AdaState: %s.", warning)
-    return f"{plan}. {warning}"
+    owner = "your computer" if device.type == "cpu" else "your card"
+    said = f"{plan.length}; needs {_about(needed)} GiB; {owner} has {_number(total)}"
+    if needed > total >= working:
+        said += ", so parts of the model wait in system memory, which is slower"
+    logging.info("AdaState: %s (%s).", said, plan)
+    if working <= total:
+        return said
+    said += f", which is probably too little; {_REMEDY}"
+    logging.warning("AdaState: %s.", said)
+    return said
 
 
 def computing_dtype(model: ModelPatcher) -> torch.dtype:
@@ -157,3 +167,13 @@ class _FrameBytes:
 
 def _gib(count: int) -> str:
     return f"{count / 2**30:.2f} GiB"
+
+
+def _about(count: int) -> str:
+    """Return bytes in GiB as one says them."""
+    return f"about {_number(count)}" if count > 0.1 * 2**30 else "less than 0.1"
+
+
+def _number(count: int) -> str:
+    gib = count / 2**30
+    return f"{gib:.0f}" if gib >= 10 else f"{gib:.1f}".removesuffix(".0")

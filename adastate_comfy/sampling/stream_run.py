@@ -28,9 +28,7 @@ from .expert_pair import ExpertPairHost, pair_models, steps_above
 from .memory_plan import announce, plan_memory
 from .model_checks import check_size
 from .session import ComfyHost
-
-FPS = 16.0
-"""Images per second where no input gives them."""
+from .timeline_prompts import TimelinePrompts
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -49,6 +47,9 @@ class StreamInputs:
     model_low_noise: ModelPatcher | None = None
     switch_sigma: float = 0.875
     vae: VAE | None = None
+    fps: float = 16.0
+    prompts: TimelinePrompts | None = None
+    """Prompts that change on the way; `positive` is that of the first chunk then."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -62,6 +63,7 @@ class StreamRun:
         pool: KV caches of the model.
         progress: Where steps and chunks are reported.
         view: The panel of the node.
+        prompts: Prompts that change on the way, or None.
     """
 
     start: StreamState
@@ -70,6 +72,7 @@ class StreamRun:
     pool: KVCachePool
     progress: StreamProgress
     view: StreamView
+    prompts: TimelinePrompts | None = None
 
     @classmethod
     def prepare(
@@ -78,7 +81,6 @@ class StreamRun:
         *,
         view: StreamView | None = None,
         together: int | None = None,
-        fps: float = FPS,
         previews: bool = True,
     ) -> StreamRun:
         """Check everything that can be checked before work starts.
@@ -87,7 +89,6 @@ class StreamRun:
             inputs: What Stream Chunks is given.
             view: Where the run is shown, or None.
             together: How many chunks one `run` makes, if not all.
-            fps: Images per second of the video, for times.
             previews: Whether ComfyUI's own previews may be sent.
 
         Raises:
@@ -96,6 +97,8 @@ class StreamRun:
         bound, state = bound_model(inputs.model), inputs.state
         view = view or StreamView()
         view.note = bound.binding.note
+        if inputs.prompts is not None:
+            view.prompt = inputs.prompts.caption(state.chunk_index)
         together = together or (1 if view.decodes else inputs.chunks)
         models = [bound]
         if inputs.model_low_noise is not None:
@@ -113,6 +116,7 @@ class StreamRun:
             chunks=inputs.chunks,
             together=together,
             first=state.next_frame == 0,
+            fps=inputs.fps,
         )
         pool_patcher_of(bound.model).announce(
             plan.cache_bytes + plan.ready_bytes, plan.one_cache_bytes
@@ -139,7 +143,7 @@ class StreamRun:
             previews=previews,
         )
         start = into_model_space(state, bound.model)
-        view.begin(start, _panel_plan(start, bound, inputs, fps))
+        view.begin(start, _panel_plan(start, bound, inputs))
         announced = announce(plan, bound)
         if not view.joined:
             progress.say(announced)
@@ -159,7 +163,7 @@ class StreamRun:
         if len(hosts) > 1:
             high_steps = steps_above(inputs.sigmas, inputs.switch_sigma)
             host = ExpertPairHost(hosts[0], hosts[1], high_steps)
-        return cls(start, request, host, bound.pool, progress, view)
+        return cls(start, request, host, bound.pool, progress, view, inputs.prompts)
 
     def run(
         self, state: StreamState, chunks: int, on_chunk: Callable[[StreamState], None] | None = None
@@ -177,13 +181,24 @@ class StreamRun:
             if on_chunk is not None:
                 on_chunk(after)
 
-        # A model that decodes pictures is loaded between sampling sessions, never inside one.
-        together = 1 if self.view.decodes else chunks
-        for first in range(0, chunks, together):
-            request = replace(self.request, chunks=min(together, chunks - first))
-            state = stream_chunks(state, request, self.host, self.pool, made, self.progress.replay)
+        def make(state: StreamState, request: StreamRequest) -> StreamState:
+            after = stream_chunks(state, request, self.host, self.pool, made, self.progress.replay)
+            # A model that decodes pictures is loaded between sampling sessions, never inside one.
             if self.view.decodes:
-                self.view.picture(state)
+                self.view.picture(after)
+            return after
+
+        if self.prompts is None:
+            together = 1 if self.view.decodes else chunks
+            for first in range(0, chunks, together):
+                request = replace(self.request, chunks=min(together, chunks - first))
+                state = make(state, request)
+            return state
+        for _ in range(chunks):
+            self.view.prompt = prompt = self.prompts.caption(state.chunk_index)
+            conditions = self.prompts.conditions(state.chunk_index, self.request.conditions)
+            request = replace(self.request, chunks=1, conditions=conditions, prompt=prompt.text)
+            state = make(self.prompts.edit(state), request)
         return state
 
 
@@ -193,7 +208,7 @@ def _block_shape(state: StreamState, bound: BoundModel) -> tuple[int, int, int, 
     return batch, channels, frames, height, width
 
 
-def _panel_plan(start: StreamState, bound: BoundModel, inputs: StreamInputs, fps: float) -> RunPlan:
+def _panel_plan(start: StreamState, bound: BoundModel, inputs: StreamInputs) -> RunPlan:
     form = bound.model.get_model_object("latent_format")
     scale = getattr(form, "spacial_downscale_ratio", 8)
     height, width = start.latent_shape[2:]
@@ -202,7 +217,7 @@ def _panel_plan(start: StreamState, bound: BoundModel, inputs: StreamInputs, fps
         chunks=inputs.chunks,
         chunk_frames=bound.config.chunk_frames,
         time_stride=bound.traits.time_stride,
-        fps=fps,
+        fps=inputs.fps,
         steps=len(inputs.sigmas) - 1,
         width=width * scale,
         height=height * scale,

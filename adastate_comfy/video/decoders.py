@@ -122,10 +122,10 @@ class _OverlapDecoder(ChunkDecoder):
     @property
     def note(self) -> str:
         overlap, difference = self._decoder.overlap, self._decoder.difference
-        text = f"parts joined by an overlap of {overlap} latent frames"
+        text = f"parts are joined by an overlap of {overlap} latent frames"
         if difference is None:
-            return f"{text}; the video is too short to measure how well"
-        return f"{text}; with {2 * overlap} the images differ by at most {difference:.3f}"
+            return f"{text}; the video is too short to measure how well they fit"
+        return f"{text}; twice as many would change the images by at most {difference:.3f}"
 
     def decode(self, samples: Tensor) -> Tensor:
         return self._decoder.decode(samples)

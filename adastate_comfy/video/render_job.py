@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 import comfy.model_management
 from torch import Tensor
@@ -82,14 +83,19 @@ class RenderJob:
             if begins and include_start:
                 self._video.add(images)
 
-    def add(self, state: StreamState) -> None:
-        """Decode and write the newest chunk, or have it done while the next one is made."""
+    def add(self, state: StreamState, prompt: dict[str, Any] | None = None) -> None:
+        """Decode and write the newest chunk, or have it done while the next one is made.
+
+        Args:
+            state: The stream after the chunk.
+            prompt: What its receipt says of the prompt, if it is known.
+        """
         self._wait()
         self._decoder.load()
         if self._thread is not None and self._decoder.can_run_in_background:
-            self._pending = self._thread.submit(self._write, state)
+            self._pending = self._thread.submit(self._write, state, prompt or {})
         else:
-            self._show(*self._write(state))
+            self._show(*self._write(state, prompt or {}))
 
     def finish(self) -> None:
         """Wait for the last chunk and close the files.
@@ -133,7 +139,7 @@ class RenderJob:
         if pending is not None:
             self._show(*pending.result())
 
-    def _write(self, state: StreamState) -> _Written:
+    def _write(self, state: StreamState, prompt: dict[str, Any]) -> _Written:
         first = self._video.frames
         images = self._decode(state, state.newest_content())
         self._keep_room(state)
@@ -141,7 +147,7 @@ class RenderJob:
         chunk = state.last_chunk
         assert chunk is not None
         self._written = state
-        self._note({**receipt(chunk), "frames": [first, self._video.frames - 1]})
+        self._note({**receipt(chunk), **prompt, "frames": [first, self._video.frames - 1]})
         return state, images, self._decode_hidden(chunk, state)
 
     def _decode_hidden(self, chunk: ChunkEvent, state: StreamState) -> Tensor | None:

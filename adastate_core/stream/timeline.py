@@ -13,13 +13,14 @@ as part of a time; what can be read both ways is refused.
 
 from __future__ import annotations
 
-import math
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
 from textwrap import shorten
 from typing import Literal
 
 from ..errors import ConfigError
+from .pace import Pace
 
 Transition = Literal["swap", "blend", "recache", "flush"]
 
@@ -42,32 +43,6 @@ _DOUBTFUL = re.compile(
 _CHUNK_CLOCK = re.compile(rf"\s*chunk\s+{_CLOCK}\s*s?{_HOW}\s*:", re.IGNORECASE)
 _COUNTED: dict[str, str] = {"blend": "chunks", "flush": "frames"}
 _MAX_COUNT = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How long chunks are.
-
-    >>> Pace(chunk_frames=3, time_stride=4, fps=16).chunk_at(seconds=1.0)
-    1
-
-    Args:
-        chunk_frames: Content latent frames of a chunk (F).
-        time_stride: Video frames of one latent frame after the first (s).
-        fps: Video frames per second.
-    """
-
-    chunk_frames: int
-    time_stride: int
-    fps: float
-
-    def chunk_at(self, seconds: float) -> int:
-        """Return the chunk of a moment: chunk 0 has s (F - 1) + 1 frames, later ones s F."""
-        frame = math.floor(seconds * self.fps + 1e-6)
-        first = self.time_stride * (self.chunk_frames - 1) + 1
-        if frame < first:
-            return 0
-        return 1 + (frame - first) // (self.time_stride * self.chunk_frames)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +119,65 @@ def parse_timeline(text: str) -> list[Cue]:
     return cues
 
 
+@dataclass(frozen=True, slots=True)
+class PromptPlan:
+    """The prompts of a run, which takes no more memory the longer it is.
+
+    Args:
+        cues: The lines of the timeline.
+        starts: The chunk that each of them begins with.
+    """
+
+    cues: list[Cue]
+    starts: list[int]
+
+    @classmethod
+    def of(cls, cues: list[Cue], pace: Pace, first: int) -> PromptPlan:
+        """Plan the prompts from a chunk on.
+
+        Args:
+            cues: The timeline.
+            pace: How long chunks are.
+            first: Absolute number of the first chunk.
+
+        Raises:
+            ConfigError: If lines are out of order or begin with one chunk, or none has begun by
+                the first one; names the lines.
+        """
+        starts = [cue.chunk(pace) for cue in cues]
+        problems = [
+            f"line {cue.line}: begins with chunk {start}, and line {before.line} with chunk "
+            f"{earlier}; each has to begin later than the one above"
+            for cue, start, before, earlier in zip(cues[1:], starts[1:], cues, starts, strict=False)
+            if start <= earlier
+        ]
+        if starts[0] > first:
+            problems.append(
+                f"line {cues[0].line}: begins with chunk {starts[0]}, but the first chunk to be "
+                f"made is {first}"
+            )
+        _raise(problems)
+        return cls(cues, starts)
+
+    def at(self, chunk: int) -> ChunkPrompt:
+        """Return the prompt of a chunk."""
+        current = bisect_right(self.starts, chunk) - 1
+        cue, into = self.cues[current], chunk - self.starts[current]
+        if cue.transition == "blend" and current > 0 and into + 1 < cue.count:
+            before = self.cues[current - 1].text
+            return ChunkPrompt(chunk, cue.text, before, (into + 1) / cue.count)
+        if into == 0 and cue.transition in ("recache", "flush"):
+            return ChunkPrompt(chunk, cue.text, transition=cue.transition, count=cue.count)
+        return ChunkPrompt(chunk, cue.text)
+
+    def texts(self, first: int, chunks: int) -> list[str]:
+        """Return the prompts of some chunks, each once, in order."""
+        begun = bisect_right(self.starts, first) - 1
+        begun -= self.at(first).before is not None
+        used = self.cues[begun : bisect_right(self.starts, first + chunks - 1)]
+        return list(dict.fromkeys(cue.text for cue in used))
+
+
 def plan_prompts(cues: list[Cue], pace: Pace, first: int, chunks: int) -> list[ChunkPrompt]:
     """Return the prompt of every chunk of a run.
 
@@ -154,33 +188,10 @@ def plan_prompts(cues: list[Cue], pace: Pace, first: int, chunks: int) -> list[C
         chunks: How many.
 
     Raises:
-        ConfigError: If lines are out of order or begin with one chunk, or none has begun by the
-            first one; names the lines.
+        ConfigError: As `PromptPlan.of` does.
     """
-    starts = [cue.chunk(pace) for cue in cues]
-    problems = [
-        f"line {cue.line}: begins with chunk {start}, and line {before.line} with chunk {earlier}; "
-        "each has to begin later than the one above"
-        for cue, start, before, earlier in zip(cues[1:], starts[1:], cues, starts, strict=False)
-        if start <= earlier
-    ]
-    if starts[0] > first:
-        problems.append(
-            f"line {cues[0].line}: begins with chunk {starts[0]}, but the first chunk to be made "
-            f"is {first}"
-        )
-    _raise(problems)
-    return [_prompt(chunk, cues, starts) for chunk in range(first, first + chunks)]
-
-
-def _prompt(chunk: int, cues: list[Cue], starts: list[int]) -> ChunkPrompt:
-    current = max(i for i, start in enumerate(starts) if start <= chunk)
-    cue, into = cues[current], chunk - starts[current]
-    if cue.transition == "blend" and current > 0 and into + 1 < cue.count:
-        return ChunkPrompt(chunk, cue.text, cues[current - 1].text, (into + 1) / cue.count)
-    if into == 0 and cue.transition in ("recache", "flush"):
-        return ChunkPrompt(chunk, cue.text, transition=cue.transition, count=cue.count)
-    return ChunkPrompt(chunk, cue.text)
+    plan = PromptPlan.of(cues, pace, first)
+    return [plan.at(chunk) for chunk in range(first, first + chunks)]
 
 
 def _cue(number: int, line: str) -> Cue:

@@ -1,6 +1,7 @@
 """ComfyUI in this process, and the pack loaded as ComfyUI's server loads it.
 
-Runs with `COMFYUI_PATH` naming a ComfyUI tree; `make test TIERS=nodes` sets it. The repository's
+Runs with `COMFYUI_PATH` naming a ComfyUI tree; `make test TIERS=nodes` sets it. It computes on the
+CPU unless `ADASTATE_TEST_DEVICE` is `cuda`. The repository's
 root must stay off the import path, because its `nodes` folder would hide ComfyUI's `nodes.py`: test
 modules reach the pack through the fixtures below, and may import `comfy...` as they like.
 """
@@ -34,7 +35,8 @@ def _open_comfyui() -> Path:
         raise pytest.UsageError("The nodes tier needs ComfyUI: run `make test TIERS=nodes`.")
     own = (str(ROOT), "")
     sys.path[:] = [tree, *(p for p in sys.path if p not in own)]
-    arguments, sys.argv = sys.argv, ["x", "--cpu", "--base-directory", _base.name]
+    flags = [] if os.environ.get("ADASTATE_TEST_DEVICE") == "cuda" else ["--cpu"]
+    arguments, sys.argv = sys.argv, ["x", *flags, "--base-directory", _base.name]
     try:
         import comfy.options
 
@@ -160,7 +162,6 @@ def render(harness: Any, vae: Any, output: Path) -> Any:
             model or harness.model,
             state=state,
             vae=vae,
-            positive=conditioning(0),
             cfg=1.0,
             sampler=comfy.samplers.sampler_object("lcm"),
             sigmas=torch.tensor((1.0, 0.6, 0.0)),
@@ -168,7 +169,7 @@ def render(harness: Any, vae: Any, output: Path) -> Any:
             chunks=chunks,
             fps=16.0,
             filename_prefix=f"{output.name}/video",
-            **options,
+            **{"positive": conditioning(0), **options},
         )
 
     return run

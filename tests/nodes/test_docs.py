@@ -47,7 +47,7 @@ def shown_default(text: str) -> str | None:
 
 def defined_default(item: Any) -> str | None:
     default = getattr(item, "default", None)
-    if default is not None:
+    if default not in (None, ""):
         return str(default)
     return "optional" if item.optional else None
 

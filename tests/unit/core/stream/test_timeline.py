@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adastate_core.errors import ConfigError
-from adastate_core.stream.timeline import ChunkPrompt, Pace, parse_timeline, plan_prompts
+from adastate_core.stream.pace import Pace
+from adastate_core.stream.timeline import ChunkPrompt, PromptPlan, parse_timeline, plan_prompts
 
 PACE = Pace(chunk_frames=3, time_stride=4, fps=16.0)
 
@@ -222,3 +223,27 @@ def test_problems_are_named_by_line(text: str, problem: str) -> None:
 def test_all_problems_are_named_at_once() -> None:
     with pytest.raises(ConfigError, match=r"line 1: .*; line 3: "):
         parse_timeline("a\n0: b\n1 fade: c")
+
+
+@pytest.mark.parametrize(
+    ("first", "chunks", "texts"),
+    [
+        (0, 1, ["a"]),
+        (0, 4, ["a", "b"]),
+        (4, 1, ["a", "b"]),
+        (5, 1, ["b"]),
+        (3, 9, ["a", "b", "c"]),
+        (5, 99, ["b", "c", "a"]),
+    ],
+)
+def test_a_run_knows_the_texts_it_uses(first: int, chunks: int, texts: list[str]) -> None:
+    cues = parse_timeline("0: a\n3 blend 3: b\n8 flush 1: c\n20: a")
+    assert PromptPlan.of(cues, PACE, first).texts(first, chunks) == texts
+
+
+def test_a_plan_is_as_large_for_a_million_chunks() -> None:
+    made = PromptPlan.of(parse_timeline("0: a\n3 blend 3: b\n900000 flush 2: c"), PACE, 0)
+    assert made.at(4) == ChunkPrompt(4, "b", "a", 2 / 3)
+    assert made.at(899_999) == ChunkPrompt(899_999, "b")
+    assert made.at(900_000) == ChunkPrompt(900_000, "c", transition="flush", count=2)
+    assert made.texts(0, 1_000_000) == ["a", "b", "c"]

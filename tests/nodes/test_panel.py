@@ -225,9 +225,10 @@ def test_a_failure_and_a_cancel_are_said(
         raise RuntimeError("out of luck")
 
     run = importlib.import_module(f"{pack.__name__}.adastate_comfy.sampling.stream_run")
-    with monkeypatch.context() as broken, pytest.raises(RuntimeError):
+    with monkeypatch.context() as broken:
         broken.setattr(run, "stream_chunks", break_down)
-        harness.step(harness.fresh(), 1)
+        with pytest.raises(RuntimeError):
+            harness.step(harness.fresh(), 1)
     assert (events[-1]["state"], events[-1]["text"]) == ("failed", "out of luck")
     events.clear()
 

@@ -164,7 +164,7 @@ class PanelFeed:
             nonlocal done
             first = next((e.look for e in self._document.chunks if e.look), None)
             done = measured(entry, shown, first)
-            done = written(done, shown, self._store)
+            done = written(done, shown, self._store, self.run)
             self._keep_few(done.picture)
 
         if pictures is not None:

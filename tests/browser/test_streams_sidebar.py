@@ -17,7 +17,7 @@ from tools.server import ComfyServer
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[2]
-WORKFLOW = next((ROOT / "workflows").glob("Continue a named stream*.json"))
+WORKFLOW = next((ROOT / "workflows").glob("*Continue a named stream*.json"))
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import folder_paths
 from ..adastate_core.errors import AdaStateError, StateMismatchError
 from ..adastate_core.files.named_stream import commit_or_keep, stream_digest
 from ..adastate_core.stream.state import StreamState
+from .thumbnails import keep_thumbnail
 
 FOLDER_SHOWN = "adastate/streams"
 """The folder of all streams, seen from ComfyUI's output folder."""
@@ -77,4 +78,5 @@ def commit_one(states: list[StreamState]) -> tuple[StreamState, str]:
     committed = commit_or_keep(streams_folder(), states[0], output)
     assert committed.origin is not None
     name, revision = committed.origin.name, committed.origin.revision
+    keep_thumbnail(streams_folder() / name, committed)
     return committed, f"{name}: revision {revision}, {committed.chunk_index} chunks"

@@ -17,7 +17,7 @@ from tools.server import ComfyServer
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[2]
-WORKFLOW = next((ROOT / "workflows").glob("Continue a named stream*.json"))
+WORKFLOW = next((ROOT / "workflows").glob("*Continue a named stream*.json"))
 
 
 @pytest.fixture(scope="session")
@@ -170,3 +170,33 @@ def test_open_stream_offers_the_names(editor: Editor, sidebar: Any) -> None:
         "() => app.graph.serialize().nodes.find((n) => n.type === 'AdaStateOpenStream')"
     )
     assert saved["widgets_values"] == ["other"]
+
+
+WORDS = {
+    "sizeText(0)": "0 bytes",
+    "sizeText(999)": "999 bytes",
+    "sizeText(1310720)": "1.3 MB",
+    "sizeText(250e9)": "250 GB",
+    "secondsText(8.83)": "8.8 s",
+    "secondsText(61)": "1 min 1 s",
+    "secondsText(7265)": "2 h 1 min",
+    "ageText(100, 103)": "just now",
+    "ageText(100, 161)": "1 minute ago",
+    "ageText(100, 100 + 86400 * 3)": "3 days ago",
+    "ageText(200, 100)": "just now",
+    "lengthText({frames: 141, chunks: 12}, 16)": "8.8 s, 12 chunks",
+    "lengthText({frames: null, chunks: 1}, 16)": "1 chunk",
+    "lengthText({frames: null, chunks: null}, 16)": "continue it once to see its length",
+    "freeName('walk', ['walk'])": "walk 2",
+    "freeName('walk 2', ['walk', 'walk 2', 'walk 3'])": "walk 4",
+    "freeName('2001', [])": "2001 2",
+    "matches({name: 'Walk', prompt: 'a red circle'}, 'red walk')": True,
+    "matches({name: 'Walk', prompt: 'a red circle'}, 'blue walk')": False,
+    "matches({name: 'Walk', prompt: ''}, '')": True,
+}
+
+
+def test_lengths_sizes_and_ages_in_words(page: Any) -> None:
+    for call, said in WORDS.items():
+        asked = f"() => import('/extensions/adastate/js/streams/words.js').then((w) => w.{call})"
+        assert page.evaluate(asked) == said, call

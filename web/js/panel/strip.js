@@ -123,6 +123,8 @@ export class Strip {
         this.scales = Object.fromEntries(
             Object.entries(FLOORS).map(([name, floor]) => [name, scaleOf(this.chunks, name, floor)]),
         );
+        const remembers = !this.chunks.length || this.chunks.some((chunk) => chunk.hidden);
+        this.element.classList.toggle("adastate-no-hidden", !remembers);
         this.reel.style.width = `${Math.max(0, this.chunks.length * this.pitch - GAP)}px`;
         this.curves.setAttribute("height", CURVE_HEIGHT);
         this.refreshSoon();

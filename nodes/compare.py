@@ -20,7 +20,7 @@ class AdaStateCompare(io.ComfyNode):
         return io.Schema(
             node_id="AdaStateCompare",
             display_name="Compare Streams",
-            category=CATEGORY,
+            category=f"{CATEGORY}/video",
             description=(
                 "Show streams in rows, each with its name and with what it looks back at, as one "
                 "video."

@@ -6,7 +6,7 @@ from comfy.sd import VAE
 from comfy_api.latest import io
 
 from ..adastate_comfy.progress import write_under
-from ..adastate_comfy.video.looping import close_loop
+from ..adastate_comfy.video.looping import close_loop, longest_fade
 from ..adastate_comfy.video.stream_decoding import plan_decoding, run_decoding
 from ..adastate_core.stream.state import StreamState
 from .inputs import CATEGORY, AdaStateSocket
@@ -99,6 +99,8 @@ class AdaStateDecode(io.ComfyNode):
         """Decode from the start, and keep what was asked for."""
         plan = plan_decoding(state, latent, first_chunk, chunks, include_start)
         images, notes = run_decoding(vae, plan)
+        if loop > (longest := longest_fade(images.shape[1])):
+            notes.append(f"too short to loop over {loop} frames: its end fades over {longest}")
         if notes:
             write_under(cls.hidden.unique_id, "; ".join(notes))
         return io.NodeOutput(close_loop(images, loop).flatten(0, 1))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...adastate_core.errors import ConfigError
+
+def longest_fade(frames: int) -> int:
+    """Return over how many frames a video of a length can fade into itself at most."""
+    return max(frames - 1, 0) // 2
 
 
 def close_loop(images: Tensor, fade: int) -> Tensor:
@@ -16,22 +19,13 @@ def close_loop(images: Tensor, fade: int) -> Tensor:
 
     Args:
         images: (..., frames, height, width, channels).
-        fade: Images over which the end fades; 0 changes nothing.
-
-    Raises:
-        ConfigError: If the video is too short for it.
+        fade: Images over which the end fades, as many as the video allows at most; 0 changes
+            nothing.
     """
     count = images.shape[-4]
+    fade = min(fade, longest_fade(count))
     if not fade:
         return images
-    if 2 * fade >= count:
-        raise ConfigError(
-            "loop",
-            problem=f"a video of {count} frames is too short to loop over {fade}",
-            seen=fade,
-            expected=f"at most {(count - 1) // 2}",
-            remedy="lower loop on Decode Stream, or make more chunks",
-        )
     head, kept = images.split((fade, count - fade), dim=-4)
     body, tail = kept.split((count - 2 * fade, fade), dim=-4)
     steps = torch.arange(1, fade + 1, dtype=images.dtype, device=images.device) / (fade + 1)

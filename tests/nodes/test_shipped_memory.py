@@ -13,7 +13,7 @@ import torch
 from tests.support.harness import NodeHarness
 from tests.support.tiny_models import WAN_22_I2V
 
-WORKFLOW = Path(__file__).parents[2] / "workflows" / "Stream a picture with Wan 2.2 14B.json"
+WORKFLOW = Path(__file__).parents[2] / "workflows" / "11 Stream a picture with Wan 2.2 14B.json"
 GIB = 2**30
 
 

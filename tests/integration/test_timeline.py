@@ -134,7 +134,14 @@ def test_every_kind_of_line_runs(client: ComfyClient) -> None:
     assert events == ["chunk"] * 3 + ["recache", "chunk", "flush", "chunk", "chunk"]
     prompts = [entry["prompt"] for entry in report["prompts"]]
     assert [entry["chunk"] for entry in report["prompts"]] == [0, 1, 2, 3, 4]
-    assert len(set(prompts)) == 5  # chunk 1 is made under half of both
+    # Chunk 1 is made under half of both, on its way to the blue one.
+    assert prompts == [
+        "red circle moving left",
+        "blue square moving right",
+        "blue square moving right",
+        "red square moving up",
+        "green circle moving left",
+    ]
 
 
 @pytest.mark.floor

@@ -1,5 +1,7 @@
 """The test tiers and the static checks, as sessions of nox: `make test` and `make check`.
 
+The tiers named `browser` need more than the others and run by `make test-browser` only.
+
 The tiers need different import paths: the core is tested without ComfyUI, the nodes with ComfyUI's
 root first on the path and this repository's root off it, because its `nodes` folder would hide
 ComfyUI's `nodes.py`. They share one virtual environment, the one that `tools/environment.py` makes,
@@ -67,6 +69,8 @@ TIERS = (
     Tier("unit", "tests/unit"),
     Tier(f"integration-{FLOOR}", "tests/integration", FLOOR, flags=("-m", "floor")),
     Tier("training", "tests/training", PRIMARY),
+    Tier("browser-pinned", "tests/browser", PRIMARY, flags=("--page", "pinned")),
+    Tier("browser-newest", "tests/browser", PRIMARY, flags=("--page", "newest")),
 )
 for _tier in TIERS:
     nox.session(name=_tier.name, allow_parallel=True)(_tier.run)

@@ -19,25 +19,34 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from PIL import Image
 
+from adastate_core.metrics.chart import draw_chart
+from adastate_core.metrics.measures import measure_stream
 from docs import registry_images
+from docs.thumbnails import beside as _beside
+from docs.thumbnails import named as _named
+from docs.thumbnails import save_thumbnail
 from tools import environment
 from tools.client import ComfyClient
-from tools.contact_sheet import DARK, FAINT, GOLD, LIGHT, Canvas, read_frames
+from tools.contact_sheet import FAINT, GOLD, LIGHT, Canvas, read_frames
 from tools.graph import load_prompt
 from tools.server import ComfyServer
 
-DEMO, STEPS, COMPARE, TIMELINE, BRANCH, RELAY, RENDER = (
-    "Stream the demo world",
-    "Step by step - read and reset",
-    "Compare anchors",
-    "Stream a timeline",
-    "Branch a scene",
-    "Continue a named stream - queue me again",
-    "Render a long video",
+DEMO, RENDER, TIMELINE, STORY, COMPARE, LOOP, STEPS, BRANCH, NAMED = (
+    "01 Stream the demo world",
+    "02 Render a long video",
+    "03 Stream a timeline",
+    "04 Render a story",
+    "05 Compare anchors",
+    "06 Loop a video",
+    "07 Step by step",
+    "08 Branch a scene",
+    "09 Continue a named stream",
 )
-RUNS = {RELAY: 4}
+RUNS = {NAMED: 3}
 """How often a workflow is run, where it is not once."""
 DOCS, HELP, WORKFLOWS = (
     environment.ROOT / "docs",
@@ -45,15 +54,20 @@ DOCS, HELP, WORKFLOWS = (
     environment.ROOT / "workflows",
 )
 
-CHUNKS, CHUNK_FRAMES, STRIDE = 12, 3, 4
+CHUNKS, CHUNK_FRAMES, STRIDE, FPS = 12, 3, 4, 12
 
 Pictures = list[Image.Image]
+
+
+def thumbnail(name: str, frames: Sequence[Image.Image]) -> None:
+    """Write the card of a template."""
+    save_thumbnail(WORKFLOWS / f"{name}.jpg", frames, FPS)
 
 
 def run(client: ComfyClient, base_dir: Path, name: str) -> list[Path]:
     """Run a workflow and return the files it saved and previewed, in order of their nodes."""
     result = client.run(load_prompt(WORKFLOWS / f"{name}.json", client), timeout=3600)
-    in_order = sorted(result.outputs, key=int)
+    in_order = sorted(result.outputs, key=lambda node: [int(part) for part in node.split(":")])
     return [file for node in in_order for file in result.files(base_dir, node)]
 
 
@@ -70,56 +84,29 @@ def frame_at(frames: Pictures, chunk: int, share: float) -> Image.Image:
     return frames[min(round(first + share * (last - first)), len(frames) - 1)]
 
 
-def thumbnail(name: str, cells: Sequence[tuple[Image.Image, bool]]) -> None:
-    """Write the card of a template: 4 x 4 frames, row by row."""
-    canvas = Canvas(512, 512)
-    for i, (picture, hidden) in enumerate(cells):
-        row, column = divmod(i, 4)
-        canvas.frame(picture, column * 128 + 3, row * 128 + 3, (122, 122), hidden=hidden)
-    canvas.image.save(WORKFLOWS / f"{name}.jpg", quality=88, optimize=True)
-
-
 def draw_demo(files: Sequence[Path]) -> None:
     """Draw what the demo shows: the sheet, the animation, the card, and two help pictures."""
     frames = video(files, "demo_")
     states = [Image.open(f).convert("RGB") for f in files if f.name.startswith("demo_state_")]
-    chart = next(f for f in files if f.name.startswith("demo_chart_"))
     _sheet(frames, states).save(DOCS / "demo.png", optimize=True)
     _animation(frames, states)
     _strip(frames, states).save(HELP / "hidden_states.png", optimize=True)
-    Image.open(chart).convert("RGB").quantize(48).save(HELP / "report.png", optimize=True)
-    chosen = [round(i * (CHUNKS - 1) / 7) for i in range(8)]
-    rows = (chosen[:4], chosen[4:])
-    shown = [[(frame_at(frames, k, 0.5), False) for k in row] for row in rows]
-    hidden = [[(states[k], True) for k in row] for row in rows]
-    thumbnail(DEMO, [*shown[0], *hidden[0], *shown[1], *hidden[1]])
+    _chart(frames).quantize(48).save(HELP / "report.png", optimize=True)
+    shown = [_beside(frames[i], states[_chunk_of(i)]) for i in range(len(frames))]
+    thumbnail(DEMO, shown)
 
 
-def draw_steps(files: Sequence[Path]) -> None:
-    """Draw the card of the three steps: frames and the hidden state of each; then the reset."""
-    frames = video(files, "step_by_step_")
-    states = [Image.open(f) for f in files if f.suffix == ".png"]
-    cells = []
-    for step, state in enumerate(states):
-        cells += [(frame_at(frames, 4 * step + k, 0.9), False) for k in (0, 2, 3)]
-        cells.append((state, True))
-    cells += [(frame_at(frames, k, 0.3), False) for k in (7, 8, 9, 10)]
-    thumbnail(STEPS, cells)
-
-
-def draw_compare(files: Sequence[Path]) -> None:
-    """Draw the card of the comparison: one row for each anchor."""
-    cells = []
-    for anchor in ("adaptive", "held", "frozen", "none"):
-        cells += _spread(video(files, f"compare_{anchor}_"), 4)
-    thumbnail(COMPARE, cells)
+def draw_render(files: Sequence[Path]) -> None:
+    """Draw the card of the long video, with the chunk that is written."""
+    frames = video(files, "long_")
+    thumbnail(RENDER, [_named(f, f"chunk {_chunk_of(i)}") for i, f in enumerate(frames)])
 
 
 def draw_timeline(files: Sequence[Path]) -> None:
-    """Draw the card of the timeline, its whole story in 16 frames, and the registry's images."""
+    """Draw the card of the timeline, and the registry's images."""
     frames = video(files, "timeline_")
     states = [Image.open(f).convert("RGB") for f in files if f.name.startswith("timeline_state_")]
-    thumbnail(TIMELINE, _spread(frames, 16))
+    thumbnail(TIMELINE, [_named(f, f"line {_chunk_of(i) // 4 + 1}") for i, f in enumerate(frames)])
     icon = registry_images.icon(states[7], states[8], states[10])
     icon.save(DOCS / "icon.png", optimize=True)
     chosen = range(4, CHUNKS)
@@ -128,44 +115,58 @@ def draw_timeline(files: Sequence[Path]) -> None:
     banner.save(DOCS / "banner.jpg", quality=92, optimize=True)
 
 
+def draw_story(files: Sequence[Path]) -> None:
+    """Draw the card of the story, with the time that has passed."""
+    frames = video(files, "story_")
+    thumbnail(STORY, [_named(f, f"{i // FPS} s") for i, f in enumerate(frames)])
+
+
+def draw_compare(files: Sequence[Path]) -> None:
+    """Draw the card of the comparison, and the picture of it in the help pages."""
+    frames = video(files, "compare_")
+    thumbnail(COMPARE, frames)
+    frames[-1].quantize(192).save(HELP / "compare.png", optimize=True)
+
+
+def draw_loop(files: Sequence[Path]) -> None:
+    """Draw the card of the loop: all of it, so that it loops as well."""
+    thumbnail(LOOP, [_named(frame, "") for frame in video(files, "loop_")])
+
+
+def draw_steps(files: Sequence[Path]) -> None:
+    """Draw the card of the three steps."""
+    frames = video(files, "step_by_step_")
+    thumbnail(STEPS, [_named(f, f"step {_chunk_of(i) // 4 + 1}") for i, f in enumerate(frames)])
+
+
 def draw_branch(files: Sequence[Path]) -> None:
-    """Draw the card of the branches: two rows for each of the futures."""
-    cells = []
-    for branch in ("a", "b"):
-        cells += _spread(video(files, f"branch_{branch}_"), 8)
-    thumbnail(BRANCH, cells)
+    """Draw the card of the branches, side by side."""
+    both = zip(video(files, "branch_a_"), video(files, "branch_b_"), strict=True)
+    thumbnail(BRANCH, [_beside(one, other, hidden=False) for one, other in both])
 
 
-def draw_relay(files: Sequence[Path]) -> None:
-    """Draw the card of the named stream: a row for each run, and the stream grows."""
-    cells = []
-    for run_number, file in enumerate(f for f in files if f.suffix == ".mp4"):
-        shown = _spread(read_frames(file), run_number + 1)
-        blank = (Image.new("RGB", (8, 8), DARK), False)
-        cells += [*shown, *[blank] * (3 - run_number)]
-    thumbnail(RELAY, cells)
-
-
-def draw_render(files: Sequence[Path]) -> None:
-    """Draw the card of the long video: from its first chunk to its last."""
-    thumbnail(RENDER, _spread(video(files, "long_"), 16))
+def draw_named(files: Sequence[Path]) -> None:
+    """Draw the card of the named stream, with the run that made each part."""
+    frames = read_frames([file for file in files if file.suffix == ".mp4"][-1])
+    thumbnail(NAMED, [_named(f, f"run {_chunk_of(i) // 2 + 1}") for i, f in enumerate(frames)])
 
 
 DRAWN = {
     DEMO: draw_demo,
-    STEPS: draw_steps,
-    COMPARE: draw_compare,
-    TIMELINE: draw_timeline,
-    BRANCH: draw_branch,
-    RELAY: draw_relay,
     RENDER: draw_render,
+    TIMELINE: draw_timeline,
+    STORY: draw_story,
+    COMPARE: draw_compare,
+    LOOP: draw_loop,
+    STEPS: draw_steps,
+    BRANCH: draw_branch,
+    NAMED: draw_named,
 }
 
 
-def _spread(frames: Pictures, count: int) -> list[tuple[Image.Image, bool]]:
-    """Pick frames from the first to the last, as cells of a card."""
-    last = len(frames) - 1
-    return [(frames[round(i * last / max(count - 1, 1))], False) for i in range(count)]
+def _chunk_of(frame: int) -> int:
+    """Return the chunk that a frame of a stream belongs to."""
+    return (frame + STRIDE - 1) // (STRIDE * CHUNK_FRAMES)
 
 
 def _sheet(frames: Pictures, states: Pictures) -> Image.Image:
@@ -202,6 +203,12 @@ def _animation(frames: Pictures, states: Pictures) -> None:
     first, *others = [p.quantize(palette=palette, dither=no_dither) for p in pictures]
     timing: dict[str, Any] = {"duration": round(1000 * every / 12), "loop": 0}
     first.save(DOCS / "demo.gif", save_all=True, append_images=others, optimize=True, **timing)
+
+
+def _chart(frames: Pictures) -> Image.Image:
+    """Return the chart that Stream Report draws of a video."""
+    pixels = torch.from_numpy(np.stack([np.asarray(f, dtype=np.float32) for f in frames])) / 255
+    return Image.fromarray((draw_chart(measure_stream(pixels)) * 255).round().astype(np.uint8))
 
 
 def _strip(frames: Pictures, states: Pictures) -> Image.Image:

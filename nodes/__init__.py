@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..adastate_comfy.panel.routes import add_panel_route
+from ..adastate_comfy.routes.streams import add_stream_routes
 from .apply import AdaStateApply
+from .compare import AdaStateCompare
 from .decode import AdaStateDecode
 from .edits import AdaStateBlend, AdaStateRewind, AdaStateTransition
 from .encode import AdaStateEncode
@@ -38,11 +41,17 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     AdaStateOpenStream,
     AdaStateCommitStream,
     AdaStateReport,
+    AdaStateCompare,
 )
 
 
 class AdaStateExtension(ComfyExtension):
     """The pack, as ComfyUI asks for its nodes."""
+
+    async def on_load(self) -> None:
+        """Add what the page asks the server for."""
+        add_panel_route()
+        add_stream_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """List the nodes."""

@@ -36,22 +36,24 @@ class AdaStateApply(io.ComfyNode):
             description="Give a video model a memory that evolves with the scene.",
             search_aliases=["anchor", "sink", "self forcing", "infinite video", "streaming"],
             inputs=[
-                io.Model.Input("model", tooltip="A video model, best one trained to stream."),
+                io.Model.Input(
+                    "model", tooltip="A video model, ideally one that was trained to stream."
+                ),
                 io.Combo.Input(
                     "anchor",
                     options=["adaptive", "frozen", "ema", "dual_ema", "rolling", "none"],
                     default="adaptive",
                     tooltip=(
                         "What every chunk attends to besides the newest frames.\n"
-                        "adaptive: a hidden frame that is renewed with every chunk.\n"
-                        "frozen: the first frames, for ever; steady, but scenes stop moving.\n"
-                        "ema: the first frames, into which frames that leave the window are slowly "
-                        "blended.\n"
-                        "dual_ema: the first frames, and a slow and a fast average of what leaves "
-                        "the window.\n"
-                        "rolling: the first frames, forwards and backwards in turn; lasts long, "
-                        "repeats.\n"
-                        "none: only the newest frames; lively, but it drifts."
+                        "adaptive: a hidden state that is renewed with every chunk.\n"
+                        "frozen: always the first frames; steady, but scenes stop moving.\n"
+                        "ema: the first frames, slowly blended with the frames that leave the "
+                        "window.\n"
+                        "dual_ema: the first frames, and a slow and a fast average of the frames "
+                        "that leave the window.\n"
+                        "rolling: the first frames, forwards and backwards in turn; stays stable "
+                        "for long, but repeats itself.\n"
+                        "none: nothing else; lively, but the look drifts."
                     ),
                 ),
                 io.Int.Input(
@@ -101,10 +103,10 @@ class AdaStateApply(io.ComfyNode):
                     options=[CUSTOM, *PRESETS],
                     default=CUSTOM,
                     tooltip=(
-                        "A published method, to compare it on the same weights. It overrides "
-                        "anchor, sizes and rates; custom takes what you set. With another "
-                        "anchor_strength, cache_precision or prompt_switch it is no longer the "
-                        "published method."
+                        "A published method, for comparison on the same weights. It overrides "
+                        "anchor, frame counts and rates; custom uses your own settings. With "
+                        "another anchor_strength, cache_precision or prompt_switch it is no longer "
+                        "the published method."
                     ),
                 ),
                 io.Float.Input(
@@ -131,7 +133,7 @@ class AdaStateApply(io.ComfyNode):
                     round=0.001,
                     advanced=True,
                     tooltip=(
-                        "How much the anchor counts against everything else. 0 hides it. Values "
+                        "How much weight the anchor gets. 0 hides it. Values "
                         "other than 1 need an attention mask, which the fastest attention "
                         "kernels do not support."
                     ),
@@ -145,7 +147,7 @@ class AdaStateApply(io.ComfyNode):
                     step=0.001,
                     round=0.0001,
                     advanced=True,
-                    tooltip="The same as ema_rate for the fast average of dual_ema.",
+                    tooltip="The same as ema_rate, for the fast average of dual_ema.",
                 ),
                 io.Combo.Input(
                     "cache_precision",
@@ -176,9 +178,9 @@ class AdaStateApply(io.ComfyNode):
                     default="preset",
                     advanced=True,
                     tooltip=(
-                        "What a changed prompt does to the memory of past frames.\n"
-                        "preset: as published; swap for custom.\n"
-                        "swap: nothing; the scene changes over some chunks.\n"
+                        "What happens to the memory of past frames when the prompt changes.\n"
+                        "preset: what the preset does; for custom, swap.\n"
+                        "swap: nothing; the scene changes gradually.\n"
                         "recache: compute anchor and window again under the new prompt.\n"
                         "flush: keep the anchor and the newest frame only."
                     ),

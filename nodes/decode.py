@@ -6,6 +6,7 @@ from comfy.sd import VAE
 from comfy_api.latest import io
 
 from ..adastate_comfy.progress import write_under
+from ..adastate_comfy.video.looping import close_loop, longest_fade
 from ..adastate_comfy.video.stream_decoding import plan_decoding, run_decoding
 from ..adastate_core.stream.state import StreamState
 from .inputs import CATEGORY, AdaStateSocket
@@ -26,8 +27,8 @@ class AdaStateDecode(io.ComfyNode):
                 io.Vae.Input(
                     "vae",
                     tooltip=(
-                        "The VAE of the model. Those of Wan 2.1 and 2.2 and the tiny ones (TAEHV) "
-                        "join exactly; others are joined by overlap."
+                        "The VAE that goes with the model. Those of Wan 2.1 and 2.2 and the tiny "
+                        "ones (TAEHV) leave no seams; with others, parts are joined by overlap."
                     ),
                 ),
                 AdaStateSocket.Input(
@@ -50,14 +51,13 @@ class AdaStateDecode(io.ComfyNode):
                     default=0,
                     min=0,
                     max=100000,
-                    tooltip="How many chunks; 0 goes to the end.",
+                    tooltip="How many chunks to decode. 0 decodes all up to the end.",
                 ),
                 io.Boolean.Input(
                     "include_start",
                     default=True,
                     tooltip=(
-                        "Whether the given frames of a stream that continues an image or clip are "
-                        "part of the video."
+                        "Whether the video begins with the image or clip that the stream continues."
                     ),
                 ),
                 io.Latent.Input(
@@ -66,6 +66,18 @@ class AdaStateDecode(io.ComfyNode):
                     tooltip=(
                         "A video latent to decode instead of a stream, all of it. Leave "
                         "first_chunk and chunks at 0."
+                    ),
+                ),
+                io.Int.Input(
+                    "loop",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    optional=True,
+                    tooltip=(
+                        "Make a video that loops: its last frames, as many as this, fade into its "
+                        "first ones, and it becomes shorter by so many. 12 frames are a chunk of "
+                        "Wan. 0 makes no loop."
                     ),
                 ),
             ],
@@ -82,10 +94,13 @@ class AdaStateDecode(io.ComfyNode):
         chunks: int = 0,
         include_start: bool = True,
         latent: io.Latent.Type | None = None,
+        loop: int = 0,
     ) -> io.NodeOutput:
         """Decode from the start, and keep what was asked for."""
         plan = plan_decoding(state, latent, first_chunk, chunks, include_start)
         images, notes = run_decoding(vae, plan)
+        if loop > (longest := longest_fade(images.shape[1])):
+            notes.append(f"too short to loop over {loop} frames: its end fades over {longest}")
         if notes:
             write_under(cls.hidden.unique_id, "; ".join(notes))
-        return io.NodeOutput(images.flatten(0, 1))
+        return io.NodeOutput(close_loop(images, loop).flatten(0, 1))

@@ -30,8 +30,8 @@ class AdaStateTransition(io.ComfyNode):
                     default="recache",
                     tooltip=(
                         "recache: compute anchor and window again under the new prompt; the scene "
-                        "stays and follows the new prompt sooner.\n"
-                        "flush: keep the anchor and the newest frames only; a quicker change."
+                        "stays, and follows the new prompt sooner.\n"
+                        "flush: keep only the anchor and the newest frames; a faster change."
                     ),
                 ),
                 io.Int.Input(
@@ -39,7 +39,7 @@ class AdaStateTransition(io.ComfyNode):
                     default=1,
                     min=0,
                     max=MAX_FRAMES,
-                    tooltip="Latent frames of the window that a flush keeps.",
+                    tooltip="How many latent frames of the window a flush keeps.",
                 ),
             ],
             outputs=[state_output()],

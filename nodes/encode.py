@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..adastate_comfy.progress import write_under
 from ..adastate_comfy.video.clip_encoder import ClipEncoder
+from ..adastate_comfy.video.clip_sound import read_sound
 from .inputs import CATEGORY
 
 
@@ -23,7 +24,9 @@ class AdaStateEncode(io.ComfyNode):
             description="Encode an image or clip that a stream continues, also a very long one.",
             search_aliases=["vae encode", "video to latent", "continue a video"],
             inputs=[
-                io.Vae.Input("vae", tooltip="The VAE of Wan 2.1 or Wan 2.2, or a TAEHV."),
+                io.Vae.Input(
+                    "vae", tooltip="The VAE of Wan 2.1 or Wan 2.2, or a tiny one (TAEHV)."
+                ),
                 io.MultiType.Input(
                     "clip",
                     types=[io.Image, io.Video],
@@ -61,6 +64,22 @@ class AdaStateEncode(io.ComfyNode):
                     tooltip="The encoded clip, for start_latent of New Stream.",
                 ),
                 io.Int.Output("frames", display_name="frames", tooltip="How many frames are used."),
+                io.Float.Output(
+                    "fps",
+                    display_name="fps",
+                    tooltip=(
+                        "Frames per second of the clip, for Create Video or Render Stream to "
+                        "Video. 16 for images."
+                    ),
+                ),
+                io.Audio.Output(
+                    "audio",
+                    display_name="audio",
+                    tooltip=(
+                        "The sound of the frames that are used, for Create Video. Empty for "
+                        "images and silent videos."
+                    ),
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -73,4 +92,6 @@ class AdaStateEncode(io.ComfyNode):
         encoder = ClipEncoder(vae, clip)
         if encoder.note:
             write_under(cls.hidden.unique_id, encoder.note)
-        return io.NodeOutput({"samples": encoder.encode(width, height)}, encoder.used)
+        sound = read_sound(clip, encoder.dropped)
+        latent = {"samples": encoder.encode(width, height)}
+        return io.NodeOutput(latent, encoder.used, sound.fps, sound.audio)

@@ -30,7 +30,7 @@ class AdaStateLoadModel(io.ComfyNode):
                 io.Combo.Input(
                     "model_name",
                     options=folder_paths.get_filename_list("diffusion_models"),
-                    tooltip="A file in models/diffusion_models. Causal Wan 2.1 models suit best.",
+                    tooltip="A file in models/diffusion_models. Causal Wan 2.1 models work best.",
                 ),
                 io.Combo.Input(
                     "weight_dtype",
@@ -73,12 +73,12 @@ class AdaStateLoadDemo(io.ComfyNode):
             display_name="Load Demo Models",
             category=f"{CATEGORY}/load",
             description=(
-                "Load the small models that come with AdaState: shapes that move over scenery, "
-                "128 x 128. They run on a laptop and need no download."
+                "Load the small models that come with AdaState: shapes moving over scenery at "
+                "128 x 128. They run on a laptop, without a download."
             ),
             inputs=[],
             outputs=[
-                io.Model.Output(tooltip="A small Wan model, trained with a state slot."),
+                io.Model.Output(tooltip="A small Wan model, trained with a hidden state."),
                 io.Clip.Output(
                     tooltip=(
                         "Its text encoder. It knows prompts such as: red circle moving left, "

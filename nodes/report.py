@@ -30,10 +30,12 @@ class AdaStateReport(io.ComfyNode):
                 io.String.Output(
                     "report",
                     display_name="report",
-                    tooltip="Dynamics, drift of light, colour and sharpness, and seams, as JSON.",
+                    tooltip="Motion, seams, and drift of light, colour and sharpness, as JSON.",
                 ),
                 io.Image.Output(
-                    "chart", display_name="chart", tooltip="Motion and look over time."
+                    "chart",
+                    display_name="chart",
+                    tooltip="Motion, brightness, colour and sharpness over time.",
                 ),
             ],
         )

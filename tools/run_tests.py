@@ -19,6 +19,8 @@ from noxfile import REPORTS, TIERS
 from tools import environment
 
 NAMES = (*(tier.name for tier in TIERS), "check")
+ON_DEMAND = "browser"
+"""How the tiers begin that run only when they are named."""
 
 
 def counts(report: Path) -> tuple[int, int, int]:
@@ -33,9 +35,9 @@ def counts(report: Path) -> tuple[int, int, int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the tiers whose names begin with one of the given ones, all without names."""
+    """Run the tiers whose names begin with one of the given ones; all but the browser's without."""
     parser = argparse.ArgumentParser(prog="tools.run_tests", description=__doc__.split("\n")[0])
-    parser.add_argument("tiers", nargs="*", help=f"any of {', '.join(NAMES)}; default: all")
+    parser.add_argument("tiers", nargs="*", help=f"any of {', '.join(NAMES)}")
     parser.epilog = "Arguments after -- are for pytest."
     given = list(sys.argv[1:] if arguments is None else arguments)
     cut = given.index("--") if "--" in given else len(given)
@@ -43,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in options.tiers:
         if not any(known.startswith(name) for known in NAMES):
             parser.error(f"there is no tier {name}; known are {', '.join(NAMES)}")
-    chosen = [n for n in NAMES if not options.tiers or n.startswith(tuple(options.tiers))]
+    wanted = tuple(options.tiers)
+    chosen = [n for n in NAMES if n.startswith(wanted or ON_DEMAND) == bool(wanted)]
     shutil.rmtree(REPORTS, ignore_errors=True)
     REPORTS.mkdir(parents=True)
     told = REPORTS / "nox.json"

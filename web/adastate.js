@@ -5,7 +5,8 @@ import { setUpPanel } from "./js/panel/index.js";
 import { setUpStreams } from "./js/streams/index.js";
 import { setUpTimeline } from "./js/timeline/index.js";
 
-const parts = [setUpPanel(), setUpTimeline(), setUpStreams()];
+// In the order of what they add to a node: the stream is shown below the timeline it follows.
+const parts = [setUpTimeline(), setUpPanel(), setUpStreams()];
 
 app.registerExtension({
     name: "AdaState",

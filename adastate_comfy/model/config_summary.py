@@ -17,7 +17,7 @@ def departure_note(preset: str, config: StreamConfig) -> str:
 def summarize(preset: str, config: StreamConfig, note: str) -> str:
     """Say what is in effect, since a preset overrides what the widgets show."""
     text = (
-        f"{preset}: anchor {config.anchor}, window of {config.window_frames}, chunks of "
-        f"{config.chunk_frames} latent frames, {config.prompt_switch} at a change of prompt"
+        f"{preset}: {config.anchor} anchor, window of {config.window_frames} and chunks of "
+        f"{config.chunk_frames} latent frames, {config.prompt_switch} when the prompt changes"
     )
     return f"{text}; {note}" if note else text

@@ -121,15 +121,15 @@ def announce(plan: MemoryPlan, bound: BoundModel) -> str:
     needed = working + plan.weight_bytes
     total = comfy.model_management.get_total_memory(device)
     owner = "your computer" if device.type == "cpu" else "your card"
-    said = f"{plan.length}; needs about {_about(needed)} GiB; {owner} has {_about(total)}"
+    said = f"{plan.length}; needs {_about(needed)} GiB; {owner} has {_number(total)}"
     if needed > total >= working:
         said += ", so parts of the model wait in system memory, which is slower"
     logging.info("AdaState: %s (%s).", said, plan)
     if working <= total:
         return said
-    warning = f"probably too little memory; {_REMEDY}"
-    logging.warning("AdaState: %s.", warning)
-    return f"{said}, which is {warning}"
+    said += f", which is probably too little; {_REMEDY}"
+    logging.warning("AdaState: %s.", said)
+    return said
 
 
 def computing_dtype(model: ModelPatcher) -> torch.dtype:
@@ -171,7 +171,9 @@ def _gib(count: int) -> str:
 
 def _about(count: int) -> str:
     """Return bytes in GiB as one says them."""
+    return f"about {_number(count)}" if count > 0.1 * 2**30 else "less than 0.1"
+
+
+def _number(count: int) -> str:
     gib = count / 2**30
-    if gib < 0.1:
-        return "0.1"
     return f"{gib:.0f}" if gib >= 10 else f"{gib:.1f}".removesuffix(".0")

@@ -42,15 +42,17 @@ class ClipEncoder:
         self._groups = (self._count - 1) // self._encoder.stride
         self.used = self._groups * self._encoder.stride + 1
         """Frames that are encoded."""
+        self.dropped = self._count - self.used
+        """Frames at the beginning that are not."""
 
     @property
     def note(self) -> str:
         """What an artist should know about frames that are left out."""
-        if self.used == self._count:
+        if not self.dropped:
             return ""
         return (
-            f"{self._count - self.used} of {self._count} frames dropped at the beginning: "
-            f"{self.used} = {self._groups} x {self._encoder.stride} + 1 are used"
+            f"uses the last {self.used} of {self._count} frames, since the VAE takes "
+            f"{self._encoder.stride} frames at a time and 1 at the start"
         )
 
     def encode(self, width: int, height: int) -> Tensor:
@@ -65,7 +67,7 @@ class ClipEncoder:
         """
         vae = self._vae
         bar = comfy.utils.ProgressBar(self.used)
-        frames = islice(self._clip.frames(), self._count - self.used, None)
+        frames = islice(self._clip.frames(), self.dropped, None)
         for index, frame in enumerate(frames):
             comfy.model_management.throw_exception_if_processing_interrupted()
             pixels = _prepare(vae, frame, width, height)

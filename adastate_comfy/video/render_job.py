@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -24,6 +25,8 @@ from .video_file import VideoFile, disk_error
 _HEADER_BYTES = 1024
 """What the header of a state file says of a chunk, at most."""
 
+_Written = tuple[StreamState, Tensor, Tensor | None]
+
 
 class RenderJob:
     """The decoding and writing of chunks, with a receipt for each.
@@ -32,7 +35,8 @@ class RenderJob:
         video: The file to write.
         receipts: The receipts beside it.
         decoder: Decoder of this video.
-        show: Called with the images that were written, (frames, H, W, 3).
+        show: Called with the stream as far as it was written, the images of its newest chunk,
+            (frames, H, W, 3), and the image of its hidden state, (1, H, W, 3), or None.
         in_background: Whether a thread decodes and writes a chunk while the next one is made.
     """
 
@@ -41,14 +45,14 @@ class RenderJob:
         video: VideoFile,
         receipts: ReceiptFile,
         decoder: ChunkDecoder,
-        show: Callable[[Tensor], None],
+        show: Callable[[StreamState, Tensor, Tensor | None], None],
         *,
         in_background: bool,
     ) -> None:
         self._video, self._receipts, self._decoder = video, receipts, decoder
         self._show = show
         self._thread = ThreadPoolExecutor(1, "adastate-render") if in_background else None
-        self._pending: Future[Tensor] | None = None
+        self._pending: Future[_Written] | None = None
         self._written: StreamState | None = None
         self._reserve = DiskReserve(video.path.parent)
         self._at_first = self._since = 0
@@ -78,7 +82,6 @@ class RenderJob:
             images = self._decode(state, latents)
             if begins and include_start:
                 self._video.add(images)
-                self._show(images)
 
     def add(self, state: StreamState, prompt: dict[str, Any] | None = None) -> None:
         """Decode and write the newest chunk, or have it done while the next one is made.
@@ -92,7 +95,7 @@ class RenderJob:
         if self._thread is not None and self._decoder.can_run_in_background:
             self._pending = self._thread.submit(self._write, state, prompt or {})
         else:
-            self._show(self._write(state, prompt or {}))
+            self._show(*self._write(state, prompt or {}))
 
     def finish(self) -> None:
         """Wait for the last chunk and close the files.
@@ -134,9 +137,9 @@ class RenderJob:
     def _wait(self) -> None:
         pending, self._pending = self._pending, None
         if pending is not None:
-            self._show(pending.result())
+            self._show(*pending.result())
 
-    def _write(self, state: StreamState, prompt: dict[str, Any]) -> Tensor:
+    def _write(self, state: StreamState, prompt: dict[str, Any]) -> _Written:
         first = self._video.frames
         images = self._decode(state, state.newest_content())
         self._keep_room(state)
@@ -145,7 +148,17 @@ class RenderJob:
         assert chunk is not None
         self._written = state
         self._note({**receipt(chunk), **prompt, "frames": [first, self._video.frames - 1]})
-        return images
+        return state, images, self._decode_hidden(chunk, state)
+
+    def _decode_hidden(self, chunk: ChunkEvent, state: StreamState) -> Tensor | None:
+        if chunk.state is None:
+            return None
+        samples = from_model_space(state, chunk.state[:, :, -1:])["samples"]
+        try:
+            return self._decoder.decode_alone(samples)[0]
+        except Exception as error:  # it is not in the video
+            logging.warning("AdaState: no picture of the hidden state: %s", error)
+            return None
 
     def _keep_room(self, state: StreamState) -> None:
         """Keep the room that this stream needs if it has to be saved, before the video takes it."""

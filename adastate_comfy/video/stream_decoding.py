@@ -113,7 +113,7 @@ def run_decoding(vae: VAE, plan: DecodePlan) -> tuple[Tensor, list[str]]:
     notes = [decoder.note] if decoder.note else []
     if decoder.exact and not plan.sees_enough():
         notes.append(
-            "the stream no longer keeps frames that the VAE needs, so that the first images may "
+            "the stream no longer keeps all frames that the VAE needs, so the first images may "
             "differ from those of the whole video"
         )
     return torch.cat(kept, dim=1), notes

@@ -9,16 +9,19 @@ from pathlib import Path
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 from comfy_api.latest import io
+from torch import Tensor
 
 from ...adastate_core.errors import LayoutError
+from ...adastate_core.stream.pace import count_of
 from ...adastate_core.stream.state import StreamState
 from ..model.binding import bound_model
+from ..panel.pictures import ChunkPictures, small_pixels
 from ..sampling.stream_run import StreamInputs, StreamRun
 from .decoders import ChunkDecoder, open_decoder
+from .live_pictures import open_view
 from .render_files import RenderSize, VideoFormat, open_files
 from .render_history import joins_exactly, with_render_history
 from .render_job import RenderJob
-from .video_file import VideoFile
 
 _VAE = "adastate_vae"
 """Key of the VAE among the models that are loaded with a MODEL."""
@@ -78,7 +81,8 @@ def render_stream(
     decoder = open_decoder(vae, (*shape[:2], chunk_frames, *shape[2:]))
     if options.in_background:
         inputs = _with_vae_loaded(inputs, decoder)
-    run = StreamRun.prepare(inputs, node_id=hidden.unique_id, together=1)
+    view = open_view(hidden, inputs, None)
+    run = StreamRun.prepare(inputs, view=view, together=1, previews=False)
     joined = joins_exactly(run.start)
     state = with_render_history(run.start, options.history_chunks, chunk_frames)
     files = open_files(
@@ -90,7 +94,12 @@ def render_stream(
         prompt=hidden.prompt,
         extra=hidden.extra_pnginfo,
     )
-    show, in_background = run.progress.show, options.in_background
+    in_background = options.in_background
+
+    def show(after: StreamState, images: Tensor, hidden: Tensor | None) -> None:
+        small = small_pixels(hidden) if hidden is not None else None
+        view.show(after, ChunkPictures(small_pixels(images), small, "vae", len(images)))
+
     job = RenderJob(files.video, files.receipts, decoder, show, in_background=in_background)
     try:
         job.begin(state, chunk_frames, options.include_start)
@@ -100,10 +109,16 @@ def render_stream(
             job.add(state, prompt)
         job.finish()
     except BaseException as error:
-        run.progress.say(job.stop(f"{type(error).__name__}: {error}".rstrip(": ")))
+        left = job.stop(f"{type(error).__name__}: {error}".rstrip(": "))
+        run.progress.say(left)
+        view.fail(error, left)
         raise
-    notes = _notes(decoder, files.video, state, joined=joined, in_background=in_background)
-    run.progress.say("; ".join(notes))
+    frames = files.video.frames
+    length = f"{count_of(frames, 'frame')}, {frames / options.form.fps:.1f} s"
+    notes = _notes(decoder, state, joined=joined, in_background=in_background)
+    text = "; ".join((length, *notes))
+    run.progress.say(text)
+    view.finish(text)
     return RenderedVideo(state, files.video.path, files.subfolder)
 
 
@@ -135,22 +150,23 @@ def _with_vae_loaded(inputs: StreamInputs, decoder: ChunkDecoder) -> StreamInput
 
 def _notes(
     decoder: ChunkDecoder,
-    video: VideoFile,
     state: StreamState,
     *,
     joined: bool,
     in_background: bool,
 ) -> Iterator[str]:
     """Say what an artist should know about a finished video."""
-    yield f"{video.frames} frames"
     if decoder.exact and not joined:
         yield (
-            "the stream no longer kept frames that the VAE needs, so that the beginning may not "
-            "join the video before"
+            "the stream no longer kept all frames that the VAE needs, so the beginning may not "
+            "join the video before without a seam"
         )
     if decoder.exact and not joins_exactly(state):
-        yield "a video that goes on from here joins exactly with a longer history_chunks only"
+        yield "to continue this video without a seam, raise history_chunks"
     if decoder.note:
         yield decoder.note
     if in_background and not decoder.can_run_in_background:
-        yield "decoded in between, since the VAE is not kept whole on the device"
+        yield (
+            "decoded between chunks and not in the background, since ComfyUI does not keep the "
+            "whole VAE on the device"
+        )

@@ -1,6 +1,6 @@
 """Queue workflows in API format on a running ComfyUI, wait, and print what they made.
 
-python queue_api.py "../../workflows/api/Stream the demo world.json" --set 9.chunks=4
+python queue_api.py "../../workflows/api/01 Stream the demo world.json" --set 10.chunks=4
 """
 
 import argparse

@@ -1,13 +1,18 @@
-"""ComfyUI's page in a real browser, on the integration tier's server.
+"""ComfyUI's page in a real browser: both renderers, on the pinned page and on the newest one.
 
-Needs Playwright and a Chromium; `CHROMIUM_PATH` names one that Playwright did not install itself.
+`make test-browser` sets everything up (see `tools/browser.py`); without a Chromium all of it is
+skipped. Every test gets a page of its own and fails by what the page's console says against it.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,49 +22,142 @@ ROOT = Path(__file__).parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from tests.integration.conftest import (  # noqa: E402, F401
-    comfyui_tree,
-    server,
-    server_with,
-    start_server,
-)
+from tests.support.console import Console  # noqa: E402
+from tests.support.editor import SIZES, Editor  # noqa: E402
+from tools import browser as setup  # noqa: E402
 from tools.server import ComfyServer  # noqa: E402
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright and a Chromium")
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="needs Playwright: make test-browser"
+)
+
+PAGES = ("pinned", "newest")
+RENDERERS = ("canvas", "vue")
+SHOTS = ROOT / "output" / "browser"
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Minimap.Visible": False,
+    "Comfy.Graph.CanvasInfo": False,
+    # The canvas is drawn by the processor that also makes the video.
+    "LiteGraph.Canvas.MaximumFps": 10,
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run be about one of ComfyUI's pages only."""
+    parser.addoption("--page", choices=PAGES, help="which of ComfyUI's pages to test")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what has a page on all of them, the tests of one server after each other."""
+    if "page_version" in metafunc.fixturenames:
+        only = metafunc.config.getoption("--page")
+        chosen = [only] if only else PAGES
+        metafunc.parametrize("page_version", chosen, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
+    """Return the session's Chromium."""
+    chromium = setup.find_chromium()
+    if chromium is None:
+        pytest.skip(setup.SKIPPED)
     with playwright.sync_playwright() as library:
-        path = os.environ.get("CHROMIUM_PATH")
-        yield library.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        # Without the sandbox, since root may not have one; it opens nothing but our own server.
+        flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+        yield library.chromium.launch(executable_path=chromium, args=flags)
 
 
-@pytest.fixture(params=["canvas", "vue"])
-def page(request: pytest.FixtureRequest, browser: Any, server: ComfyServer) -> Iterator[Any]:  # noqa: F811
+@pytest.fixture(scope="session")
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., ComfyServer]]:
+    """Return a function that starts a server with more flags; stopped with the session."""
+    tree = os.environ.get("COMFYUI_PATH")
+    if not tree:
+        raise pytest.UsageError("This tier needs ComfyUI: run `make test-browser`.")
+    with ExitStack() as servers:
+
+        def start(*flags: str) -> ComfyServer:
+            base = tmp_path_factory.mktemp("comfyui")
+            _settle_in(base / "user" / "default")
+            # Live pictures have to come without the server's help.
+            flags = ("--preview-method", "none", *flags)
+            server = ComfyServer(Path(tree), Path(sys.executable), base, ROOT, args=flags)
+            return servers.enter_context(server)
+
+        yield start
+
+
+def _settle_in(user: Path) -> None:
+    """Make the files of somebody who is not new, which the page otherwise misses aloud."""
+    for folder in ("workflows", "subgraphs"):
+        (user / folder).mkdir(parents=True)
+    (user / "comfy.templates.json").write_text("{}", encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def page_flags(page_version: str) -> tuple[str, ...]:
+    """Return the server's flags for one of ComfyUI's pages."""
+    return ("--front-end-root", str(setup.fetch_page())) if page_version == "newest" else ()
+
+
+@pytest.fixture(scope="session")
+def page_version(request: pytest.FixtureRequest) -> str:
+    """Return which of ComfyUI's pages it is about."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def server(start_server: Callable[..., ComfyServer], page_flags: tuple[str, ...]) -> ComfyServer:
+    """Return the session's server of one of ComfyUI's pages."""
+    return start_server(*page_flags)
+
+
+@pytest.fixture(params=RENDERERS)
+def renderer(request: pytest.FixtureRequest) -> str:
+    """Return how nodes are drawn: on a canvas, or by Vue (Nodes 2.0)."""
+    return str(request.param)
+
+
+@pytest.fixture
+def page(renderer: str, browser: Any, server: ComfyServer) -> Iterator[Any]:
     """Yield ComfyUI's page under one of its two renderers; `page.problems` collects its errors."""
-    opened = browser.new_page(viewport={"width": 1800, "height": 1200})
-    opened.problems = []
-    opened.on("pageerror", lambda error: opened.problems.append(str(error)))
-    opened.on("console", lambda message: _note(opened.problems, message))
+    change_settings(server, {"Comfy.VueNodes.Enabled": renderer == "vue"})
+    width, height = SIZES[0]
+    opened = browser.new_page(viewport={"width": width, "height": height})
+    console = Console(opened)
+    opened.problems = console.problems
     opened.goto(server.url)
-    opened.wait_for_function("window.app?.graph && window.app.extensionManager", timeout=120_000)
-    opened.wait_for_selector("canvas")
-    for name, value in (
-        ("Comfy.TutorialCompleted", True),
-        ("Comfy.VueNodes.Enabled", request.param == "vue"),
-    ):
-        opened.evaluate(
-            "([name, value]) => app.extensionManager.setting.set(name, value)", [name, value]
-        )
+    wait_until_ready(opened)
     yield opened
     opened.close()
 
 
-def _note(problems: list[str], message: Any) -> None:
-    """Collect errors and warnings that come from this pack; a bare server has some of its own."""
-    if message.type in ("error", "warning"):
-        text = f"{message.text} {message.location.get('url', '')}"
-        # The page asks for a help page in the user's language first; we have the plain one.
-        if "adastate" in text.lower() and not text.endswith("/en.md"):
-            problems.append(text)
+@pytest.fixture
+def editor(
+    page: Any, renderer: str, page_version: str, request: pytest.FixtureRequest
+) -> Iterator[Editor]:
+    """Yield the page as somebody who works with it; its console must stay clean."""
+    version = metadata.version("comfyui-frontend-package")
+    version = setup.NEWEST_PAGE if page_version == "newest" else version
+    yield Editor(page, renderer, SHOTS / f"{version}-{renderer}", request.node.originalname)
+    assert not page.problems, "the console says:\n" + "\n".join(page.problems)
+
+
+def wait_until_ready(page: Any) -> None:
+    """Wait until the page has a graph and has opened its first workflow."""
+    page.wait_for_function(
+        "window.app?.isGraphReady && app.extensionManager?.workflow?.activeWorkflow",
+        timeout=120_000,
+    )
+    page.wait_for_selector("canvas")
+
+
+def change_settings(server: ComfyServer, values: dict[str, Any]) -> None:
+    """Change settings of the server's one user, for pages that are opened from now on."""
+    settings = {**SETTINGS, **values}
+    request = urllib.request.Request(
+        f"{server.url}/settings",
+        json.dumps(settings).encode(),
+        {"Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request, timeout=30).close()

@@ -15,7 +15,7 @@ from tools.server import ComfyServer
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "docs" / "examples" / "queue_api.py"
-SMALLEST = ROOT / "workflows" / "api" / "Render a long video.json"
+SMALLEST = ROOT / "workflows" / "api" / "02 Render a long video.json"
 
 
 def queue_api(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -148,3 +148,40 @@ def test_problems_are_named_by_line_before_anything_runs(client: ComfyClient) ->
         with pytest.raises(PromptError, match=message):
             client.run(graph(timeline))
     assert forwards(client) == 0
+
+
+@pytest.mark.floor
+def test_a_render_makes_the_chunks_of_a_timeline(client: ComfyClient) -> None:
+    timeline = (
+        "0: red circle moving left\n1 blend 2: blue square moving right\n"
+        "chunk 3 recache: red square moving up\n2.9s flush 1: green circle moving left"
+    )
+    prompt = graph(timeline, chunks=6)
+    shared = prompt["stream"]["inputs"]
+    prompt["render"] = node(
+        "AdaStateRender", **shared, vae=["load", 2], filename_prefix="render/timeline"
+    )
+    prompt["rendered"] = node("AdaStateRead", state=["render", 0])
+    prompt["rendered digest"] = node("AdaStateTestDigest", value=["rendered", 2])
+    outputs = client.run(prompt).outputs
+    assert outputs["rendered digest"] == outputs["digest"]
+
+
+def test_a_timeline_lasts_as_many_seconds(client: ComfyClient) -> None:
+    made = client.run(graph(BEFORE, chunks=99, seconds=2.0)).outputs["digest"]
+    assert made["shape"] == [1, 16, 9, 8, 8]  # 33 frames, where 21 are too few
+
+
+@pytest.mark.floor
+def test_a_render_without_a_prompt_is_refused_before_anything_runs(client: ComfyClient) -> None:
+    client.post("/adastate_test/reset")
+    prompt = graph("0: a")
+    shared = {**prompt["stream"]["inputs"], "vae": ["load", 2], "filename_prefix": "render/x"}
+    for inputs, message in (
+        ({**shared, "timeline": ""}, "There is no prompt. Connect a prompt to positive"),
+        ({**shared, "timeline": "later: a"}, "later"),
+        ({k: v for k, v in shared.items() if k != "clip"}, "The timeline has no text encoder"),
+    ):
+        with pytest.raises(PromptError, match=message):
+            client.run({**prompt, "render": node("AdaStateRender", **inputs)})
+    assert forwards(client) == 0

@@ -162,7 +162,6 @@ def render(harness: Any, vae: Any, output: Path) -> Any:
             model or harness.model,
             state=state,
             vae=vae,
-            positive=conditioning(0),
             cfg=1.0,
             sampler=comfy.samplers.sampler_object("lcm"),
             sigmas=torch.tensor((1.0, 0.6, 0.0)),
@@ -170,7 +169,7 @@ def render(harness: Any, vae: Any, output: Path) -> Any:
             chunks=chunks,
             fps=16.0,
             filename_prefix=f"{output.name}/video",
-            **options,
+            **{"positive": conditioning(0), **options},
         )
 
     return run

@@ -68,7 +68,8 @@ def test_a_plan_is_said_and_warns_if_it_is_tight(
 
     with caplog.at_level("INFO"):
         harness.step(harness.fresh(), 2)
-    assert "21 frames to come; memory of past frames" in caplog.text
+    assert "2 chunks = 21 frames, 1.3 s; needs less than 0.1 GiB; your computer has " in caplog.text
+    assert "(memory of past frames" in caplog.text
     assert "probably too little" not in caplog.text
     small = pool_of(harness.model).nbytes
     monkeypatch.setattr(comfy.model_management, "get_total_memory", lambda *_, **__: small)

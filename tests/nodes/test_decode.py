@@ -238,7 +238,7 @@ def test_how_parts_are_joined_is_told(
     assert joined.shape == exact.shape
     torch.testing.assert_close(joined[:21], exact[:21], atol=1e-4, rtol=0)
     assert len(texts) == 1
-    assert texts[0].startswith("parts joined by an overlap of 4 latent frames; with 8")
+    assert texts[0].startswith("parts are joined by an overlap of 4 latent frames; twice as many")
 
 
 def test_a_loaded_vae_may_run_in_another_thread(pack: Any, harness: NodeHarness, vae: Any) -> None:

@@ -132,25 +132,27 @@ def scaled(clip: Tensor, width: int, height: int) -> Tensor:
 
 def test_newest_frames_are_used(harness: NodeHarness, vae: Any, texts: list[str]) -> None:
     clip = pictures(20)
-    latent, frames = harness.run("AdaStateEncode", vae, clip, 0, 0)
+    latent, frames, *_ = harness.run("AdaStateEncode", vae, clip, 0, 0)
     assert frames == 17
     torch.testing.assert_close(latent["samples"], stock(vae, clip[3:]), atol=1e-4, rtol=0)
-    assert texts == ["3 of 20 frames dropped at the beginning: 17 = 4 x 4 + 1 are used"]
-    latent, frames = harness.run("AdaStateEncode", vae, clip[:5], 0, 0)
+    assert texts == [
+        "uses the last 17 of 20 frames, since the VAE takes 4 frames at a time and 1 at the start"
+    ]
+    latent, frames, *_ = harness.run("AdaStateEncode", vae, clip[:5], 0, 0)
     assert frames == 5
     torch.testing.assert_close(latent["samples"], stock(vae, clip[:5]), atol=1e-4, rtol=0)
-    latent, frames = harness.run("AdaStateEncode", vae, clip[:1], 0, 0)
+    latent, frames, *_ = harness.run("AdaStateEncode", vae, clip[:1], 0, 0)
     assert (frames, latent["samples"].shape[2]) == (1, 1)
     assert len(texts) == 1
 
 
 def test_a_clip_is_scaled_to_cover_and_cropped(harness: NodeHarness, vae: Any) -> None:
     clip = pictures(5, height=40, width=100)
-    latent, _ = harness.run("AdaStateEncode", vae, clip, 48, 32)
+    latent, *_ = harness.run("AdaStateEncode", vae, clip, 48, 32)
     expected = stock(vae, scaled(clip, 48, 32))
     torch.testing.assert_close(latent["samples"], expected, atol=1e-4, rtol=0)
     for size, shape in [((0, 32), (4, 10)), ((50, 0), (2, 6)), ((0, 0), (5, 12))]:
-        latent, _ = harness.run("AdaStateEncode", vae, clip, *size)
+        latent, *_ = harness.run("AdaStateEncode", vae, clip, *size)
         assert latent["samples"].shape[-2:] == shape
 
 
@@ -160,7 +162,7 @@ def test_tiny_vaes_as_comfyui_loads_them(harness: NodeHarness, channels: int) ->
 
     tiny = comfy.sd.VAE(sd=random_weights(taehv(channels)()).state_dict())
     clip = pictures(7)
-    latent, frames = harness.run("AdaStateEncode", tiny, clip, 0, 0)
+    latent, frames, *_ = harness.run("AdaStateEncode", tiny, clip, 0, 0)
     assert frames == 5
     torch.testing.assert_close(latent["samples"], stock(tiny, clip[2:]), atol=1e-4, rtol=0)
 
@@ -190,7 +192,7 @@ def test_a_video_file_is_read_frame_by_frame(
         raise AssertionError("the whole video was put into memory")
 
     monkeypatch.setattr(type(video), "get_components", whole)
-    latent, frames = harness.run("AdaStateEncode", vae, video, 64, 32)
+    latent, frames, *_ = harness.run("AdaStateEncode", vae, video, 64, 32)
     assert frames == 21
     torch.testing.assert_close(latent["samples"], stock(vae, decoded[2:]), atol=1e-4, rtol=0)
     other = stock(vae, decoded[:21])
@@ -205,17 +207,19 @@ def test_a_trimmed_video_and_one_in_memory(harness: NodeHarness, vae: Any, tmp_p
     trimmed = saved(tmp_path, clip).as_trimmed(start_time=1.0, duration=1.125)
     expected = trimmed.get_components().images
     assert expected.shape[0] == 9
-    latent, frames = harness.run("AdaStateEncode", vae, trimmed, 0, 0)
+    latent, frames, *_ = harness.run("AdaStateEncode", vae, trimmed, 0, 0)
     assert frames == 9
     torch.testing.assert_close(latent["samples"], stock(vae, expected), atol=1e-4, rtol=0)
     parts = Types.VideoComponents(images=clip, audio=None, frame_rate=Fraction(8))
-    latent, frames = harness.run("AdaStateEncode", vae, InputImpl.VideoFromComponents(parts), 0, 0)
+    latent, frames, *_ = harness.run(
+        "AdaStateEncode", vae, InputImpl.VideoFromComponents(parts), 0, 0
+    )
     assert frames == 21
     torch.testing.assert_close(latent["samples"], stock(vae, clip[3:]), atol=1e-4, rtol=0)
 
 
 def test_a_stream_goes_on_from_the_clip(harness: NodeHarness, vae: Any) -> None:
-    latent, _ = harness.run("AdaStateEncode", vae, pictures(9), 0, 0)
+    latent, *_ = harness.run("AdaStateEncode", vae, pictures(9), 0, 0)
     state = harness.fresh(start_latent=latent)
     state, _ = harness.step(state)
     (images,) = harness.run("AdaStateDecode", vae, state, 0, 0, True)

@@ -127,8 +127,8 @@ def test_a_seam_is_said(
     said: list[str] = []
     monkeypatch.setattr(progress, "write_under", lambda _, text: said.append(text))
     state, _ = render(harness.fresh(), 3, history_chunks=2)
-    assert "joins exactly with a longer history_chunks only" in said[-1]
+    assert "to continue this video without a seam, raise history_chunks" in said[-1]
     render(state, 1)
-    assert "the beginning may not join the video before" in said[-1]
+    assert "the beginning may not join the video before without a seam" in said[-1]
     render(harness.fresh(), 3)
-    assert said[-1] == "33 frames"
+    assert said[-1] == "33 frames, 2.1 s"

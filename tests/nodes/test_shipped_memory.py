@@ -13,7 +13,7 @@ import torch
 from tests.support.harness import NodeHarness
 from tests.support.tiny_models import WAN_22_I2V
 
-WORKFLOW = Path(__file__).parents[2] / "workflows" / "Stream a picture with Wan 2.2 14B.json"
+WORKFLOW = Path(__file__).parents[2] / "workflows" / "11 Stream a picture with Wan 2.2 14B.json"
 GIB = 2**30
 
 
@@ -84,6 +84,8 @@ def test_the_pair_streams_on_a_card_of(
     (picture,), (stream,) = values["WanImageToVideo"], values["AdaStateStream"]
     plan, said = planned(harness, pack, large, first, tuple(picture[:2]), stream[0])
     assert "probably too little" not in said
+    assert "7 chunks = 81 frames, 5.1 s; needs about " in said
+    assert f"; your computer has {card}" in said
     assert plan.cache_bytes + plan.ready_bytes + plan.activation_bytes < 0.9 * card * GIB
 
 

@@ -11,7 +11,16 @@ import tomllib
 from PIL import Image
 
 SHIPPED = {
-    *("__init__.py", "adastate_comfy", "adastate_core", "assets", "nodes", "web", "workflows"),
+    *(
+        "__init__.py",
+        "adastate_comfy",
+        "adastate_core",
+        "assets",
+        "nodes",
+        "subgraphs",
+        "web",
+        "workflows",
+    ),
     *("LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "requirements.txt"),
 }
 # The registry flags a version for any of these, wherever it finds them.
@@ -49,7 +58,15 @@ def test_archive_holds_only_what_users_need(archive: set[str]) -> None:
 
 
 def test_archive_holds_all_that_users_need(archive: set[str], sources: set[str]) -> None:
-    folders = ("nodes/", "adastate_comfy/", "adastate_core/", "web/", "workflows/", "assets/")
+    folders = (
+        "nodes/",
+        "adastate_comfy/",
+        "adastate_core/",
+        "web/",
+        "workflows/",
+        "subgraphs/",
+        "assets/",
+    )
     needed = {n for n in sources if n.startswith(folders) and not n.endswith("ruff.toml")}
     assert needed <= archive, sorted(needed - archive)
     assert {"web/docs/AdaStateStream.md", "README.md", "LICENSE"} <= archive

@@ -57,6 +57,8 @@ def test_every_tier_has_the_import_path_it_needs(monkeypatch: pytest.MonkeyPatch
     assert trees == {
         "unit": "none",
         "training": PRIMARY,
+        "browser-pinned": PRIMARY,
+        "browser-newest": PRIMARY,
         **{
             f"{tier}-{version}": version
             for tier in ("nodes", "integration")
@@ -91,6 +93,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def table(printed: str) -> dict[str, list[str]]:
     return {line.split()[0]: line.split()[1:4] for line in printed.splitlines() if line}
+
+
+def test_the_browser_is_started_on_demand_only(project: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(run_tests, "ON_DEMAND", "tw")
+    assert run_tests.main([]) == 0
+    assert run_tests.main(["two"]) != 0
 
 
 def test_counts_and_exit_code(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

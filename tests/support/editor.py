@@ -1,0 +1,101 @@
+"""ComfyUI's page as somebody who works with it: open, change, run, look."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+SIZES = ((1440, 820), (1800, 1200))
+"""A laptop, on which the tests are done, and a desk."""
+
+_OPEN = """async (name) => {
+    const url = `/api/workflow_templates/adastate/${encodeURIComponent(name)}.json`;
+    await app.loadGraphData(await (await fetch(url)).json(), true, true, name);
+}"""
+_SET = """([type, name, value]) => {
+    const nodes = app.graph.nodes.filter((node) => node.type === type);
+    for (const node of nodes) {
+        const widget = node.widgets.find((each) => each.name === name);
+        widget.value = value;
+        widget.callback?.(value);
+    }
+    app.graph.setDirtyCanvas(true, true);
+    return nodes.length;
+}"""
+_RUN = """async () => {
+    window.adastateTest = new Promise((tell) => {
+        for (const end of ["execution_success", "execution_error", "execution_interrupted"])
+            app.api.addEventListener(end, ({ detail }) => tell({ end, ...detail }), { once: true });
+    });
+    await app.extensionManager.command.execute("Comfy.QueuePrompt");
+}"""
+_FAILED = "() => app.graph.nodes.filter((node) => node.has_errors).map((node) => node.type)"
+
+
+class Editor:
+    """ComfyUI's page, and the person before it.
+
+    Args:
+        page: Playwright's page, with ComfyUI in it.
+        renderer: How it draws nodes.
+        shots: Where pictures of it are kept.
+        test: Name of the test, which they are named after.
+    """
+
+    def __init__(self, page: Any, renderer: str, shots: Path, test: str) -> None:
+        self.page, self.renderer = page, renderer
+        self._shots, self._test = shots, test
+
+    def open(self, name: str) -> None:
+        """Open a shipped workflow, as the list of templates does."""
+        self.page.evaluate(_OPEN, name)
+
+    def set(self, kind: str, **widgets: Any) -> None:
+        """Give widgets of all nodes of a type new values."""
+        for name, value in widgets.items():
+            assert self.page.evaluate(_SET, [kind, name, value]), f"there is no {kind}"
+
+    def nodes(self, kind: str) -> list[str]:
+        """Return the ids of the nodes of a type."""
+        found = "(kind) => app.graph.nodes.filter((n) => n.type === kind).map((n) => String(n.id))"
+        return list(self.page.evaluate(found, kind))
+
+    def start(self) -> None:
+        """Press Run, and do not wait."""
+        self.page.evaluate(_RUN)
+
+    def wait(self, seconds: float = 120.0) -> dict[str, Any]:
+        """Wait until what was started has ended; return how."""
+        handle = self.page.wait_for_function(
+            "() => window.adastateTest.then((told) => JSON.stringify(told))",
+            timeout=seconds * 1000,
+        )
+        return dict(json.loads(handle.json_value()))
+
+    def run(self, seconds: float = 120.0) -> None:
+        """Press Run and wait; nothing may fail."""
+        self.start()
+        told = self.wait(seconds)
+        assert told["end"] == "execution_success", told
+
+    def failed_nodes(self) -> list[str]:
+        """Return the types of the nodes with a red frame."""
+        return list(self.page.evaluate(_FAILED))
+
+    def fit(self) -> None:
+        """Bring the whole workflow into view."""
+        self.page.evaluate('() => app.extensionManager.command.execute("Comfy.Canvas.FitView")')
+        self.page.wait_for_timeout(700)  # it glides there
+
+    def shoot(self, name: str = "", *, fit: bool = True) -> None:
+        """Keep a picture of the page at both sizes."""
+        self._shots.mkdir(parents=True, exist_ok=True)
+        for width, height in SIZES:
+            self.page.set_viewport_size({"width": width, "height": height})
+            if fit:
+                self.fit()
+            path = self._shots / f"{name or self._test}-{width}x{height}.png"
+            self.page.screenshot(path=path)
+        width, height = SIZES[0]
+        self.page.set_viewport_size({"width": width, "height": height})

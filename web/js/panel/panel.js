@@ -1,0 +1,168 @@
+// The stream panel: stage, status, filmstrip and details of one node.
+
+import { chunksOfRun } from "./document.js";
+import { Details } from "./details.js";
+import { make, setText } from "./elements.js";
+import { shareDone, statusLine } from "./format.js";
+import { Stage } from "./stage.js";
+import { Strip } from "./strip.js";
+
+export const EMPTY_HEIGHT = 44;
+export const FULL_HEIGHT = 316;
+
+export class Panel {
+    /**
+     * @param {object} host
+     * @param {(file: object) => string} host.viewUrl  Address of a file that the server shows.
+     * @param {() => boolean} host.moving  Whether pictures move.
+     * @param {(action: string, chunk: object) => string|void} host.onAction
+     * @param {(filled: boolean) => void} host.onFilled  Told when the panel needs more or less room.
+     */
+    constructor(host) {
+        this.host = host;
+        this.document = null;
+        this.selected = null;
+        this.build();
+        this.show(null);
+    }
+
+    build() {
+        this.element = make("div", { name: "adastate-panel", testId: "adastate-panel" });
+        this.hint = make("div", {
+            name: "adastate-hint",
+            text: "The stream appears here while it is made.",
+        });
+        this.stage = new Stage((seconds) => this.onTime(seconds));
+        this.status = make("div", { name: "adastate-status", testId: "adastate-status" });
+        this.status.setAttribute("aria-live", "polite");
+        this.what = make("span", { name: "adastate-what" });
+        this.how = make("span", { name: "adastate-how" });
+        this.status.append(this.what, this.how);
+        this.bar = make("div", { name: "adastate-bar", role: "progressbar" });
+        this.bar.append(make("div"));
+        this.strip = new Strip({
+            urlOf: (file) => this.urlOf(file),
+            moving: () => this.host.moving(),
+            onSelect: (position) => this.select(position),
+            onEnter: () => this.details.focus(),
+        });
+        this.details = new Details((action) => this.act(action));
+        this.details.onLeave = () => this.strip.scroller.focus();
+        this.element.append(
+            this.hint,
+            this.stage.element,
+            this.status,
+            this.bar,
+            this.strip.element,
+            this.details.element,
+        );
+    }
+
+    /** Return whether there is something to show. */
+    get filled() {
+        return this.document !== null;
+    }
+
+    /** Show a document, or that there is none yet. */
+    show(document) {
+        const was = this.filled;
+        const run = this.document?.run;
+        this.document = document;
+        if (!document || document.run !== run) this.selected = null;
+        this.element.classList.toggle("adastate-empty", !document);
+        if (document) this.refresh();
+        else this.stage.clear();
+        if (was !== this.filled) this.host.onFilled(this.filled);
+    }
+
+    /** Draw all of the document again; what is unchanged stays as it is. */
+    refresh() {
+        const follow = this.selected === null && this.strip.atEnd;
+        this.strip.show(this.document);
+        this.refreshStatus();
+        this.refreshSelection(follow);
+    }
+
+    /** Draw the status alone, as it changes with every step. */
+    refreshStatus() {
+        const { what, how } = statusLine(this.document);
+        setText(this.what, what);
+        this.what.title = what;
+        setText(this.how, how);
+        this.element.dataset.state = this.document.state;
+        const share = shareDone(this.document);
+        this.bar.firstChild.style.width = `${(100 * share).toFixed(1)}%`;
+        this.bar.setAttribute("aria-valuenow", String(Math.round(100 * share)));
+    }
+
+    /** Make all pictures again, as when they should no longer move. */
+    remake() {
+        if (!this.document) return;
+        this.stage.clear();
+        this.strip.reset();
+        this.refresh();
+    }
+
+    /** Select the chunk at a position of the strip; the newest one means to follow the stream. */
+    select(position) {
+        const chunk = this.document?.chunks[position];
+        if (!chunk) return;
+        this.selected = chunk === this.document.chunks.at(-1) ? null : chunk.index;
+        this.refreshSelection(true);
+        if (this.stage.video && this.inVideo(chunk)) this.stage.seek(this.timeInVideo(chunk));
+    }
+
+    refreshSelection(reveal) {
+        const { chunks } = this.document;
+        let position = chunks.findIndex((chunk) => chunk.index === this.selected);
+        if (position < 0) {
+            this.selected = null;
+            position = chunks.length - 1;
+        }
+        this.strip.select(position, reveal);
+        this.details.show(chunks[position]);
+        this.refreshStage(chunks[position]);
+    }
+
+    refreshStage(chunk) {
+        const { video, state } = this.document;
+        if (video && state === "done" && this.inVideo(chunk)) {
+            this.stage.showVideo(this.host.viewUrl(video), this.host.moving());
+        } else if (chunk?.picture || chunk?.tile) {
+            this.stage.showPicture(this.urlOf(chunk.picture ?? chunk.tile), this.host.moving());
+        } else {
+            this.stage.clear();
+        }
+    }
+
+    inVideo(chunk) {
+        return !chunk || chunk.index >= this.document.firstChunk;
+    }
+
+    /** Return where a chunk begins in the file, which may open with a clip that is no chunk. */
+    timeInVideo(chunk) {
+        const made = chunksOfRun(this.document);
+        const length = made.reduce((sum, one) => sum + one.seconds, 0);
+        const opening = Math.max(0, (this.stage.duration ?? length) - length);
+        return opening + chunk.start - (made[0]?.start ?? 0);
+    }
+
+    onTime(seconds) {
+        if (!this.document) return;
+        const playing = seconds === null
+            ? -1
+            : this.document.chunks.findIndex((chunk) =>
+                this.inVideo(chunk) && this.timeInVideo(chunk) + chunk.seconds > seconds);
+        this.strip.setPlaying(playing);
+    }
+
+    act(action) {
+        const chunks = this.document?.chunks ?? [];
+        const chunk = chunks.find((one) => one.index === this.selected) ?? chunks.at(-1);
+        return chunk ? this.host.onAction(action, chunk) : undefined;
+    }
+
+    urlOf(filename) {
+        return this.host.viewUrl({ type: "temp", subfolder: this.document.folder, filename });
+    }
+}

@@ -36,36 +36,38 @@ export function editText(parent, over, text, onDone) {
  * @param {(text: string) => void} onChange
  */
 export function problemRow(line, text, sentence, onChange) {
-    const field = make("input", "adastate-tl-faulty", {
-        "aria-label": `Line ${line}`,
-        "aria-invalid": "true",
-        "data-testid": "adastate-faulty",
-        spellcheck: "false",
-        title: "Press to correct this line",
-    });
-    field.value = text;
-    finish(
-        field,
-        () => {},
-        (words) => {
-            if (words === null) field.value = text;
-            else if (words !== text) onChange(words);
+    const shown = make(
+        "button",
+        "adastate-tl-faulty",
+        {
+            type: "button",
+            "aria-label": `Line ${line}: ${text}`,
+            "aria-invalid": "true",
+            "data-testid": "adastate-faulty",
+            title: "Press to correct this line",
         },
+        text,
     );
-    return make(
+    const row = make(
         "div",
         "adastate-tl-problem",
         { "data-testid": "adastate-problem", "data-line": line },
-        field,
+        shown,
         make("div", "adastate-tl-sentence", { role: "alert" }, `Line ${line}: ${sentence}`),
     );
+    shown.addEventListener("click", () => {
+        editText(row, shown, text, (words) => {
+            if (words !== null && words !== text) onChange(words);
+        });
+    });
+    return row;
 }
 
 /** Call `onDone` when a field is left or Enter is pressed, with null after Escape. */
 function finish(field, leave, onDone) {
     let done = false;
     const end = (words) => {
-        if (done && field.tagName === "TEXTAREA") return;
+        if (done) return;
         done = true;
         leave();
         onDone(words);

@@ -4,6 +4,9 @@ import { make } from "./elements.js";
 import { chunkTicks, clock, hueOf, scaleOf, secondTicks } from "./layout.js";
 import { COUNTED, secondsAt } from "./read.js";
 
+/** Pixels below which a block has no words. */
+const SLIVER = 26;
+
 export class Track {
     constructor() {
         this.marks = make("div", "adastate-tl-marks");
@@ -31,7 +34,9 @@ export class Track {
             ...chunkTicks(this.chunks, this.scale).map((tick) => this.#tick(tick, "chunk")),
         );
         this.lane.replaceChildren(
-            ...blocks.map((block) => this.#block(block, axis, wrong.get(block.cue.line))),
+            ...blocks.map((block, i) =>
+                this.#block(block, blocks[i - 1], axis, wrong.get(block.cue.line)),
+            ),
             ...blocks.flatMap((block, i) => this.#join(block, blocks[i - 1])),
         );
         this.mark(axis);
@@ -97,7 +102,7 @@ export class Track {
         element.style.width = `${Math.max(0, end - begin) * this.scale}px`;
     }
 
-    #block(block, axis, problem) {
+    #block(block, before, axis, problem) {
         const { cue, begin, end } = block;
         const element = make(
             "div",
@@ -113,17 +118,30 @@ export class Track {
                 "aria-invalid": problem ? "true" : null,
                 title: problem ?? `${cue.text}\n${whenText(begin, axis.pace)}`,
             },
-            make("span", "adastate-tl-text", {}, cue.text),
-            make("span", "adastate-tl-when", {}, whenText(begin, axis.pace)),
         );
+        if (before && cue.transition === "blend") element.append(this.#ramp(block, before));
+        // A sliver has no room for words, and there may be hundreds of them.
+        if ((end - begin) * this.scale >= SLIVER) {
+            element.append(
+                make("span", "adastate-tl-text", {}, cue.text),
+                make("span", "adastate-tl-when", {}, whenText(begin, axis.pace)),
+            );
+        }
         element.style.setProperty("--adastate-hue", hueOf(cue.text));
         this.#place(element, begin, end);
         if (block.next) element.append(make("span", "adastate-tl-edge", { "data-edge": block.next }));
         return element;
     }
 
+    #ramp({ cue, begin, end }, before) {
+        const wide = Math.min(cue.count, end - begin) * this.scale;
+        const ramp = make("span", "adastate-tl-ramp", { style: `width: ${wide}px` });
+        ramp.style.setProperty("--adastate-hue", hueOf(before.cue.text));
+        return ramp;
+    }
+
     #join(block, before) {
-        const { cue, begin, end } = block;
+        const { cue, begin } = block;
         if (!before && cue.transition === "swap") return [];
         const left = `left: ${begin * this.scale}px`;
         const said = describe(cue);
@@ -136,14 +154,7 @@ export class Track {
             "data-join": cue.line,
             "data-kind": cue.transition,
         });
-        if (cue.transition !== "blend" || !before) return [knob];
-        const wide = Math.min(cue.count, end - begin) * this.scale;
-        const ramp = make("span", "adastate-tl-ramp", {
-            style: `${left}; width: ${wide}px`,
-            "data-join": cue.line,
-        });
-        ramp.style.setProperty("--adastate-hue", hueOf(before.cue.text));
-        return [ramp, knob];
+        return [knob];
     }
 }
 

@@ -139,7 +139,7 @@ def test_a_drag_changes_only_the_head_of_its_line(page: Any) -> None:
 
 def test_an_edit_of_blocks_is_one_step_of_undo(page: Any) -> None:
     editor = start(page)
-    page.evaluate("app.extensionManager.workflow.activeWorkflow.changeTracker.checkState?.()")
+    page.evaluate("app.canvas.emitBeforeChange(); app.canvas.emitAfterChange()")
     editor.get_by_test_id("adastate-block").nth(1).focus()
     page.keyboard.press("ArrowRight")
     assert value(page) == TEXT.replace("chunk 4", "chunk 5")

@@ -24,6 +24,8 @@ const STILL = 3;
  * @property {() => void} onHeight the height has changed
  */
 
+const sorted = (problems) => problems.sort(([one], [other]) => one - other);
+
 export class TimelineEditor {
     /** @param {Host} host */
     constructor(host) {
@@ -165,7 +167,7 @@ export class TimelineEditor {
         this.empty = !strip(this.text);
         this.blocks = blocksOf(cues, this.axis.pace, this.axis.end);
         this.wrong = new Map(order);
-        const said = this.empty && this.host.optional ? [] : [...problems, ...order];
+        const said = this.empty && this.host.optional ? [] : sorted([...problems, ...order]);
         this.element.classList.toggle("adastate-tl-empty", this.empty);
         this.#say(said);
         const lines = linesOf(this.text);

@@ -79,6 +79,7 @@ function addEditor(node, text) {
     });
     // The option keeps it out of prompts, this out of saved workflows.
     widget.serialize = false;
+    editor.refresh();
     return editor;
 }
 

@@ -156,6 +156,7 @@ def resolve_prompts(
     """
     check_prompts(timeline, has_positive=positive is not None, has_clip=clip is not None)
     if timeline.strip():
+        assert clip is not None  # it was checked
         prompts = TimelinePrompts.encode(clip, timeline, pace, first, chunks)
         return prompts.positive(first), prompts
     assert positive is not None  # it was checked

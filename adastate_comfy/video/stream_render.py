@@ -118,7 +118,8 @@ def _render(
     try:
         job.begin(state, chunk_frames, options.include_start)
         for _ in range(inputs.chunks):
-            prompt = inputs.prompts and inputs.prompts.receipt(state.chunk_index)
+            chunk = state.chunk_index
+            prompt = inputs.prompts.receipt(chunk) if inputs.prompts is not None else None
             state = run.run(state, 1)
             job.add(state, prompt)
         job.finish()

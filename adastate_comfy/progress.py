@@ -25,7 +25,6 @@ class StreamProgress:
         chunks: Chunks of this step.
         steps: Sampler steps of a chunk.
         view: The panel of the node.
-        note: What every line under the node is to end with.
         previews: Whether ComfyUI's own previews are sent where the server has them on. A node that
             shows a video in the end must send none: the page takes the last one for the result.
     """
@@ -37,7 +36,6 @@ class StreamProgress:
         chunks: int,
         steps: int,
         view: StreamView,
-        note: str = "",
         previews: bool = True,
     ) -> None:
         form = model.get_model_object("latent_format")
@@ -46,7 +44,7 @@ class StreamProgress:
         )
         self._chunks, self._steps = chunks, steps
         self._done = 0
-        self._view, self._note = view, note
+        self._view = view
         self._commits = self._planned = 0
         self._bar = comfy.utils.ProgressBar(chunks * steps)
 
@@ -88,7 +86,7 @@ class StreamProgress:
         self._write(text)
 
     def _write(self, text: str) -> None:
-        write_under(self._view.node, f"{text}; {self._note}" if self._note else text)
+        write_under(self._view.node, self._view.under(text))
 
     def _preview(self, denoised: Tensor) -> tuple[str, Image.Image, int] | None:
         """Draw the newest content from its latents, if the server has previews on."""

@@ -45,7 +45,7 @@ class TimelineGraph(GraphBuilder):
     def __init__(self, wired: Mapping[str, Any], sampling: Sequence[str]) -> None:
         super().__init__()
         self._clip: Link = wired["clip"]
-        self._sampling = {name: wired[name] for name in sampling if name in wired}
+        self._sampling = {name: wired[name] for name in (*sampling, "vae") if name in wired}
         self.state: Link = wired["state"]
         """The stream after the last step so far."""
 

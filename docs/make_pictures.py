@@ -122,9 +122,10 @@ def draw_story(files: Sequence[Path]) -> None:
 
 
 def draw_compare(files: Sequence[Path]) -> None:
-    """Draw the card of the comparison, and the picture of it in the help pages."""
+    """Draw the card of the comparison, and its pictures in the README and the help page."""
     frames = video(files, "compare_")
     thumbnail(COMPARE, frames)
+    save_thumbnail(DOCS / "compare.webp", frames, FPS)
     frames[-1].quantize(192).save(HELP / "compare.png", optimize=True)
 
 

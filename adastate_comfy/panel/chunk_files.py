@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 from .measures import Look, drift_of, look_of, motion_of
@@ -29,13 +30,16 @@ def measured(entry: ChunkEntry, pictures: ChunkPictures, first: Look | None) -> 
     )
 
 
-def written(entry: ChunkEntry, pictures: ChunkPictures, store: PanelStore) -> ChunkEntry:
+def written(entry: ChunkEntry, pictures: ChunkPictures, store: PanelStore, run: str) -> ChunkEntry:
     """Write the pictures of a chunk and return the entry with their names.
+
+    The names are those of this run: a page keeps what it has fetched, and another run may show the
+    same chunk in other pictures.
 
     Raises:
         OSError: If there is no room for them.
     """
-    name = entry.latents[:16]
+    name = f"{entry.latents[:16]}_{hashlib.sha256(run.encode()).hexdigest()[:8]}"
     tile = f"{name}.webp"
     store.write(tile, moving(pictures.frames, entry.seconds, TILE_WIDTH))
     hidden = picture = None

@@ -115,7 +115,14 @@ class PanelFeed:
             self._document.plan = plan
 
     def status(self, text: str, chunk: int, step: int, seconds_left: float | None) -> None:
-        """Say how far the run is."""
+        """Say how far the run is.
+
+        Args:
+            text: What to say.
+            chunk: The chunk that is being made.
+            step: The step of it.
+            seconds_left: How long the rest will take, or None.
+        """
         document = self._document
         with self._lock:
             document.text, document.chunk, document.step = text, chunk, step
@@ -132,7 +139,7 @@ class PanelFeed:
         """
         self.latest = entry
         while len(self._waiting) >= _WAITING_AT_MOST:
-            self._waiting.popleft().result()
+            wait([self._waiting.popleft()])
         self._waiting.append(_worker.submit(self._finish, entry, pictures))
 
     def wait(self) -> None:
@@ -157,7 +164,7 @@ class PanelFeed:
             nonlocal done
             first = next((e.look for e in self._document.chunks if e.look), None)
             done = measured(entry, shown, first)
-            done = written(done, shown, self._store)
+            done = written(done, shown, self._store, self.run)
             self._keep_few(done.picture)
 
         if pictures is not None:
@@ -180,14 +187,14 @@ class PanelFeed:
             action()
         except Exception as error:
             if not self._warned:
-                logging.warning("AdaState: the panel goes on without some pictures: %s", error)
+                logging.warning("AdaState: the panel lacks something: %s", error)
             self._warned = True
 
     def _send(self, what: str, **values: Any) -> None:
         server = getattr(PromptServer, "instance", None)
+        place = {"workflow": self._workflow, "node": self._node, "run": self.run}
         if server is not None:
-            place = {"workflow": self._workflow, "node": self._node, "run": self.run}
-            server.send_sync(EVENT, {**place, "what": what, **values})
+            self._try(lambda: server.send_sync(EVENT, {**place, "what": what, **values}))
 
 
 def _names_of(chunks: list[ChunkEntry]) -> set[str]:

@@ -19,13 +19,14 @@ def add_panel_route() -> None:
     if server is None:
         return
 
-    @server.routes.get(PATH)
     async def panel(request: web.Request) -> web.Response:
         workflow, node = (request.rel_url.query.get(k, "") for k in ("workflow", "node"))
         document = await asyncio.to_thread(PANELS.document, workflow, node)
         if document is not None and document["state"] == "running":
             document = _ended(document, server.prompt_queue)
         return web.json_response(document)
+
+    server.routes.get(PATH)(panel)
 
 
 def _ended(document: dict[str, Any], queue: Any) -> dict[str, Any]:

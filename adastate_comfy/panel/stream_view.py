@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from statistics import median
 
 import comfy.model_management
@@ -37,6 +38,10 @@ class StreamView:
         pictures: PictureSource | None = None,
     ) -> None:
         self.prompt = prompt
+        self.note = ""
+        """What every line under the node is to end with."""
+        self.joined = False
+        """Whether it goes on where another part of the node stopped."""
         self._place = place
         self._pictures = pictures if place is not None else None
         self._feed = PANELS.feed(place.workflow, place.node) if place is not None else None
@@ -74,6 +79,7 @@ class StreamView:
             self._plan = feed.plan.covering(plan)
             if feed.state == "running" and feed.ends_with(last.latents if last else None):
                 feed.extend(self._plan)
+                self.joined = True
                 return
         feed.begin(place.run, self._plan, self._words(), {c.latents for c in start.chunks})
 
@@ -107,24 +113,24 @@ class StreamView:
             self.picture(after)
 
     def picture(self, after: StreamState) -> None:
-        """Make pictures of the newest chunk and show them; the log says why if it cannot."""
-        if self._feed is None or self._pictures is None:
-            return
-        pictures: ChunkPictures | None = None
-        try:
-            pictures = self._pictures.pictures_of(after)
-        except comfy.model_management.InterruptProcessingException:
-            raise
-        except Exception as error:
-            logging.warning("AdaState: no picture of this chunk: %s", error)
-        self.show(after, pictures)
-        self._since = time.monotonic()
+        """Make pictures of the newest chunk and show them."""
+        if self._pictures is not None:
+            source = self._pictures
+            self.show(after, lambda: source.pictures_of(after))
+            self._since = time.monotonic()
 
-    def show(self, after: StreamState, pictures: ChunkPictures | None) -> None:
-        """Show pictures of the newest chunk."""
+    def show(self, after: StreamState, make: Callable[[], ChunkPictures]) -> None:
+        """Show pictures of the newest chunk; the log says why if they cannot be made."""
         chunk, feed = after.last_chunk, self._feed
         if feed is None or chunk is None:
             return
+        pictures: ChunkPictures | None = None
+        try:
+            pictures = make()
+        except comfy.model_management.InterruptProcessingException:
+            raise
+        except Exception as error:
+            logging.warning("AdaState: no picture of chunk %d: %s", chunk.index, error)
         plan = self._plan
         before = feed.latest
         images = pictures.images if pictures is not None else _images_of(chunk, plan)
@@ -146,23 +152,30 @@ class StreamView:
         )
         feed.add(entry, pictures)
 
-    def finish(self, text: str = "") -> None:
-        """End the run well; a part of a node ends it only with the node's last chunk."""
+    def under(self, text: str) -> str:
+        """Return what to write under the node."""
+        return f"{text}; {self.note}" if self.note else text
+
+    def finish(self, text: str = "") -> str | None:
+        """End the run well and return what is said; a part ends it with the node's last chunk."""
         feed, place = self._feed, self._place
         if feed is None or place is None or not self._begun:
-            return
-        if not place.is_part or self._chunk >= feed.plan.last_chunk:
-            feed.end("done", text or done_words(feed.plan))
+            return None
+        if place.is_part and self._chunk < feed.plan.last_chunk:
+            return None
+        text = text or done_words(feed.plan)
+        feed.end("done", text)
+        return text
 
-    def fail(self, error: BaseException, text: str = "") -> None:
-        """End the run after a failure, or a cancel."""
+    def fail(self, error: BaseException, text: str = "") -> str | None:
+        """End the run after a failure, or a cancel, and return what is said."""
         feed, place = self._feed, self._place
-        if feed is None or place is None or not (self._begun or feed.run == place.run):
-            return
-        if isinstance(error, comfy.model_management.InterruptProcessingException):
-            feed.end("stopped", text or "stopped")
-        else:
-            feed.end("failed", text or f"{error}" or type(error).__name__)
+        if feed is None or place is None or feed.run != place.run or feed.state != "running":
+            return None
+        stopped = isinstance(error, comfy.model_management.InterruptProcessingException)
+        text = text or ("stopped" if stopped else f"{error}" or type(error).__name__)
+        feed.end("stopped" if stopped else "failed", text)
+        return text
 
     def _words(self) -> str:
         return progress_words(self._plan, self._chunk, self.prompt.text, self._left())

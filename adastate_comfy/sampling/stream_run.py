@@ -96,6 +96,7 @@ class StreamRun:
         """
         bound, state = bound_model(inputs.model), inputs.state
         view = view or StreamView()
+        view.note = bound.binding.note
         if inputs.prompts is not None:
             view.prompt = inputs.prompts.caption(state.chunk_index)
         together = together or (1 if view.decodes else inputs.chunks)
@@ -139,12 +140,13 @@ class StreamRun:
             chunks=inputs.chunks,
             steps=len(inputs.sigmas) - 1,
             view=view,
-            note=bound.binding.note,
             previews=previews,
         )
         start = into_model_space(state, bound.model)
         view.begin(start, _panel_plan(start, bound, inputs))
-        progress.say(announce(plan, bound))
+        announced = announce(plan, bound)
+        if not view.joined:
+            progress.say(announced)
         hosts = [
             ComfyHost(
                 each,

@@ -17,6 +17,7 @@ from ..panel.pictures import ChunkPictures, PictureSource, small_pixels
 from ..panel.place import place_of
 from ..panel.prompt_text import PromptText, prompt_behind
 from ..panel.stream_view import StreamView
+from ..progress import write_under
 from ..sampling.stream_run import StreamInputs
 from ..sockets.latents import from_model_space
 from .decoders import ChunkDecoder, open_decoder
@@ -103,23 +104,26 @@ def live_view(hidden: io.HiddenHolder, inputs: StreamInputs) -> Iterator[StreamV
     Raises:
         UnsupportedFamilyError: If the VAE cannot decode these latents in parts.
     """
-    view = open_view(hidden, inputs, _pictures(inputs))
+    view = open_view(hidden, _pictures(inputs))
     try:
         yield view
     except BaseException as error:
-        view.fail(error)
+        _write_under(view, view.fail(error))
         raise
-    view.finish()
+    _write_under(view, view.finish())
 
 
-def open_view(
-    hidden: io.HiddenHolder, inputs: StreamInputs, pictures: PictureSource | None
-) -> StreamView:
+def open_view(hidden: io.HiddenHolder, pictures: PictureSource | None = None) -> StreamView:
     """Return the view of a node's run; pictures come from this source, or are given."""
     place, prompt = place_of(hidden), PromptText()
     if place is not None and hidden.dynprompt is not None:
         prompt = prompt_behind(hidden.dynprompt, place.own)
     return StreamView(place, prompt, pictures)
+
+
+def _write_under(view: StreamView, text: str | None) -> None:
+    if text is not None:
+        write_under(view.node, view.under(text))
 
 
 def _pictures(inputs: StreamInputs) -> PictureSource:

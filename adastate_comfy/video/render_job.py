@@ -15,7 +15,7 @@ from ...adastate_core.errors import AdaStateError, VideoFileError
 from ...adastate_core.files.disk_reserve import DiskReserve
 from ...adastate_core.files.receipts import ReceiptFile
 from ...adastate_core.files.state_file import SUFFIX, save_state
-from ...adastate_core.stream.events import ChunkEvent, GivenLatentsEvent
+from ...adastate_core.stream.events import ChunkEvent, Event, GivenLatentsEvent
 from ...adastate_core.stream.state import StreamState
 from ...adastate_core.stream.summary import receipt
 from ..sockets.latents import from_model_space
@@ -23,7 +23,9 @@ from .decoders import LOOK_BACK, ChunkDecoder
 from .video_file import VideoFile, disk_error
 
 _HEADER_BYTES = 1024
-"""What the header of a state file says of a chunk, at most."""
+"""What the header of a state file says of a chunk besides its prompt, at most."""
+_CHARACTER_BYTES = 6
+"""Bytes of a character of a prompt there, at most."""
 
 _Written = tuple[StreamState, Tensor, Tensor | None]
 
@@ -55,7 +57,7 @@ class RenderJob:
         self._pending: Future[_Written] | None = None
         self._written: StreamState | None = None
         self._reserve = DiskReserve(video.path.parent)
-        self._at_first = self._since = 0
+        self._at_first = self._since = self._headers = 0
         self._ended = False
 
     def begin(self, state: StreamState, part: int, include_start: bool) -> None:
@@ -163,13 +165,14 @@ class RenderJob:
     def _keep_room(self, state: StreamState) -> None:
         """Keep the room that this stream needs if it has to be saved, before the video takes it."""
         if self._written is None:
-            self._at_first, self._since = _bytes_of(state), 0
+            self._at_first, self._since, self._headers = _bytes_of(state), 0, 0
         else:
             self._since += 1
+            self._headers += _header_bytes(state.last_chunk)
         added = min(self._since, state.history_chunks or self._since)
         chunk = state.newest_content().nbytes * 2  # the hidden state is no longer than the content
         try:
-            self._reserve.grow(self._at_first + added * chunk + self._since * _HEADER_BYTES)
+            self._reserve.grow(self._at_first + added * chunk + self._headers)
         except OSError as error:
             raise disk_error(self._video.path, error) from error
 
@@ -218,4 +221,10 @@ def _bytes_of(state: StreamState) -> int:
         if isinstance(event, (ChunkEvent, GivenLatentsEvent)):
             tensors += [t for t in (event.state, event.content) if t is not None]
     header = sum(len(each.structure) for each in conditionings)
-    return header + sum(t.nbytes for t in tensors) + (len(state.events) + 1) * _HEADER_BYTES
+    header += sum(_header_bytes(event) for event in (None, *state.events))
+    return header + sum(t.nbytes for t in tensors)
+
+
+def _header_bytes(event: Event | None) -> int:
+    prompt = event.prompt if isinstance(event, ChunkEvent) else ""
+    return _HEADER_BYTES + _CHARACTER_BYTES * len(prompt)

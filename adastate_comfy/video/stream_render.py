@@ -16,6 +16,7 @@ from ...adastate_core.stream.pace import count_of
 from ...adastate_core.stream.state import StreamState
 from ..model.binding import bound_model
 from ..panel.pictures import ChunkPictures, small_pixels
+from ..panel.stream_view import StreamView
 from ..sampling.stream_run import StreamInputs, StreamRun
 from .decoders import ChunkDecoder, open_decoder
 from .live_pictures import open_view
@@ -75,13 +76,27 @@ def render_stream(
     Raises:
         AdaStateError: For what cannot be streamed, decoded or written.
     """
+    view = open_view(hidden)
+    try:
+        return _render(inputs, vae, options, hidden, view)
+    except BaseException as error:
+        view.fail(error)
+        raise
+
+
+def _render(
+    inputs: StreamInputs,
+    vae: VAE,
+    options: RenderOptions,
+    hidden: io.HiddenHolder,
+    view: StreamView,
+) -> RenderedVideo:
     _require_one_video(inputs.state)
     chunk_frames = bound_model(inputs.model).config.chunk_frames
     shape = inputs.state.latent_shape
     decoder = open_decoder(vae, (*shape[:2], chunk_frames, *shape[2:]))
     if options.in_background:
         inputs = _with_vae_loaded(inputs, decoder)
-    view = open_view(hidden, inputs, None)
     run = StreamRun.prepare(inputs, view=view, together=1, previews=False)
     joined = joins_exactly(run.start)
     state = with_render_history(run.start, options.history_chunks, chunk_frames)
@@ -97,8 +112,7 @@ def render_stream(
     in_background = options.in_background
 
     def show(after: StreamState, images: Tensor, hidden: Tensor | None) -> None:
-        small = small_pixels(hidden) if hidden is not None else None
-        view.show(after, ChunkPictures(small_pixels(images), small, "vae", len(images)))
+        view.show(after, lambda: _pictures(images, hidden))
 
     job = RenderJob(files.video, files.receipts, decoder, show, in_background=in_background)
     try:
@@ -120,6 +134,11 @@ def render_stream(
     run.progress.say(text)
     view.finish(text)
     return RenderedVideo(state, files.video.path, files.subfolder)
+
+
+def _pictures(images: Tensor, hidden: Tensor | None) -> ChunkPictures:
+    still = small_pixels(hidden) if hidden is not None else None
+    return ChunkPictures(small_pixels(images), still, "vae", len(images))
 
 
 def _require_one_video(state: StreamState) -> None:

@@ -16,7 +16,7 @@ const SOCKET = "ADASTATE";
  */
 export function continueStream(name) {
     const { graph } = app.canvas;
-    const selected = Object.values(app.canvas.selected_nodes ?? {});
+    const selected = [...app.canvas.selectedItems].filter((item) => item.comfyClass);
     const opens = (nodes) => nodes.filter((node) => node.comfyClass === OPEN);
     const taker = selected.length === 1 && streamInput(selected[0]) ? selected[0] : null;
     const before = taker && sourceOf(graph, taker);

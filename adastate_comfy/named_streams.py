@@ -4,16 +4,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import comfy.latent_formats
 import folder_paths
 
 from ..adastate_core.errors import AdaStateError, StateMismatchError
 from ..adastate_core.files.named_stream import commit_or_keep, stream_digest
 from ..adastate_core.stream.state import StreamState
+from .thumbnails import keep_thumbnail
+
+FOLDER_SHOWN = "adastate/streams"
+"""The folder of all streams, seen from ComfyUI's output folder."""
 
 
 def streams_folder() -> Path:
     """Return the folder that holds a folder for every named stream."""
-    return Path(folder_paths.get_output_directory()) / "adastate" / "streams"
+    return Path(folder_paths.get_output_directory()) / FOLDER_SHOWN
+
+
+def video_frames(latent_frames: int | None, form: str) -> int | None:
+    """Count the video frames of latent frames, None if they or their format are not known.
+
+    Args:
+        latent_frames: Latent frames from the video's first on.
+        form: Name of the latent format.
+    """
+    found = getattr(comfy.latent_formats, form, None) if form else None
+    stride = getattr(found, "temporal_downscale_ratio", 0)
+    if latent_frames is None or not stride:
+        return 0 if latent_frames == 0 else None
+    return 1 + (latent_frames - 1) * int(stride) if latent_frames else 0
 
 
 def revision_of(state: StreamState) -> int:
@@ -59,4 +78,5 @@ def commit_one(states: list[StreamState]) -> tuple[StreamState, str]:
     committed = commit_or_keep(streams_folder(), states[0], output)
     assert committed.origin is not None
     name, revision = committed.origin.name, committed.origin.revision
+    keep_thumbnail(streams_folder() / name, committed)
     return committed, f"{name}: revision {revision}, {committed.chunk_index} chunks"

@@ -1,4 +1,4 @@
-"""Show a running stream: steps, chunks, and a preview of the newest content frame."""
+"""Show a running stream: steps and chunks on ComfyUI's bar, words under the node and its panel."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from PIL import Image
 from server import PromptServer
 from torch import Tensor
 
+from ..adastate_core.stream.state import StreamState
+from .panel.stream_view import StreamView
+
 
 class StreamProgress:
     """A running stream on ComfyUI's progress bar and previewer.
@@ -21,9 +24,9 @@ class StreamProgress:
         model: The MODEL; decides the preview method.
         chunks: Chunks of this step.
         steps: Sampler steps of a chunk.
-        first_chunk: Absolute index of the first chunk.
-        node_id: Node to write the chunk count under, or None.
-        note: What every line under the node is to end with.
+        view: The panel of the node.
+        previews: Whether ComfyUI's own previews are sent where the server has them on. A node that
+            shows a video in the end must send none: the page takes the last one for the result.
     """
 
     def __init__(
@@ -32,24 +35,27 @@ class StreamProgress:
         *,
         chunks: int,
         steps: int,
-        first_chunk: int,
-        node_id: str | None,
-        note: str = "",
+        view: StreamView,
+        previews: bool = True,
     ) -> None:
-        self._previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+        form = model.get_model_object("latent_format")
+        self._previewer = (
+            latent_preview.get_previewer(model.load_device, form) if previews else None
+        )
         self._chunks, self._steps = chunks, steps
-        self._first, self._done = first_chunk, 0
-        self._node_id, self._note = node_id, note
+        self._done = 0
+        self._view = view
         self._commits = self._planned = 0
-        self._images: Tensor | None = None
         self._bar = comfy.utils.ProgressBar(chunks * steps)
 
     def step(self, step: int, denoised: Tensor) -> None:
         """Show one sampler step; raises the host's interruption if the user cancelled."""
         step = min(step + 1, self._steps)
         position = self._done * self._steps + step
-        preview = self._preview(step, denoised)
-        self._bar.update_absolute(position, self._chunks * self._steps, preview)
+        self._bar.update_absolute(position, self._chunks * self._steps, self._preview(denoised))
+        text = self._view.step(step)
+        if text is not None:
+            self._write(text)
         comfy.model_management.throw_exception_if_processing_interrupted()
 
     def replay(self, commits: int) -> None:
@@ -67,29 +73,23 @@ class StreamProgress:
             self.say(f"rebuilding the memory: {self._commits} of {self._planned} chunks")
         comfy.model_management.throw_exception_if_processing_interrupted()
 
-    def chunk(self) -> None:
+    def chunk(self, after: StreamState) -> None:
         """Note a finished chunk."""
         self._done += 1
         self._planned = 0
         self._bar.update_absolute(self._done * self._steps, self._chunks * self._steps)
-        self.say(f"chunk {self._first + self._done - 1} ({self._done} of {self._chunks})")
-
-    def show(self, images: Tensor) -> None:
-        """Preview images, (frames, H, W, 3), over the steps of the next chunk."""
-        self._images = images
-        self._bar.update_absolute(
-            self._done * self._steps, self._chunks * self._steps, _preview_of(images[0])
-        )
+        self._view.made(after)
 
     def say(self, text: str) -> None:
-        """Write under the node."""
-        write_under(self._node_id, f"{text}; {self._note}" if self._note else text)
+        """Write under the node and on its panel."""
+        self._view.say(text)
+        self._write(text)
 
-    def _preview(self, step: int, denoised: Tensor) -> tuple[str, Image.Image, int] | None:
-        """Play what was decoded last; without that, draw the newest content from its latents."""
-        if self._images is not None:
-            newest = len(self._images) - 1
-            return _preview_of(self._images[newest * step // self._steps])
+    def _write(self, text: str) -> None:
+        write_under(self._view.node, self._view.under(text))
+
+    def _preview(self, denoised: Tensor) -> tuple[str, Image.Image, int] | None:
+        """Draw the newest content from its latents, if the server has previews on."""
         if self._previewer is None:
             return None
         # The previewer draws the first frame it is given: give it the newest content.
@@ -109,8 +109,3 @@ def write_under(node_id: str | None, text: str) -> None:
 def pixels_of(images: Tensor) -> Tensor:
     """Return images, (..., H, W, channels) from 0 to 1, in 8-bit RGB."""
     return images[..., :3].mul(255).round_().clamp_(0, 255).to("cpu", torch.uint8).contiguous()
-
-
-def _preview_of(image: Tensor) -> tuple[str, Image.Image, int]:
-    drawn = Image.fromarray(pixels_of(image).numpy())
-    return "JPEG", drawn, latent_preview.MAX_PREVIEW_RESOLUTION

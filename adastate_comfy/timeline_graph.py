@@ -14,9 +14,16 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder
 
+from ..adastate_core.stream.pace import Pace
+from ..adastate_core.stream.state import StreamState
 from ..adastate_core.stream.timeline import ChunkPrompt
+from .panel.panel_document import RunPlan
+from .panel.panels import PANELS
+from .panel.place import place_of
+from .progress import write_under
 
 FIRST_SHARED = 128
 """First chunk that may share a step with others."""
@@ -38,7 +45,7 @@ class TimelineGraph(GraphBuilder):
     def __init__(self, wired: Mapping[str, Any], sampling: Sequence[str]) -> None:
         super().__init__()
         self._clip: Link = wired["clip"]
-        self._sampling = {name: wired[name] for name in sampling if name in wired}
+        self._sampling = {name: wired[name] for name in (*sampling, "vae") if name in wired}
         self.state: Link = wired["state"]
         """The stream after the last step so far."""
 
@@ -92,6 +99,27 @@ class TimelineGraph(GraphBuilder):
         name = f"text{hashlib.sha256(text.encode()).hexdigest()[:12]}"
         link: Link = self.node("CLIPTextEncode", name, text=text, clip=self._clip).out(0)
         return link
+
+
+def open_timeline(hidden: io.HiddenHolder, state: StreamState, pace: Pace, chunks: int) -> None:
+    """Open the panel of a timeline's node for all its steps, which find it there.
+
+    Args:
+        hidden: Hidden inputs of the node.
+        state: The stream so far.
+        pace: How long chunks are.
+        chunks: Chunks of all steps.
+    """
+    place = place_of(hidden)
+    if place is None:
+        return
+    first = state.chunk_index
+    plan = RunPlan(first, chunks, pace.chunk_frames, pace.time_stride, pace.fps)
+    # Which chunks are still part of the stream is known when the first step runs: ComfyUI may have
+    # kept what the ones before it made.
+    words = pace.describe(chunks, begins=state.next_frame == 0)
+    PANELS.feed(place.workflow, place.node).begin(place.run, plan, words, None)
+    write_under(place.node, words)
 
 
 def group_steps(plan: list[ChunkPrompt]) -> Iterator[list[ChunkPrompt]]:

@@ -25,6 +25,7 @@ PARTS = {
     "states": "states.States",
     "caches": "caches.Caches",
     "families": "overhead.Families",
+    "pictures": "pictures.Pictures",
 }
 """Class of every part that compares; imported once ComfyUI is on the path."""
 SMALL = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..adastate_comfy.panel.routes import add_panel_route
+from ..adastate_comfy.routes.streams import add_stream_routes
 from .apply import AdaStateApply
 from .compare import AdaStateCompare
 from .decode import AdaStateDecode
@@ -45,6 +47,11 @@ NODES: tuple[type[io.ComfyNode], ...] = (
 
 class AdaStateExtension(ComfyExtension):
     """The pack, as ComfyUI asks for its nodes."""
+
+    async def on_load(self) -> None:
+        """Add what the page asks the server for."""
+        add_panel_route()
+        add_stream_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """List the nodes."""

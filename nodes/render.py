@@ -151,7 +151,12 @@ class AdaStateRender(io.ComfyNode):
                 state_output("The stream after these chunks."),
                 io.Video.Output("video", display_name="video", tooltip="The video file."),
             ],
-            hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            hidden=[
+                io.Hidden.unique_id,
+                io.Hidden.dynprompt,
+                io.Hidden.prompt,
+                io.Hidden.extra_pnginfo,
+            ],
         )
 
     @classmethod

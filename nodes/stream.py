@@ -12,6 +12,7 @@ from torch import Tensor
 from ..adastate_comfy.sampling.length import chunks_wanted
 from ..adastate_comfy.sampling.stream_run import StreamInputs, StreamRun
 from ..adastate_comfy.sockets.latents import from_model_space
+from ..adastate_comfy.video.live_pictures import live_view
 from ..adastate_core.stream.state import StreamState
 from .inputs import (
     CATEGORY,
@@ -72,7 +73,7 @@ class AdaStateStream(io.ComfyNode):
                     tooltip="The frames of these chunks. The hidden state is not among them.",
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -110,8 +111,9 @@ class AdaStateStream(io.ComfyNode):
             vae=vae,
             fps=fps,
         )
-        run = StreamRun.prepare(inputs, node_id=cls.hidden.unique_id)
         # Collected as they come: a bounded history may have forgotten the first ones by the end.
         made: list[Tensor] = []
-        after = run.run(run.start, chunks, lambda new: made.append(new.newest_content()))
+        with live_view(cls.hidden, inputs) as view:
+            run = StreamRun.prepare(inputs, view=view)
+            after = run.run(run.start, chunks, lambda new: made.append(new.newest_content()))
         return io.NodeOutput(after, from_model_space(after, torch.cat(made, dim=2)))

@@ -9,9 +9,8 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..adastate_comfy.model.binding import bound_model
-from ..adastate_comfy.progress import write_under
 from ..adastate_comfy.sampling.length import chunks_wanted, pace_of
-from ..adastate_comfy.timeline_graph import TimelineGraph
+from ..adastate_comfy.timeline_graph import TimelineGraph, open_timeline
 from ..adastate_core.errors import ConfigError
 from ..adastate_core.stream.state import StreamState
 from ..adastate_core.stream.timeline import parse_timeline, plan_prompts
@@ -76,7 +75,7 @@ class AdaStateStreamTimeline(io.ComfyNode):
                     tooltip="The frames of these chunks, as far as the stream keeps them.",
                 ),
             ],
-            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt, io.Hidden.extra_pnginfo],
             enable_expand=True,
         )
 
@@ -112,7 +111,7 @@ class AdaStateStreamTimeline(io.ComfyNode):
         chunks = chunks_wanted(model, state, chunks, seconds, fps, most=MOST_CHUNKS)
         pace, first = pace_of(bound_model(model), fps), state.chunk_index
         plan = plan_prompts(parse_timeline(timeline), pace, first, chunks)
-        write_under(cls.hidden.unique_id, pace.describe(chunks, begins=state.next_frame == 0))
+        open_timeline(cls.hidden, state, pace, chunks)
         wired = cls.hidden.dynprompt.get_node(cls.hidden.unique_id)["inputs"]
         graph = TimelineGraph(wired, SAMPLING_IDS)
         graph.add_steps(plan)

@@ -19,6 +19,8 @@ from ..model.fingerprint import fingerprint_of, joint_digest, joint_fingerprint,
 from ..model.keys import KEY
 from ..model.kv_pool_patcher import pool_patcher_of
 from ..model.option_key import options_key
+from ..panel.panel_document import RunPlan
+from ..panel.stream_view import StreamView
 from ..progress import StreamProgress
 from ..sockets.latents import into_model_space
 from .checks import check_step
@@ -31,7 +33,7 @@ from .timeline_prompts import TimelinePrompts
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StreamInputs:
-    """The inputs of Stream Chunks, by their names."""
+    """The inputs of Stream Chunks, by their names; `vae` decodes the pictures on its panel."""
 
     model: ModelPatcher
     state: StreamState
@@ -60,6 +62,7 @@ class StreamRun:
         host: Owner of the model or the pair of models.
         pool: KV caches of the model.
         progress: Where steps and chunks are reported.
+        view: The panel of the node.
         prompts: Prompts that change on the way, or None.
     """
 
@@ -68,23 +71,35 @@ class StreamRun:
     host: Host
     pool: KVCachePool
     progress: StreamProgress
+    view: StreamView
     prompts: TimelinePrompts | None = None
 
     @classmethod
     def prepare(
-        cls, inputs: StreamInputs, *, node_id: str | None = None, together: int | None = None
+        cls,
+        inputs: StreamInputs,
+        *,
+        view: StreamView | None = None,
+        together: int | None = None,
+        previews: bool = True,
     ) -> StreamRun:
         """Check everything that can be checked before work starts.
 
         Args:
             inputs: What Stream Chunks is given.
-            node_id: Node to write progress under, or None.
+            view: Where the run is shown, or None.
             together: How many chunks one `run` makes, if not all.
+            previews: Whether ComfyUI's own previews may be sent.
 
         Raises:
             AdaStateError: For what cannot be streamed.
         """
         bound, state = bound_model(inputs.model), inputs.state
+        view = view or StreamView()
+        view.note = bound.binding.note
+        if inputs.prompts is not None:
+            view.prompt = inputs.prompts.caption(state.chunk_index)
+        together = together or (1 if view.decodes else inputs.chunks)
         models = [bound]
         if inputs.model_low_noise is not None:
             models.append(pair_models(bound, inputs.model_low_noise))
@@ -99,7 +114,7 @@ class StreamRun:
             block_shape,
             guided=conditions.guided,
             chunks=inputs.chunks,
-            together=together or inputs.chunks,
+            together=together,
             first=state.next_frame == 0,
             fps=inputs.fps,
         )
@@ -118,16 +133,20 @@ class StreamRun:
             ),
             geometry=replace(geometry, layers=geometry.layers * len(models)),
             setup=" ".join(options_key(each.model, KEY, each.binding.numbers) for each in models),
+            prompt=view.prompt.text,
         )
         progress = StreamProgress(
             bound.model,
             chunks=inputs.chunks,
             steps=len(inputs.sigmas) - 1,
-            first_chunk=state.chunk_index,
-            node_id=node_id,
-            note=bound.binding.note,
+            view=view,
+            previews=previews,
         )
-        progress.say(announce(plan, bound))
+        start = into_model_space(state, bound.model)
+        view.begin(start, _panel_plan(start, bound, inputs))
+        announced = announce(plan, bound)
+        if not view.joined:
+            progress.say(announced)
         hosts = [
             ComfyHost(
                 each,
@@ -144,8 +163,7 @@ class StreamRun:
         if len(hosts) > 1:
             high_steps = steps_above(inputs.sigmas, inputs.switch_sigma)
             host = ExpertPairHost(hosts[0], hosts[1], high_steps)
-        start = into_model_space(state, bound.model)
-        return cls(start, request, host, bound.pool, progress, inputs.prompts)
+        return cls(start, request, host, bound.pool, progress, view, inputs.prompts)
 
     def run(
         self, state: StreamState, chunks: int, on_chunk: Callable[[StreamState], None] | None = None
@@ -159,18 +177,27 @@ class StreamRun:
         """
 
         def made(after: StreamState) -> None:
-            self.progress.chunk()
+            self.progress.chunk(after)
             if on_chunk is not None:
                 on_chunk(after)
 
         def make(state: StreamState, request: StreamRequest) -> StreamState:
-            return stream_chunks(state, request, self.host, self.pool, made, self.progress.replay)
+            after = stream_chunks(state, request, self.host, self.pool, made, self.progress.replay)
+            # A model that decodes pictures is loaded between sampling sessions, never inside one.
+            if self.view.decodes:
+                self.view.picture(after)
+            return after
 
         if self.prompts is None:
-            return make(state, replace(self.request, chunks=chunks))
+            together = 1 if self.view.decodes else chunks
+            for first in range(0, chunks, together):
+                request = replace(self.request, chunks=min(together, chunks - first))
+                state = make(state, request)
+            return state
         for _ in range(chunks):
+            self.view.prompt = prompt = self.prompts.caption(state.chunk_index)
             conditions = self.prompts.conditions(state.chunk_index, self.request.conditions)
-            request = replace(self.request, chunks=1, conditions=conditions)
+            request = replace(self.request, chunks=1, conditions=conditions, prompt=prompt.text)
             state = make(self.prompts.edit(state), request)
         return state
 
@@ -179,3 +206,19 @@ def _block_shape(state: StreamState, bound: BoundModel) -> tuple[int, int, int, 
     batch, channels, height, width = state.latent_shape
     frames = bound.policy.state_frames(bound.config) + bound.config.chunk_frames
     return batch, channels, frames, height, width
+
+
+def _panel_plan(start: StreamState, bound: BoundModel, inputs: StreamInputs) -> RunPlan:
+    form = bound.model.get_model_object("latent_format")
+    scale = getattr(form, "spacial_downscale_ratio", 8)
+    height, width = start.latent_shape[2:]
+    return RunPlan(
+        first_chunk=start.chunk_index,
+        chunks=inputs.chunks,
+        chunk_frames=bound.config.chunk_frames,
+        time_stride=bound.traits.time_stride,
+        fps=inputs.fps,
+        steps=len(inputs.sigmas) - 1,
+        width=width * scale,
+        height=height * scale,
+    )

@@ -18,6 +18,7 @@ from ...adastate_core.stream.events import Conditions
 from ...adastate_core.stream.pace import Pace
 from ...adastate_core.stream.state import StreamState
 from ...adastate_core.stream.timeline import PromptPlan, parse_timeline
+from ..panel.prompt_text import PromptText
 from ..sockets.conditioning import record
 
 
@@ -74,6 +75,11 @@ class TimelinePrompts:
         if prompt.text not in self._recorded:
             self._recorded[prompt.text] = record(self.encoded[prompt.text])
         return replace(others, positive=self._recorded[prompt.text])
+
+    def caption(self, chunk: int) -> PromptText:
+        """Return the text of a chunk, as it is shown."""
+        prompt = self.plan.at(chunk)
+        return PromptText(prompt.text, blended=prompt.before is not None)
 
     def edit(self, state: StreamState) -> StreamState:
         """Return the stream, prepared for the prompt of its next chunk."""

@@ -10,6 +10,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...adastate_core.errors import UnsupportedFamilyError
+from ...adastate_core.vae.base import StreamDecoder
 from ...adastate_core.vae.detect import vae_kind
 from ...adastate_core.vae.overlap import OverlapDecoder
 from ...adastate_core.vae.registry import stream_decoder
@@ -73,6 +74,10 @@ class ChunkDecoder:
         """
         raise NotImplementedError
 
+    def decode_alone(self, samples: Tensor) -> Tensor:
+        """Decode samples as a video of their own; the video of this decoder goes on as if not."""
+        raise NotImplementedError
+
 
 class _CausalDecoder(ChunkDecoder):
     """A VAE whose decoder keeps the features of earlier frames."""
@@ -92,10 +97,16 @@ class _CausalDecoder(ChunkDecoder):
         return not (casts or self.patcher.is_dynamic())
 
     def decode(self, samples: Tensor) -> Tensor:
+        return self._images(self._decoder, samples)
+
+    def decode_alone(self, samples: Tensor) -> Tensor:
+        return self._images(stream_decoder(self._vae.first_stage_model), samples)
+
+    def _images(self, decoder: StreamDecoder, samples: Tensor) -> Tensor:
         vae = self._vae
         # Inference mode is a thread's own.
         with torch.inference_mode():
-            frames = self._decoder.decode(samples.to(vae.device, vae.vae_dtype))
+            frames = decoder.decode(samples.to(vae.device, vae.vae_dtype))
             frames = frames.to(vae.output_device, vae.vae_output_dtype(), copy=True)
             images: Tensor = vae.process_output(frames).movedim(1, -1)
         return images
@@ -106,7 +117,7 @@ class _OverlapDecoder(ChunkDecoder):
 
     def __init__(self, vae: Any, latent_shape: tuple[int, ...]) -> None:
         super().__init__(vae, latent_shape)
-        self._decoder = OverlapDecoder(self._decode_alone, _time_stride(vae))
+        self._decoder = OverlapDecoder(self.decode_alone, _time_stride(vae))
 
     @property
     def note(self) -> str:
@@ -119,7 +130,7 @@ class _OverlapDecoder(ChunkDecoder):
     def decode(self, samples: Tensor) -> Tensor:
         return self._decoder.decode(samples)
 
-    def _decode_alone(self, samples: Tensor) -> Tensor:
+    def decode_alone(self, samples: Tensor) -> Tensor:
         # Some decoders add noise of the global generators; every part gets the same.
         with private_rng(self.patcher.load_device, seed=0), torch.inference_mode():
             images: Tensor = self._vae.decode(samples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -14,7 +15,7 @@ from ...adastate_core.errors import AdaStateError, VideoFileError
 from ...adastate_core.files.disk_reserve import DiskReserve
 from ...adastate_core.files.receipts import ReceiptFile
 from ...adastate_core.files.state_file import SUFFIX, save_state
-from ...adastate_core.stream.events import ChunkEvent, GivenLatentsEvent
+from ...adastate_core.stream.events import ChunkEvent, Event, GivenLatentsEvent
 from ...adastate_core.stream.state import StreamState
 from ...adastate_core.stream.summary import receipt
 from ..sockets.latents import from_model_space
@@ -22,7 +23,11 @@ from .decoders import LOOK_BACK, ChunkDecoder
 from .video_file import VideoFile, disk_error
 
 _HEADER_BYTES = 1024
-"""What the header of a state file says of a chunk, at most."""
+"""What the header of a state file says of a chunk besides its prompt, at most."""
+_CHARACTER_BYTES = 6
+"""Bytes of a character of a prompt there, at most."""
+
+_Written = tuple[StreamState, Tensor, Tensor | None]
 
 
 class RenderJob:
@@ -32,7 +37,8 @@ class RenderJob:
         video: The file to write.
         receipts: The receipts beside it.
         decoder: Decoder of this video.
-        show: Called with the images that were written, (frames, H, W, 3).
+        show: Called with the stream as far as it was written, the images of its newest chunk,
+            (frames, H, W, 3), and the image of its hidden state, (1, H, W, 3), or None.
         in_background: Whether a thread decodes and writes a chunk while the next one is made.
     """
 
@@ -41,17 +47,17 @@ class RenderJob:
         video: VideoFile,
         receipts: ReceiptFile,
         decoder: ChunkDecoder,
-        show: Callable[[Tensor], None],
+        show: Callable[[StreamState, Tensor, Tensor | None], None],
         *,
         in_background: bool,
     ) -> None:
         self._video, self._receipts, self._decoder = video, receipts, decoder
         self._show = show
         self._thread = ThreadPoolExecutor(1, "adastate-render") if in_background else None
-        self._pending: Future[Tensor] | None = None
+        self._pending: Future[_Written] | None = None
         self._written: StreamState | None = None
         self._reserve = DiskReserve(video.path.parent)
-        self._at_first = self._since = 0
+        self._at_first = self._since = self._headers = 0
         self._ended = False
 
     def begin(self, state: StreamState, part: int, include_start: bool) -> None:
@@ -78,7 +84,6 @@ class RenderJob:
             images = self._decode(state, latents)
             if begins and include_start:
                 self._video.add(images)
-                self._show(images)
 
     def add(self, state: StreamState, prompt: dict[str, Any] | None = None) -> None:
         """Decode and write the newest chunk, or have it done while the next one is made.
@@ -92,7 +97,7 @@ class RenderJob:
         if self._thread is not None and self._decoder.can_run_in_background:
             self._pending = self._thread.submit(self._write, state, prompt or {})
         else:
-            self._show(self._write(state, prompt or {}))
+            self._show(*self._write(state, prompt or {}))
 
     def finish(self) -> None:
         """Wait for the last chunk and close the files.
@@ -134,9 +139,9 @@ class RenderJob:
     def _wait(self) -> None:
         pending, self._pending = self._pending, None
         if pending is not None:
-            self._show(pending.result())
+            self._show(*pending.result())
 
-    def _write(self, state: StreamState, prompt: dict[str, Any]) -> Tensor:
+    def _write(self, state: StreamState, prompt: dict[str, Any]) -> _Written:
         first = self._video.frames
         images = self._decode(state, state.newest_content())
         self._keep_room(state)
@@ -145,18 +150,29 @@ class RenderJob:
         assert chunk is not None
         self._written = state
         self._note({**receipt(chunk), **prompt, "frames": [first, self._video.frames - 1]})
-        return images
+        return state, images, self._decode_hidden(chunk, state)
+
+    def _decode_hidden(self, chunk: ChunkEvent, state: StreamState) -> Tensor | None:
+        if chunk.state is None:
+            return None
+        samples = from_model_space(state, chunk.state[:, :, -1:])["samples"]
+        try:
+            return self._decoder.decode_alone(samples)[0]
+        except Exception as error:  # it is not in the video
+            logging.warning("AdaState: no picture of the hidden state: %s", error)
+            return None
 
     def _keep_room(self, state: StreamState) -> None:
         """Keep the room that this stream needs if it has to be saved, before the video takes it."""
         if self._written is None:
-            self._at_first, self._since = _bytes_of(state), 0
+            self._at_first, self._since, self._headers = _bytes_of(state), 0, 0
         else:
             self._since += 1
+            self._headers += _header_bytes(state.last_chunk)
         added = min(self._since, state.history_chunks or self._since)
         chunk = state.newest_content().nbytes * 2  # the hidden state is no longer than the content
         try:
-            self._reserve.grow(self._at_first + added * chunk + self._since * _HEADER_BYTES)
+            self._reserve.grow(self._at_first + added * chunk + self._headers)
         except OSError as error:
             raise disk_error(self._video.path, error) from error
 
@@ -205,4 +221,10 @@ def _bytes_of(state: StreamState) -> int:
         if isinstance(event, (ChunkEvent, GivenLatentsEvent)):
             tensors += [t for t in (event.state, event.content) if t is not None]
     header = sum(len(each.structure) for each in conditionings)
-    return header + sum(t.nbytes for t in tensors) + (len(state.events) + 1) * _HEADER_BYTES
+    header += sum(_header_bytes(event) for event in (None, *state.events))
+    return header + sum(t.nbytes for t in tensors)
+
+
+def _header_bytes(event: Event | None) -> int:
+    prompt = event.prompt if isinstance(event, ChunkEvent) else ""
+    return _HEADER_BYTES + _CHARACTER_BYTES * len(prompt)

@@ -9,13 +9,17 @@ from pathlib import Path
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 from comfy_api.latest import io
+from torch import Tensor
 
 from ...adastate_core.errors import LayoutError
 from ...adastate_core.stream.pace import count_of
 from ...adastate_core.stream.state import StreamState
 from ..model.binding import bound_model
+from ..panel.pictures import ChunkPictures, small_pixels
+from ..panel.stream_view import StreamView
 from ..sampling.stream_run import StreamInputs, StreamRun
 from .decoders import ChunkDecoder, open_decoder
+from .live_pictures import open_view
 from .render_files import RenderSize, VideoFormat, open_files
 from .render_history import joins_exactly, with_render_history
 from .render_job import RenderJob
@@ -72,13 +76,28 @@ def render_stream(
     Raises:
         AdaStateError: For what cannot be streamed, decoded or written.
     """
+    view = open_view(hidden)
+    try:
+        return _render(inputs, vae, options, hidden, view)
+    except BaseException as error:
+        view.fail(error)
+        raise
+
+
+def _render(
+    inputs: StreamInputs,
+    vae: VAE,
+    options: RenderOptions,
+    hidden: io.HiddenHolder,
+    view: StreamView,
+) -> RenderedVideo:
     _require_one_video(inputs.state)
     chunk_frames = bound_model(inputs.model).config.chunk_frames
     shape = inputs.state.latent_shape
     decoder = open_decoder(vae, (*shape[:2], chunk_frames, *shape[2:]))
     if options.in_background:
         inputs = _with_vae_loaded(inputs, decoder)
-    run = StreamRun.prepare(inputs, node_id=hidden.unique_id, together=1)
+    run = StreamRun.prepare(inputs, view=view, together=1, previews=False)
     joined = joins_exactly(run.start)
     state = with_render_history(run.start, options.history_chunks, chunk_frames)
     files = open_files(
@@ -90,7 +109,11 @@ def render_stream(
         prompt=hidden.prompt,
         extra=hidden.extra_pnginfo,
     )
-    show, in_background = run.progress.show, options.in_background
+    in_background = options.in_background
+
+    def show(after: StreamState, images: Tensor, hidden: Tensor | None) -> None:
+        view.show(after, lambda: _pictures(images, hidden))
+
     job = RenderJob(files.video, files.receipts, decoder, show, in_background=in_background)
     try:
         job.begin(state, chunk_frames, options.include_start)
@@ -100,13 +123,22 @@ def render_stream(
             job.add(state, prompt)
         job.finish()
     except BaseException as error:
-        run.progress.say(job.stop(f"{type(error).__name__}: {error}".rstrip(": ")))
+        left = job.stop(f"{type(error).__name__}: {error}".rstrip(": "))
+        run.progress.say(left)
+        view.fail(error, left)
         raise
     frames = files.video.frames
     length = f"{count_of(frames, 'frame')}, {frames / options.form.fps:.1f} s"
     notes = _notes(decoder, state, joined=joined, in_background=in_background)
-    run.progress.say("; ".join((length, *notes)))
+    text = "; ".join((length, *notes))
+    run.progress.say(text)
+    view.finish(text)
     return RenderedVideo(state, files.video.path, files.subfolder)
+
+
+def _pictures(images: Tensor, hidden: Tensor | None) -> ChunkPictures:
+    still = small_pixels(hidden) if hidden is not None else None
+    return ChunkPictures(small_pixels(images), still, "vae", len(images))
 
 
 def _require_one_video(state: StreamState) -> None:

@@ -20,6 +20,7 @@ from ..config import StreamConfig
 from ..errors import StateFileError
 from ..fingerprint import ModelFingerprint
 from ..stream.events import (
+    PROMPT_LENGTH,
     ChunkEvent,
     Event,
     FlushEvent,
@@ -135,6 +136,7 @@ class ChunkModel(Checked):
     frame: Count = 0
     state: Reference | None = None
     content: Reference | None = None
+    prompt: Annotated[str, Field(max_length=PROMPT_LENGTH)] = ""
 
 
 class GivenLatentsModel(Checked):
@@ -254,6 +256,8 @@ def event_to_json(event: Event, refer: Callable[[str, Tensor], object]) -> dict[
     values: dict[str, Any] = {"kind": KIND_OF[type(event)]}
     for name in event.__dataclass_fields__:
         value = getattr(event, name)
+        if name == "prompt" and not value:
+            continue  # as in the files of streams that know none
         if isinstance(value, Tensor):
             values[name] = refer(name, value)
         else:

@@ -24,7 +24,7 @@ from ..config import StreamConfig
 from ..digest import tensor_digest
 from ..errors import NonFiniteError
 from ..fingerprint import ModelFingerprint
-from ..stream.events import ChunkEvent, Conditions
+from ..stream.events import PROMPT_LENGTH, ChunkEvent, Conditions
 from ..stream.state import StreamState
 from .noise import BlockNoise
 from .replay import CommitSession, Replay
@@ -61,6 +61,7 @@ class StreamRequest:
         weights: Digest of the weight patches in effect, empty if there are none.
         setup: Digest of whatever else the keys and values depend on, such as options and patches
             of the host. It need not outlive the process.
+        prompt: The text behind the positive conditioning, which the chunks keep as a caption.
     """
 
     chunks: int
@@ -71,6 +72,7 @@ class StreamRequest:
     geometry: AttentionGeometry
     weights: str = ""
     setup: str = ""
+    prompt: str = ""
 
     @property
     def conditionings(self) -> tuple[int, ...]:
@@ -158,6 +160,7 @@ def _make_chunk(
         # Clones: slices would keep the whole block alive for either part.
         state=block[:, :, :states].clone() if states else None,
         content=block[:, :, states:].clone(),
+        prompt=request.prompt[:PROMPT_LENGTH],
     )
     return state.append_chunk(event, request.conditions)
 

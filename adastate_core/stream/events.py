@@ -18,6 +18,9 @@ from .conditioning import Conditioning
 
 HOLD_FOREVER = -1
 
+PROMPT_LENGTH = 4096
+"""Characters of a prompt that are kept, at most."""
+
 ResetScope = Literal["anchor", "window", "all"]
 RootReason = Literal["start", "restart", "reset", "recache", "blend"]
 
@@ -51,6 +54,8 @@ class ChunkEvent:
         state: Clean state latents, (B, C, F_s, H, W) in model space; None if there are none or
             they are beyond the bounded history.
         content: Clean content latents, (B, C, F, H, W) in model space; None beyond the history.
+        prompt: The text behind the positive conditioning, empty where it is not known. A caption:
+            nothing is computed from it, and chunks that differ in nothing else are equal.
     """
 
     index: int
@@ -65,6 +70,7 @@ class ChunkEvent:
     frame: int = 0
     state: Tensor | None = field(default=None, repr=False)
     content: Tensor | None = field(default=None, repr=False)
+    prompt: str = field(default="", repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

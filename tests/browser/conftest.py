@@ -41,6 +41,11 @@ SETTINGS = {
     # The canvas is drawn by the processor that also makes the video.
     "LiteGraph.Canvas.MaximumFps": 10,
 }
+FORGET = """if (!sessionStorage.getItem("adastate-test")) {
+    localStorage.clear();
+    sessionStorage.setItem("adastate-test", "opened");
+}"""
+"""What a new page begins with: it knows no workflow of the pages before it, only its own."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,14 +63,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """Return the session's Chromium."""
+    """Return the session's Chromium; what it fetched for one page it has for the next."""
     chromium = setup.find_chromium()
     if chromium is None:
         pytest.skip(setup.SKIPPED)
     with playwright.sync_playwright() as library:
         # Without the sandbox, since root may not have one; it opens nothing but our own server.
         flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
-        yield library.chromium.launch(executable_path=chromium, args=flags)
+        context = library.chromium.launch(executable_path=chromium, args=flags).new_context()
+        context.add_init_script(FORGET)
+        yield context
 
 
 @pytest.fixture(scope="session")
@@ -123,7 +130,8 @@ def page(renderer: str, browser: Any, server: ComfyServer) -> Iterator[Any]:
     """Yield ComfyUI's page under one of its two renderers; `page.problems` collects its errors."""
     change_settings(server, {"Comfy.VueNodes.Enabled": renderer == "vue"})
     width, height = SIZES[0]
-    opened = browser.new_page(viewport={"width": width, "height": height})
+    opened = browser.new_page()
+    opened.set_viewport_size({"width": width, "height": height})
     console = Console(opened)
     opened.problems = console.problems
     opened.goto(server.url)

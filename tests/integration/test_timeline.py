@@ -134,16 +134,23 @@ def test_every_kind_of_line_runs(client: ComfyClient) -> None:
     assert events == ["chunk"] * 3 + ["recache", "chunk", "flush", "chunk", "chunk"]
     prompts = [entry["prompt"] for entry in report["prompts"]]
     assert [entry["chunk"] for entry in report["prompts"]] == [0, 1, 2, 3, 4]
-    assert len(set(prompts)) == 5  # chunk 1 is made under half of both
+    # Chunk 1 is made under half of both, on its way to the blue one.
+    assert prompts == [
+        "red circle moving left",
+        "blue square moving right",
+        "blue square moving right",
+        "red square moving up",
+        "green circle moving left",
+    ]
 
 
 @pytest.mark.floor
 def test_problems_are_named_by_line_before_anything_runs(client: ComfyClient) -> None:
     client.post("/adastate_test/reset")
     for timeline, message in (
-        ("0: a\nlater: b", r"line 2: got 'later'"),
-        ("2: a", r"line 1: begins with chunk 2, but the first chunk to be made is 0"),
-        ("0: a\n3: b\n2: c", r"line 3: begins with chunk 2, and line 2 with chunk 3"),
+        ("0: a\nlater: b", r'Line 2: "later" is not a chunk or a time'),
+        ("2: a", r"Line 1: it begins with chunk 2, but the first chunk to be made is 0"),
+        ("0: a\n3: b\n2: c", r"Line 3: it begins with chunk 2, and line 2 with chunk 3"),
     ):
         with pytest.raises(PromptError, match=message):
             client.run(graph(timeline))

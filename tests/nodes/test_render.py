@@ -222,7 +222,7 @@ def test_a_disk_that_fills_at_the_very_end_hides_nothing(
     video = video_file.VideoFile(tmp_path / "a.mp4", (32, 16), fps=16.0, crf=20.0)
     log = receipts.ReceiptFile(tmp_path / "a.jsonl", {})
     decoder = pictures.open_decoder(vae, (1, 16, 3, *SMALL))
-    made = recording.RenderJob(video, log, decoder, lambda _: None, in_background=False)
+    made = recording.RenderJob(video, log, decoder, lambda *_: None, in_background=False)
     with torch.inference_mode():
         made.begin(harness.fresh(), 3, True)
         made.add(harness.step(harness.fresh())[0])

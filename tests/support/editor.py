@@ -23,12 +23,20 @@ _SET = """([type, name, value]) => {
     app.graph.setDirtyCanvas(true, true);
     return nodes.length;
 }"""
-_RUN = """async () => {
-    window.adastateTest = new Promise((tell) => {
-        for (const end of ["execution_success", "execution_error", "execution_interrupted"])
-            app.api.addEventListener(end, ({ detail }) => tell({ end, ...detail }), { once: true });
-    });
-    await app.extensionManager.command.execute("Comfy.QueuePrompt");
+_LISTEN = """() => {
+    window.adastateEnded = undefined;
+    for (const end of ["execution_success", "execution_error", "execution_interrupted"])
+        app.api.addEventListener(end, ({ detail }) => {
+            window.adastateEnded = JSON.stringify({ end, ...detail });
+        }, { once: true });
+}"""
+_LOOK = """(kind) => {
+    const node = app.graph.nodes.find((each) => each.type === kind);
+    const { ds, canvas } = app.canvas;
+    ds.scale = Math.min(1, (canvas.clientHeight - 160) / node.size[1]);
+    ds.offset[0] = canvas.clientWidth / ds.scale / 2 - node.pos[0] - node.size[0] / 2;
+    ds.offset[1] = 110 / ds.scale - node.pos[1];
+    app.canvas.setDirty(true, true);
 }"""
 _FAILED = "() => app.graph.nodes.filter((node) => node.has_errors).map((node) => node.type)"
 
@@ -61,17 +69,31 @@ class Editor:
         found = "(kind) => app.graph.nodes.filter((n) => n.type === kind).map((n) => String(n.id))"
         return list(self.page.evaluate(found, kind))
 
+    @property
+    def place(self) -> str:
+        """Name of the page and the renderer."""
+        return self._shots.name
+
+    def command(self, name: str) -> None:
+        """Run one of the page's commands."""
+        run = "(name) => app.extensionManager.command.execute(name)"
+        self.page.evaluate(run, name)
+
+    def press_run(self) -> None:
+        """Press Run, whatever comes of it."""
+        self.command("Comfy.QueuePrompt")
+
     def start(self) -> None:
         """Press Run, and do not wait."""
-        self.page.evaluate(_RUN)
+        self.page.evaluate(_LISTEN)
+        self.press_run()
 
     def wait(self, seconds: float = 120.0) -> dict[str, Any]:
         """Wait until what was started has ended; return how."""
-        handle = self.page.wait_for_function(
-            "() => window.adastateTest.then((told) => JSON.stringify(told))",
-            timeout=seconds * 1000,
+        ended = self.page.wait_for_function(
+            "window.adastateEnded", timeout=seconds * 1000, polling=200
         )
-        return dict(json.loads(handle.json_value()))
+        return dict(json.loads(ended.json_value()))
 
     def run(self, seconds: float = 120.0) -> None:
         """Press Run and wait; nothing may fail."""
@@ -83,9 +105,14 @@ class Editor:
         """Return the types of the nodes with a red frame."""
         return list(self.page.evaluate(_FAILED))
 
+    def look_at(self, kind: str) -> None:
+        """Bring the first node of a type into view, as large as the window allows."""
+        self.page.evaluate(_LOOK, kind)
+        self.page.wait_for_timeout(300)
+
     def fit(self) -> None:
         """Bring the whole workflow into view."""
-        self.page.evaluate('() => app.extensionManager.command.execute("Comfy.Canvas.FitView")')
+        self.command("Comfy.Canvas.FitView")
         self.page.wait_for_timeout(700)  # it glides there
 
     def shoot(self, name: str = "", *, fit: bool = True) -> None:

@@ -61,6 +61,7 @@ class NodeHarness:
         negative: int | None = None,
         sampler: str = "lcm",
         sigmas: tuple[float, ...] = (1.0, 0.6, 0.0),
+        **options: Any,
     ) -> tuple[Any, Any]:
         import comfy.samplers
 
@@ -75,6 +76,7 @@ class NodeHarness:
             sigmas=torch.tensor(sigmas),
             seed=seed,
             chunks=chunks,
+            **options,
         )
 
 

@@ -46,6 +46,12 @@ export function executionIds(node) {
     return placesOf(node.graph, rootGraph(), "").map((place) => `${place}${node.id}`);
 }
 
+/** Return what a node gave to the page when it last ran, as the page keeps it. */
+export function outputsOf(node) {
+    const inside = node.graph && node.graph !== rootGraph();
+    return app.nodeOutputs?.[inside ? `${node.graph.id}:${node.id}` : String(node.id)];
+}
+
 function byId(graph, id) {
     return graph?.nodes?.find((node) => String(node.id) === id) ?? null;
 }

@@ -69,7 +69,7 @@ export function readDocument(raw) {
  */
 export function applyEvent(panel, event) {
     if (!event || typeof event !== "object") return null;
-    if (event.what === "begin") return readDocument(event.panel);
+    if (event.what === "begin") return event.panel ? readDocument(event.panel) : null;
     if (!panel || text(event.run) !== panel.run) return null;
     if (event.what === "status") return applyStatus(panel, event.status);
     if (event.what === "chunk") return addChunk(panel, readChunk(event.chunk));
@@ -129,7 +129,8 @@ function readChunk(raw) {
     };
 }
 
-function readVideo(raw) {
+/** Return where a video is, as in what a node gave to the page, or null. */
+export function readVideo(raw) {
     if (!raw || typeof raw !== "object" || !text(raw.filename)) return null;
     return {
         filename: raw.filename,

@@ -20,32 +20,38 @@ export function formatTimeLeft(seconds) {
     return `${Math.floor(minutes / 60)} h ${minutes % 60} min left`;
 }
 
-/** Return the two halves of the status line: what happens, and how far it is. */
+/** Return the two halves of the status line: what happens, and how long the stream is. */
 export function statusLine(panel) {
-    const made = chunksOfRun(panel);
-    const seconds = made.reduce((sum, chunk) => sum + chunk.seconds, 0);
+    const newest = panel.chunks.at(-1);
+    const seconds = newest ? newest.start + newest.seconds : 0;
     const wanted = panel.secondsWanted;
     const length = wanted > seconds + 0.05
         ? `${formatSeconds(seconds)} of ${formatSeconds(wanted)}`
         : formatSeconds(seconds);
     const left = panel.state === "running" ? formatTimeLeft(panel.secondsLeft) : "";
-    return { what: panel.text || spokenState(panel), how: left ? length + DOT + left : length };
+    return { what: whatHappens(panel), how: left ? length + DOT + left : length };
 }
 
-function spokenState(panel) {
-    if (panel.state === "done") return "Done";
-    if (panel.state === "stopped") return "Stopped";
-    if (panel.state === "failed") return "Failed";
-    return panel.chunk === null ? "Getting ready" : `Chunk ${panel.chunk}`;
+/** Return the words of the server, without what the panel shows in other places. */
+function whatHappens(panel) {
+    const running = panel.state === "running";
+    const words = running ? panel.text.split(" - ")[0] : panel.text;
+    const plain = { running: "Getting ready", done: "Done", stopped: "Stopped", failed: "Failed" };
+    const said = words || plain[panel.state];
+    return said.charAt(0).toUpperCase() + said.slice(1);
 }
 
-/** Return the share of the work that is done, 0 to 1; steps of the current chunk count. */
+/** Return the share of the run that is done, 0 to 1; steps of the current chunk count. */
 export function shareDone(panel) {
-    if (panel.chunksWanted <= 0) return panel.state === "running" ? 0 : 1;
-    const step = panel.state === "running" && panel.steps ? (panel.step ?? 0) / panel.steps : 0;
     const made = chunksOfRun(panel).length;
-    const current = panel.chunk === null || panel.chunk === panel.firstChunk + made ? step : 0;
-    return Math.min(1, (made + Math.min(1, current)) / panel.chunksWanted);
+    const wanted = panel.chunksWanted;
+    if (panel.state === "done") return 1;
+    if (wanted <= 0) return 0;
+    if (panel.state !== "running") return Math.min(1, made / wanted);
+    // Pictures of a chunk may come while the next one is being made.
+    const begun = Math.max(made, (panel.chunk ?? 0) - panel.firstChunk);
+    const step = panel.steps && panel.step ? Math.min(1, panel.step / panel.steps) : 0;
+    return Math.min(1, (begun + (begun < wanted ? step : 0)) / wanted);
 }
 
 /** Return one line about a chunk. */

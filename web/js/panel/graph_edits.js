@@ -1,10 +1,11 @@
 // What the panel's actions do to the workflow. Every edit is one step of undo.
 
-import { app, say } from "../host.js";
+import { app, say, vueNodes } from "../host.js";
 import { freePlace } from "./strip_layout.js";
 
 const TITLE_HEIGHT = 30;
 const MOST_STEPS_BACK = 12;
+const SETTLED = 200;
 
 /** Add a Rewind node behind a stream's node that keeps its chunks up to `index`. */
 export function rewindHere(node, index) {
@@ -55,9 +56,14 @@ function edit(node, change) {
     try {
         change();
     } finally {
-        graph.afterChange();
-        app.canvas.emitAfterChange?.();
         graph.setDirtyCanvas(true, true);
+        const done = () => {
+            graph.afterChange();
+            app.canvas.emitAfterChange?.();
+        };
+        // Nodes 2.0 measures new nodes a little later; their size belongs to the same step of undo.
+        if (vueNodes()) setTimeout(done, SETTLED);
+        else done();
     }
 }
 

@@ -1,7 +1,7 @@
 // Entry of the stream panel: which nodes have one, and what reaches them.
 
-import { api, executionIds, findNode, loadStyle, rootGraph } from "../host.js";
-import { applyEvent, readDocument } from "./document.js";
+import { api, executionIds, findNode, loadStyle, outputsOf, rootGraph } from "../host.js";
+import { applyEvent, readDocument, readVideo } from "./document.js";
 import { addPanel, MOVING, SHOW, toggleWidget } from "./widget.js";
 
 const NODES = new Set(["AdaStateStream", "AdaStateStreamTimeline", "AdaStateRender"]);
@@ -66,28 +66,25 @@ function onEvent(event) {
 
 /** Show the finished video of a node that writes one. */
 function onExecuted(node, output) {
+    const video = node.comfyClass === "AdaStateRender" && readVideo(output?.images?.[0]);
+    if (!video) return;
     const { document } = node.adastatePanel;
-    const file = output?.images?.[0];
-    if (node.comfyClass !== "AdaStateRender" || !file?.filename) return;
-    const { filename, subfolder = "", type = "output" } = file;
-    node.adastatePanel.show({
-        ...(document ?? readDocument({})),
-        state: "done",
-        video: { filename, subfolder, type },
-    });
+    node.adastatePanel.show({ ...(document ?? readDocument({})), state: "done", video });
 }
 
-/** Ask the server what a node showed before the page was opened. */
+/** Ask the server what a node showed before the page or the workflow was opened. */
 async function recall(node) {
+    const panel = node.adastatePanel;
     const workflow = rootGraph()?.id ?? "";
     for (const id of executionIds(node)) {
         const query = new URLSearchParams({ workflow, node: id });
         const reply = await api.fetchApi(`/adastate/panel?${query}`);
         const document = reply.ok ? readDocument(await reply.json()) : null;
         // What came by event in the meantime is newer.
-        if (document && !node.adastatePanel.document) node.adastatePanel.show(document);
-        if (document) return;
+        if (document && !panel.document) panel.show(document);
+        if (document) break;
     }
+    if (panel.document?.state !== "running") onExecuted(node, outputsOf(node));
 }
 
 function chain(node, name, then) {

@@ -109,6 +109,7 @@ export class Panel {
         if (!chunk) return;
         this.selected = chunk === this.document.chunks.at(-1) ? null : chunk.index;
         this.refreshSelection(true);
+        if (this.stage.video && this.inVideo(chunk)) this.stage.seek(this.timeInVideo(chunk));
     }
 
     refreshSelection(reveal) {
@@ -127,7 +128,6 @@ export class Panel {
         const { video, state } = this.document;
         if (video && state === "done" && this.inVideo(chunk)) {
             this.stage.showVideo(this.host.viewUrl(video), this.host.moving());
-            if (this.selected !== null) this.stage.seek(this.timeInVideo(chunk));
         } else if (chunk?.picture || chunk?.tile) {
             this.stage.showPicture(this.urlOf(chunk.picture ?? chunk.tile), this.host.moving());
         } else {

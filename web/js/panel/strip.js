@@ -18,6 +18,8 @@ const GAP = 2;
 const CURVE_HEIGHT = 26;
 // Below these a curve would only show noise at full height.
 const FLOORS = { motion: 0.02, drift: 0.05 };
+// Pictures of cells that fly past are not worth decoding: they wait until scrolling rests so long.
+const FAST_REST = 90;
 let strips = 0;
 
 export class Strip {
@@ -32,10 +34,12 @@ export class Strip {
         this.host = host;
         this.id = `adastate-strip-${(strips += 1)}`;
         this.cells = new Map();
+        this.empty = new Map();
         this.chunks = [];
         this.count = 0;
         this.pitch = 1;
         this.left = 0;
+        this.rest = 0;
         this.selected = -1;
         this.playing = -1;
         this.build();
@@ -77,7 +81,9 @@ export class Strip {
         this.scroller.addEventListener("scroll", () => {
             // A hidden strip scrolls to 0 by itself; that is not the reader's wish.
             if (!this.scroller.clientWidth) return;
+            const moved = Math.abs(this.scroller.scrollLeft - this.left);
             this.left = this.scroller.scrollLeft;
+            this.rest = moved > this.pitch ? FAST_REST : 0;
             this.refreshSoon();
         });
         this.scroller.addEventListener("click", (event) => {
@@ -123,6 +129,8 @@ export class Strip {
         this.scales = Object.fromEntries(
             Object.entries(FLOORS).map(([name, floor]) => [name, scaleOf(this.chunks, name, floor)]),
         );
+        const remembers = !this.chunks.length || this.chunks.some((chunk) => chunk.hidden);
+        this.element.classList.toggle("adastate-no-hidden", !remembers);
         this.reel.style.width = `${Math.max(0, this.chunks.length * this.pitch - GAP)}px`;
         this.curves.setAttribute("height", CURVE_HEIGHT);
         this.refreshSoon();
@@ -195,6 +203,7 @@ export class Strip {
             cell = this.makeCell(chunk);
             this.cells.set(key, cell);
             this.reel.append(cell);
+            this.fillSoon();
         }
         cell.style.left = `${at * this.pitch}px`;
         cell.style.width = `${this.cell}px`;
@@ -213,12 +222,24 @@ export class Strip {
         cell.setAttribute("aria-label", `Chunk ${chunk.index}`);
         const tile = make("div", { name: "adastate-tile", testId: "adastate-tile" });
         tile.dataset.chunk = chunk.index;
-        if (chunk.tile) tile.append(makePicture(this.host.urlOf(chunk.tile), this.host.moving()));
         tile.append(make("span", { name: "adastate-number", text: String(chunk.index) }));
         const hidden = make("div", { name: "adastate-hidden", testId: "adastate-hidden" });
-        if (chunk.hidden) hidden.append(makePicture(this.host.urlOf(chunk.hidden), true));
         cell.append(tile, hidden);
+        this.empty.set(cell, () => {
+            if (chunk.tile) tile.prepend(makePicture(this.host.urlOf(chunk.tile), this.host.moving()));
+            if (chunk.hidden) hidden.append(makePicture(this.host.urlOf(chunk.hidden), true));
+        });
         return cell;
+    }
+
+    /** Put the pictures into new cells, at once or when fast scrolling has come to rest. */
+    fillSoon() {
+        clearTimeout(this.filling);
+        this.filling = setTimeout(() => {
+            this.rest = 0;
+            for (const [cell, fill] of this.empty) if (cell.parentNode) fill();
+            this.empty.clear();
+        }, this.rest);
     }
 
     placePrompts(from, to) {

@@ -91,8 +91,9 @@ def test_a_renamed_stream_goes_on(root: Path) -> None:
 def test_what_was_opened_before_a_rename_is_refused_and_kept(root: Path, tmp_path: Path) -> None:
     state = Harness().step(open_stream(root, NAME, Harness().fresh), 2)
     rename_stream(root, NAME, "run")
-    with pytest.raises(StateMismatchError, match="no stream any more") as refused:
+    with pytest.raises(StateMismatchError) as refused:
         commit_or_keep(root, state, tmp_path)
+    assert str(refused.value.seen).startswith("no stream any more")
     (kept,) = root.glob("*.refused_*")
     assert str(kept) in str(refused.value)
     assert text_of(load_state(kept)) == text_of(state)

@@ -99,7 +99,7 @@ def test_a_clock_time_is_the_chunk_of_that_moment() -> None:
     assert [p.text for p in made] == ["a", "a", "b", "c", "c", "d"]
     assert [PACE.chunk_at(s) for s in (1.5, 2.5, 3.9)] == [2, 3, 5]
     assert plan("1:10: a", first=94, chunks=1)[0].text == "a"
-    with pytest.raises(ConfigError, match="line 1: begins with chunk 93, but"):
+    with pytest.raises(ConfigError, match="Line 1: it begins with chunk 93, but"):
         plan("1:10: a")
 
 
@@ -127,7 +127,7 @@ def test_prompts_may_have_numbers_and_colons(line: str, chunk: int, text: str) -
     assert (cue.start, cue.in_seconds, cue.text) == (chunk, False, text)
 
 
-DOUBTFUL = "expected a time such as 1:05 or 1:02:03.5 and a colon after it, or a space"
+DOUBTFUL = "can be read as a time or as a chunk. Put a colon after a time"
 
 
 @pytest.mark.parametrize(
@@ -146,23 +146,23 @@ DOUBTFUL = "expected a time such as 1:05 or 1:02:03.5 and a colon after it, or a
         ("1:02:03:04: a", DOUBTFUL),
         ("1:10min: a", DOUBTFUL),
         ("4 :10: a", DOUBTFUL),
-        ("1:60: a", "got 1:60, expected minutes and seconds below 60"),
-        ("1:59.5:", "no prompt after the colon"),
-        ("1:60:00: a", "got 1:60:00, expected minutes"),
-        ("1:10 people: a", "got 'people', expected swap, blend"),
-        ("1:10 blend: a", "blend needs a number of chunks"),
-        ("chunk 1:10: a", "expected a chunk or a time, not both"),
-        ("chunk 1:10 recache: a", "expected a chunk or a time, not both"),
-        ("chunk 6.5s: a", "expected a chunk or a time, not both"),
-        ("-1:10: a", "got '-1'"),
-        ("1.5:10: a", "got chunk 1.5, expected a whole number"),
-        ("9" * 400 + ": a", "expected a chunk such as 4, or a time"),
-        ("1e3: a", "got '1e3'"),
-        ("1m30s: a", "got '1m30s', expected a chunk such as 4, or a time such as 6.5s or 1:10"),
+        ("1:60: a", "1:60 is not a time. Keep minutes and seconds below 60."),
+        ("1:59.5:", "there is no prompt. Write one after the colon."),
+        ("1:60:00: a", "1:60:00 is not a time"),
+        ("1:10 people: a", '"people" is not a transition. Use swap, blend'),
+        ("1:10 blend: a", "blend has no number. Write blend 2 for 2 chunks"),
+        ("chunk 1:10: a", "is a chunk and a time at once. Give one of them."),
+        ("chunk 1:10 recache: a", "is a chunk and a time at once. Give one of them."),
+        ("chunk 6.5s: a", "is a chunk and a time at once. Give one of them."),
+        ("-1:10: a", '"-1" is not a chunk or a time'),
+        ("1.5:10: a", "chunk 1.5 is not a whole number. Write 1.5s"),
+        ("9" * 400 + ": a", '9..." is not a chunk or a time'),
+        ("1e3: a", '"1e3" is not a chunk'),
+        ("1m30s: a", '"1m30s" is not a chunk or a time. Begin the line with 4, 6.5s or 1:10'),
     ],
 )
 def test_what_could_be_misread_is_refused(line: str, problem: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape("line 2: ") + ".*" + re.escape(problem)):
+    with pytest.raises(ConfigError, match=re.escape("Line 2: ") + ".*" + re.escape(problem)):
         parse_timeline(f"0: a\n{line}")
 
 
@@ -198,21 +198,27 @@ def test_recache_and_flush_come_before_their_chunk_only() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "no line with a prompt"),
-        ("# nothing", "no line with a prompt"),
-        ("0 a", "line 1: no colon"),
-        ("0:  ", "line 1: no prompt after the colon"),
-        ("0: a\nsoon: b", "line 2: got 'soon', expected a chunk"),
-        ("0: a\n1.5: b", "line 2: got chunk 1.5, expected a whole number"),
-        ("0: a\n-1: b", "line 2: got '-1'"),
-        ("0: a\n1 fade 2: b", "line 2: got 'fade', expected swap, blend"),
-        ("0: a\n1 blend: b", "line 2: blend needs a number of chunks"),
-        ("0: a\n1 flush: b", "line 2: flush needs a number of frames"),
-        ("0: a\n1 blend 0: b", "line 2: got blend 0, expected 1 to 64 chunks"),
-        ("0: a\n1 recache 2: b", "line 2: recache takes no number, got 2"),
-        ("0: a\n2: b\n2: c", "line 3: begins with chunk 2, and line 2 with chunk 2"),
-        ("0: a\n4: b\n0.1s: c", "line 3: begins with chunk 0, and line 2 with chunk 4"),
-        ("3: a", "line 1: begins with chunk 3, but the first chunk to be made is 0"),
+        ("", "The timeline has no prompt. Write a line"),
+        ("# nothing", "The timeline has no prompt. Write a line"),
+        ("0 a", "Line 1: there is no colon. Put one between"),
+        ("0:  ", "Line 1: there is no prompt"),
+        ("0: a\nsoon: b", 'Line 2: "soon" is not a chunk or a time'),
+        ("0: a\n1.5: b", "Line 2: chunk 1.5 is not a whole number"),
+        ("0: a\n-1: b", 'Line 2: "-1" is not a chunk'),
+        (
+            "0: a\n1 fade 2: b",
+            'Line 2: "fade" is not a transition. Use swap, blend, recache or flush.',
+        ),
+        ("0: a\n1 blend: b", "Line 2: blend has no number"),
+        ("0: a\n1 flush: b", "Line 2: flush has no number. Write flush 2 for 2 frames"),
+        ("0: a\n1 blend 0: b", "Line 2: blend 0 is out of range. Use 1 to 64 chunks."),
+        ("0: a\n1 recache 2: b", "Line 2: recache takes no number. Write recache alone."),
+        (
+            "0: a\n2: b\n2: c",
+            "Line 3: it begins with chunk 2, and line 2 with chunk 2. Let it begin later",
+        ),
+        ("0: a\n4: b\n0.1s: c", "Line 3: it begins with chunk 0, and line 2 with chunk 4"),
+        ("3: a", "Line 1: it begins with chunk 3, but the first chunk to be made is 0"),
     ],
 )
 def test_problems_are_named_by_line(text: str, problem: str) -> None:
@@ -221,7 +227,7 @@ def test_problems_are_named_by_line(text: str, problem: str) -> None:
 
 
 def test_all_problems_are_named_at_once() -> None:
-    with pytest.raises(ConfigError, match=r"line 1: .*; line 3: "):
+    with pytest.raises(ConfigError, match=r"^Line 1: there is .*[.] Line 3: .fade. is"):
         parse_timeline("a\n0: b\n1 fade: c")
 
 

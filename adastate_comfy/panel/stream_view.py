@@ -1,0 +1,210 @@
+"""What a run of a stream reports to: its chunks, steps and words, for the panel of its node."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from statistics import median
+
+import comfy.model_management
+
+from ...adastate_core.stream.events import ChunkEvent, FlushEvent, GivenLatentsEvent
+from ...adastate_core.stream.state import StreamState
+from .panel_document import ChunkEntry, RunPlan
+from .panels import PANELS
+from .pictures import ChunkPictures, PictureSource
+from .place import NodePlace
+from .prompt_text import PromptText
+from .words import done_words, progress_words
+
+_PAUSE = 0.2
+"""Seconds between two words on how far a chunk is."""
+
+
+class StreamView:
+    """A run as it is shown.
+
+    Args:
+        place: Where it is shown; None shows nothing.
+        prompt: The text behind its prompt.
+        pictures: Where pictures of its chunks come from; None if who makes the run gives them.
+    """
+
+    def __init__(
+        self,
+        place: NodePlace | None = None,
+        prompt: PromptText = PromptText(),  # noqa: B008, a frozen value
+        pictures: PictureSource | None = None,
+    ) -> None:
+        self.prompt = prompt
+        self.note = ""
+        """What every line under the node is to end with."""
+        self.joined = False
+        """Whether it goes on where another part of the node stopped."""
+        self._place = place
+        self._pictures = pictures if place is not None else None
+        self._feed = PANELS.feed(place.workflow, place.node) if place is not None else None
+        self._plan = RunPlan(0, 0, 1, 1, 16.0)
+        self._chunk = 0
+        self._begun = False
+        self._since = self._told = 0.0
+        self._made: dict[str, tuple[float, bool]] = {}
+        """Seconds that a chunk took and whether its prompt was blended, until it is shown."""
+
+    @property
+    def node(self) -> str | None:
+        """Return the id of the node that is shown."""
+        return self._place.node if self._place is not None else None
+
+    @property
+    def decodes(self) -> bool:
+        """Whether pictures take a model, so that no sampling session may be open for them."""
+        return self._pictures is not None and self._pictures.decodes
+
+    def begin(self, start: StreamState, plan: RunPlan) -> None:
+        """Begin the run, or go on where the node's part before this one stopped.
+
+        Args:
+            start: The stream so far.
+            plan: What the node is to make.
+        """
+        self._plan, self._chunk, self._begun = plan, plan.first_chunk, True
+        self._since = time.monotonic()
+        feed, place = self._feed, self._place
+        if feed is None or place is None:
+            return
+        last = start.last_chunk
+        if place.is_part and feed.run == place.run:
+            self._plan = feed.plan.covering(plan)
+            if feed.state == "running" and feed.ends_with(last.latents if last else None):
+                feed.extend(self._plan)
+                self.joined = True
+                return
+        feed.begin(place.run, self._plan, self._words(), {c.latents for c in start.chunks})
+
+    def step(self, step: int) -> str | None:
+        """Note a sampler step, from 1; return what to say of it, if anything."""
+        now = time.monotonic()
+        if self._feed is None or (step > 1 and now - self._told < _PAUSE):
+            return None
+        self._told = now
+        text = self._words()
+        self._feed.status(text, self._chunk, step, self._left())
+        return text
+
+    def say(self, text: str) -> None:
+        """Say something on the panel."""
+        if self._feed is not None:
+            self._feed.status(text, self._chunk, 0, self._left())
+
+    def made(self, after: StreamState) -> None:
+        """Note that a chunk was made."""
+        chunk = after.last_chunk
+        assert chunk is not None
+        now = time.monotonic()
+        took, self._since = now - self._since, now
+        self._chunk = chunk.index + 1
+        if self._feed is None:
+            return
+        self._feed.times.append(took)
+        self._made[chunk.latents] = took, self.prompt.blended
+        if self._pictures is not None and not self._pictures.decodes:
+            self.picture(after)
+
+    def picture(self, after: StreamState) -> None:
+        """Make pictures of the newest chunk and show them."""
+        if self._pictures is not None:
+            source = self._pictures
+            self.show(after, lambda: source.pictures_of(after))
+            self._since = time.monotonic()
+
+    def show(self, after: StreamState, make: Callable[[], ChunkPictures]) -> None:
+        """Show pictures of the newest chunk; the log says why if they cannot be made."""
+        chunk, feed = after.last_chunk, self._feed
+        if feed is None or chunk is None:
+            return
+        pictures: ChunkPictures | None = None
+        try:
+            pictures = make()
+        except comfy.model_management.InterruptProcessingException:
+            raise
+        except Exception as error:
+            logging.warning("AdaState: no picture of chunk %d: %s", chunk.index, error)
+        plan = self._plan
+        before = feed.latest
+        images = pictures.images if pictures is not None else _images_of(chunk, plan)
+        follows = before is not None and before.index == chunk.index - 1
+        start = plan.seconds_of(chunk.index)
+        if follows and before is not None:
+            start = before.start + before.seconds
+        took, blended = self._made.pop(chunk.latents, (0.0, False))
+        entry = ChunkEntry(
+            index=chunk.index,
+            latents=chunk.latents,
+            start=round(start, 4),
+            seconds=round(images / plan.fps, 4),
+            frames=images,
+            prompt=chunk.prompt,
+            seed=chunk.seed,
+            transition="blend" if blended else transition_to(after),
+            took=round(took, 3),
+        )
+        feed.add(entry, pictures)
+
+    def under(self, text: str) -> str:
+        """Return what to write under the node."""
+        return f"{text}; {self.note}" if self.note else text
+
+    def finish(self, text: str = "") -> str | None:
+        """End the run well and return what is said; a part ends it with the node's last chunk."""
+        feed, place = self._feed, self._place
+        if feed is None or place is None or not self._begun:
+            return None
+        if place.is_part and self._chunk < feed.plan.last_chunk:
+            return None
+        text = text or done_words(feed.plan)
+        feed.end("done", text)
+        return text
+
+    def fail(self, error: BaseException, text: str = "") -> str | None:
+        """End the run after a failure, or a cancel, and return what is said."""
+        feed, place = self._feed, self._place
+        if feed is None or place is None or feed.run != place.run or feed.state != "running":
+            return None
+        stopped = isinstance(error, comfy.model_management.InterruptProcessingException)
+        text = text or ("stopped" if stopped else f"{error}" or type(error).__name__)
+        feed.end("stopped" if stopped else "failed", text)
+        return text
+
+    def _words(self) -> str:
+        return progress_words(self._plan, self._chunk, self.prompt.text, self._left())
+
+    def _left(self) -> float | None:
+        """Estimate the seconds that are left from the newest chunks."""
+        if self._feed is None or not self._feed.times:
+            return None
+        chunks = self._plan.last_chunk - self._chunk
+        spent = time.monotonic() - self._since
+        return round(max(median(self._feed.times) * chunks - spent, 0.0), 1)
+
+
+def transition_to(state: StreamState) -> str:
+    """Say how a stream changed to its newest chunk: what was done to its memory before."""
+    events = state.events
+    position = len(events) - 1
+    while position >= 0 and not isinstance(events[position], ChunkEvent):
+        position -= 1
+    for before in range(position - 1, -1, -1):
+        event = events[before]
+        if isinstance(event, ChunkEvent):
+            break
+        if isinstance(event, FlushEvent):
+            return "flush"
+        if isinstance(event, GivenLatentsEvent) and event.reason == "recache":
+            return "recache"
+    return "swap"
+
+
+def _images_of(chunk: ChunkEvent, plan: RunPlan) -> int:
+    return plan.images_of(chunk.frame + plan.chunk_frames) - plan.images_of(chunk.frame)

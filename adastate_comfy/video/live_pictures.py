@@ -1,0 +1,135 @@
+"""Pictures of a running stream: decoded with a VAE if there is one, else by latent colours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeGuard
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ...adastate_core.stream.events import ChunkEvent, Event, GivenLatentsEvent
+from ...adastate_core.stream.state import StreamState
+from ..model.binding import bound_model
+from ..panel.latent_colours import LatentColours
+from ..panel.pictures import ChunkPictures, PictureSource, small_pixels
+from ..panel.place import place_of
+from ..panel.prompt_text import PromptText, prompt_behind
+from ..panel.stream_view import StreamView
+from ..progress import write_under
+from ..sampling.stream_run import StreamInputs
+from ..sockets.latents import from_model_space
+from .decoders import ChunkDecoder, open_decoder
+
+
+class DecodedPictures:
+    """Pictures by a VAE, whose decoder goes on from chunk to chunk.
+
+    Where a stream is continued, it has seen one chunk of what came before: enough for a picture.
+
+    Args:
+        vae: The VAE, full or tiny.
+        latent_shape: (B, C, T, H, W), T the latent frames of a chunk.
+
+    Raises:
+        UnsupportedFamilyError: If the VAE cannot decode these latents in parts.
+    """
+
+    decodes = True
+
+    def __init__(self, vae: Any, latent_shape: tuple[int, ...]) -> None:
+        self.vae, self._shape = vae, (1, *latent_shape[1:])
+        self._decoder = open_decoder(vae, self._shape)
+        self._seen = ""
+
+    def follows(self, state: StreamState) -> bool:
+        """Say whether the last chunk that was decoded is the newest one of a stream."""
+        last = state.last_chunk
+        return last is not None and last.latents == self._seen
+
+    def pictures_of(self, state: StreamState) -> ChunkPictures:
+        """Make pictures of the newest chunk."""
+        self._decoder.load()
+        *before, chunk = newest_latents(state)
+        if before and before[-1][0] != self._seen:
+            self._decoder = open_decoder(self.vae, self._shape)
+            self._decoder.load()
+            self._decode(self._decoder, state, before[-1][1])
+        images = self._decode(self._decoder, state, chunk[1])
+        self._seen = chunk[0]
+        return ChunkPictures(
+            small_pixels(images), hidden_pixels(self._decoder, state), "vae", len(images)
+        )
+
+    def _decode(self, decoder: ChunkDecoder, state: StreamState, latents: Tensor) -> Tensor:
+        return decoder.decode(from_model_space(state, latents[:1])["samples"])[0]
+
+
+def newest_latents(state: StreamState) -> list[tuple[str, Tensor]]:
+    """Return digest and latents of the newest chunk, after those of what the video has before."""
+    found: list[tuple[str, Tensor]] = []
+    events = state.events
+    for position in range(len(events) - 1, -1, -1):
+        event = events[position]
+        if _is_of_video(event) and event.content is not None:
+            found.append((event.latents, event.content))
+        if len(found) == 2:
+            break
+    return found[::-1]
+
+
+def _is_of_video(event: Event) -> TypeGuard[ChunkEvent | GivenLatentsEvent]:
+    given = isinstance(event, GivenLatentsEvent) and event.reason == "start"
+    return given or isinstance(event, ChunkEvent)
+
+
+def hidden_pixels(decoder: ChunkDecoder, state: StreamState) -> Any:
+    """Return the picture of the newest hidden state, (1, height, width, 3), or None."""
+    chunk = state.last_chunk
+    if chunk is None or chunk.state is None:
+        return None
+    samples = from_model_space(state, chunk.state[:1, :, -1:])["samples"]
+    return small_pixels(decoder.decode_alone(samples)[0])
+
+
+@contextmanager
+def live_view(hidden: io.HiddenHolder, inputs: StreamInputs) -> Iterator[StreamView]:
+    """Show a run of a node while it lasts, and say on its panel how it ended.
+
+    Args:
+        hidden: Hidden inputs of the node: unique_id, dynprompt and extra_pnginfo.
+        inputs: What it is given.
+
+    Raises:
+        UnsupportedFamilyError: If the VAE cannot decode these latents in parts.
+    """
+    view = open_view(hidden, _pictures(inputs))
+    try:
+        yield view
+    except BaseException as error:
+        _write_under(view, view.fail(error))
+        raise
+    _write_under(view, view.finish())
+
+
+def open_view(hidden: io.HiddenHolder, pictures: PictureSource | None = None) -> StreamView:
+    """Return the view of a node's run; pictures come from this source, or are given."""
+    place, prompt = place_of(hidden), PromptText()
+    if place is not None and hidden.dynprompt is not None:
+        prompt = prompt_behind(hidden.dynprompt, place.own)
+    return StreamView(place, prompt, pictures)
+
+
+def _write_under(view: StreamView, text: str | None) -> None:
+    if text is not None:
+        write_under(view.node, view.under(text))
+
+
+def _pictures(inputs: StreamInputs) -> PictureSource:
+    bound = bound_model(inputs.model)
+    if inputs.vae is not None:
+        batch, channels, *size = inputs.state.latent_shape
+        return DecodedPictures(inputs.vae, (batch, channels, bound.config.chunk_frames, *size))
+    form = bound.model.get_model_object("latent_format")
+    return LatentColours(form, bound.traits.time_stride)

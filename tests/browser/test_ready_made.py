@@ -6,6 +6,7 @@ import io
 import json
 import urllib.parse
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageChops
@@ -47,23 +48,27 @@ _CARD = """(url) => {
 }"""
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
-def test_template_opens_with_its_note_in_view(editor: Editor, name: str) -> None:
+def test_templates_open_with_their_notes_in_view(editor: Editor, subtests: Any) -> None:
     page = editor.page
-    page.set_viewport_size({"width": 1440, "height": 820})
-    page.evaluate(_OPEN, (ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
-    page.wait_for_timeout(700)
-    note = page.evaluate(_NOTE)
-    assert note["scale"] >= READABLE
-    assert note["left"] > 0
-    assert note["top"] > 0
-    assert note["right"] < note["seen"][0]
+    for name in TEMPLATES:
+        with subtests.test(name):
+            page.evaluate(_OPEN, (ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+            page.wait_for_timeout(700)
+            note = page.evaluate(_NOTE)
+            assert note["scale"] >= READABLE
+            assert note["left"] > 0
+            assert note["top"] > 0
+            assert note["right"] < note["seen"][0]
 
 
-@pytest.mark.parametrize("name", BLUEPRINTS)
-def test_blueprint_is_one_node_with_its_widgets(editor: Editor, name: str) -> None:
-    page = editor.page
-    text = (ROOT / "subgraphs" / f"{name}.json").read_text(encoding="utf-8")
+def test_blueprints_are_one_node_with_its_widgets(editor: Editor, subtests: Any) -> None:
+    for name in BLUEPRINTS:
+        with subtests.test(name):
+            check_blueprint(editor.page, ROOT / "subgraphs" / f"{name}.json")
+
+
+def check_blueprint(page: Any, path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
     page.evaluate(_OPEN, text)
     saved = json.loads(text)
     (node,) = saved["nodes"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.support.editor import Editor
@@ -10,9 +12,11 @@ from tests.support.shipped import RUNNABLE, open_short
 pytestmark = pytest.mark.browser
 
 
-@pytest.mark.parametrize("name", RUNNABLE)
-def test_template_runs(editor: Editor, name: str) -> None:
-    open_short(editor, name)
-    editor.run()
-    assert editor.failed_nodes() == []
-    editor.shoot(name)
+@pytest.mark.timeout(900)
+def test_templates_run(editor: Editor, subtests: Any) -> None:
+    for name in RUNNABLE:
+        with subtests.test(name):
+            open_short(editor, name)
+            editor.run()
+            assert editor.failed_nodes() == []
+            editor.shoot(name)

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from tests.support.console import REFUSED
 from tests.support.editor import Editor
 from tests.support.shipped import open_short, with_node
 
@@ -29,15 +30,16 @@ def check_error(editor: Editor, sentence: str, name: str) -> None:
     page.get_by_test_id("error-overlay-see-errors").click()
     page.get_by_text(sentence).first.wait_for()
     editor.shoot(f"{name}-panel", fit=False)
-    assert editor.failed_nodes() != []
 
 
 def test_a_timeline_that_is_wrong(editor: Editor) -> None:
     kind = "AdaStateStreamTimeline"
+    editor.expect(*REFUSED)
     open_short(editor, with_node(kind))
     editor.set(kind, timeline="0: red circle\n1 fade: blue square")
     editor.press_run()
     check_error(editor, 'Line 2: "fade" is not a transition.', "error-timeline")
+    assert editor.failed_nodes() == [kind]
 
 
 def test_guidance_without_a_negative_prompt(editor: Editor) -> None:
@@ -52,7 +54,6 @@ def test_guidance_without_a_negative_prompt(editor: Editor) -> None:
 def test_streams_say_what_they_are(editor: Editor) -> None:
     open_short(editor, with_node("AdaStateCommitStream"))
     editor.set("AdaStateOpenStream", name=f"words {editor.place}")
-    editor.set("AdaStateCommitStream", name=f"words {editor.place}")
     editor.run()
     editor.fit()
     for text in ("new stream", "revision 1, 2 chunks"):

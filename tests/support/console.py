@@ -11,9 +11,13 @@ NOISE = {
     r"404 .*/templates/index(_logo)?\.json": "the package of ComfyUI's own templates is not there",
     r"Error loading core workflow templates": "the same, once more",
     r"huggingface\.co/": "the page looks up the size of models, which the server's policy forbids",
+    r"api\.comfy\.org/": "the page looks up packs whose nodes failed, which the policy forbids too",
     r"/docs/\w+/en\.md": "help is looked up in the user's language first; ours has none",
 }
 """What a page says that has no pack at all, and why; all else is a problem."""
+
+REFUSED = (r"400 .*/prompt", "PromptExecutionError")
+"""What it says besides where a prompt is refused, as some tests want it."""
 
 _NOISE = re.compile("|".join(NOISE))
 

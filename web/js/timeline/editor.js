@@ -53,7 +53,10 @@ export class TimelineEditor {
             foot,
         );
         this.#listen();
-        new ResizeObserver(() => this.#draw()).observe(this.track.element);
+        new ResizeObserver(([entry]) => {
+            this.track.width = entry.contentRect.width;
+            this.#draw();
+        }).observe(this.track.element);
     }
 
     /** Return the height it needs. */
@@ -211,7 +214,7 @@ export class TimelineEditor {
         const { lane, ruler } = this.track;
         lane.addEventListener("pointerdown", (event) => this.#press(event));
         lane.addEventListener("pointermove", (event) => this.#pull(event));
-        for (const end of ["pointerup", "pointercancel"]) {
+        for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) {
             lane.addEventListener(end, (event) => this.#release(event));
         }
         lane.addEventListener("focusin", ({ target }) => {

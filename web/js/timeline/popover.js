@@ -43,9 +43,15 @@ export function openPopover(root, cue, left, onChange, onClose) {
         make("div", "adastate-tl-said", {}, SAID[cue.transition]),
     );
     const close = () => {
+        document.removeEventListener("pointerdown", onPress, true);
+        if (!box.isConnected) return;
         box.remove();
         onClose();
     };
+    const onPress = (event) => {
+        if (!box.contains(event.target)) close();
+    };
+    document.addEventListener("pointerdown", onPress, true);
     box.addEventListener("keydown", (event) => {
         event.stopPropagation();
         if (event.key === "Escape") close();

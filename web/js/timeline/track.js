@@ -16,6 +16,8 @@ export class Track {
         this.inner = make("div", "adastate-tl-inner", {}, this.marks, this.ruler, this.lane, this.head);
         this.element = make("div", "adastate-tl-scroller", {}, this.inner);
         this.scale = 1;
+        /** Pixels there are; told from outside, since asking would lay out the page each time. */
+        this.width = 0;
     }
 
     /**
@@ -27,7 +29,7 @@ export class Track {
     draw(blocks, axis, wrong) {
         const last = blocks.at(-1);
         this.chunks = Math.max(axis.end, last ? last.end : 1);
-        this.scale = scaleOf(this.chunks, this.element.clientWidth);
+        this.scale = scaleOf(this.chunks, this.width);
         this.inner.style.width = `${this.chunks * this.scale}px`;
         this.ruler.replaceChildren(
             ...secondTicks(this.chunks, this.scale, axis.pace).map((tick) => this.#tick(tick, "second")),

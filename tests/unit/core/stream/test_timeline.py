@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from adastate_core.errors import ConfigError
 from adastate_core.stream.pace import Pace
-from adastate_core.stream.timeline import ChunkPrompt, PromptPlan, parse_timeline, plan_prompts
+from adastate_core.stream.timeline import (
+    ChunkPrompt,
+    PromptPlan,
+    order_problems,
+    parse_timeline,
+    plan_prompts,
+    read_timeline,
+)
 
 PACE = Pace(chunk_frames=3, time_stride=4, fps=16.0)
 
@@ -125,6 +132,40 @@ def test_a_clock_time_is_the_chunk_of_that_moment() -> None:
 def test_prompts_may_have_numbers_and_colons(line: str, chunk: int, text: str) -> None:
     (cue,) = parse_timeline(line)
     assert (cue.start, cue.in_seconds, cue.text) == (chunk, False, text)
+
+
+@pytest.mark.parametrize(
+    ("line", "start", "in_seconds", "text"),
+    [
+        ("0\uff1aa", 0, False, "a"),
+        ("\uff14 blend \uff12\uff1aa\uff1ab", 4, False, "a\uff1ab"),
+        ("1\uff1a10\uff1aa", 70, True, "a"),
+        ("\uff11\uff1a\uff11\uff10: a", 70, True, "a"),
+        ("6\uff0e5s\uff1a a", 6.5, True, "a"),
+        ("1\uff1a 10 people", 1, False, "10 people"),
+    ],
+)
+def test_full_width_colons_and_digits_are_plain_ones(
+    line: str, start: float, in_seconds: bool, text: str
+) -> None:
+    (cue,) = parse_timeline(line)
+    assert (cue.start, cue.in_seconds, cue.text) == (start, in_seconds, text)
+
+
+def test_problems_are_data_and_the_other_lines_are_read() -> None:
+    cues, problems = read_timeline("0: a\n4 fade: b\n\n6: c\nsoon: d")
+    assert [(cue.line, cue.text) for cue in cues] == [(1, "a"), (4, "c")]
+    assert [(problem.line, problem.sentence) for problem in problems] == [
+        (2, '"fade" is not a transition. Use swap, blend, recache or flush.'),
+        (
+            5,
+            '"soon" is not a chunk or a time. Begin the line with 4, 6.5s or 1:10, and a '
+            "transition if you like.",
+        ),
+    ]
+    assert order_problems(cues, PACE, first=0) == []
+    (late,) = order_problems(cues[1:], PACE, first=2)
+    assert late.named == "Line 4: it begins with chunk 6, but the first chunk to be made is 2"
 
 
 DOUBTFUL = "can be read as a time or as a chunk. Put a colon after a time"

@@ -12,7 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from adastate_core.stream.timeline import Pace, order_problems, read_timeline
+from adastate_core.stream.pace import Pace
+from adastate_core.stream.timeline import order_problems, read_timeline
 
 CASES = Path(__file__).parents[3] / "golden" / "timeline_cases.json"
 

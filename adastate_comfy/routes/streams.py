@@ -42,10 +42,10 @@ def add_stream_routes() -> None:
     if server is None:
         return
 
-    @server.routes.get(PATH)
     async def listed(_: web.Request) -> web.Response:
         return web.json_response(await asyncio.to_thread(_listed))
 
+    server.routes.get(PATH)(listed)
     for what, act in ACTIONS.items():
         server.routes.post(f"{PATH}/{what}")(_handler(act))
 

@@ -29,7 +29,10 @@ export function statusLine(panel) {
         ? `${formatSeconds(seconds)} of ${formatSeconds(wanted)}`
         : formatSeconds(seconds);
     const left = panel.state === "running" ? formatTimeLeft(panel.secondsLeft) : "";
-    return { what: whatHappens(panel), how: left ? length + DOT + left : length };
+    const what = whatHappens(panel);
+    // Once done, the server's words often name the length themselves.
+    if (what.includes(length)) return { what, how: left };
+    return { what, how: left ? length + DOT + left : length };
 }
 
 /** Return the words of the server, without what the panel shows in other places. */

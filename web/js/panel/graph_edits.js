@@ -40,7 +40,9 @@ export function editPrompt(node, index) {
     }
     const maker = promptMaker(node);
     if (!maker) {
-        say("info", "No prompt found", "Nothing in this graph is wired into \"positive\".");
+        const timeline = widget(node, "timeline");
+        if (timeline) timeline.element?.focus?.();
+        else say("info", "No prompt found", "Nothing in this graph is wired into \"positive\".");
         return;
     }
     select(maker);

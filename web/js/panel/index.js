@@ -78,13 +78,21 @@ async function recall(node) {
     const workflow = rootGraph()?.id ?? "";
     for (const id of executionIds(node)) {
         const query = new URLSearchParams({ workflow, node: id });
-        const reply = await api.fetchApi(`/adastate/panel?${query}`);
-        const document = reply.ok ? readDocument(await reply.json()) : null;
+        const document = readDocument(await askServer(`/adastate/panel?${query}`));
+        if (!document) continue;
         // What came by event in the meantime is newer.
-        if (document && !panel.document) panel.show(document);
-        if (document) break;
+        if (!panel.document) panel.show(document);
+        if (node.comfyClass !== "AdaStateRender" || document.state === "running") return;
+        const run = await askServer(`/history/${encodeURIComponent(document.run)}`);
+        const output = outputsOf(node) ?? run?.[document.run]?.outputs?.[id];
+        if (panel.document.run === document.run) onExecuted(node, output);
+        return;
     }
-    if (panel.document?.state !== "running") onExecuted(node, outputsOf(node));
+}
+
+async function askServer(path) {
+    const reply = await api.fetchApi(path);
+    return reply.ok ? reply.json() : null;
 }
 
 function chain(node, name, then) {

@@ -51,7 +51,7 @@ def _tile_of(chunk: ChunkEvent) -> bytes:
     """Return the tile that a panel shows of a chunk, if one does: it may be truer in colour."""
     with suppress(OSError):
         panels = Path(folder_paths.get_temp_directory()) / "adastate" / "panels"
-        for tile in panels.glob(f"*/{chunk.latents[:16]}.webp"):
+        for tile in panels.glob(f"*/{chunk.latents[:16]}_????????.webp"):
             if 0 < tile.stat().st_size < _LARGEST:
                 return tile.read_bytes()
     return b""

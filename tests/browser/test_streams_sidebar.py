@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,13 @@ WORKFLOW = next((ROOT / "workflows").glob("*Continue a named stream*.json"))
 @pytest.fixture(scope="session")
 def made(server: ComfyServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with one stream in it, made by a real run."""
-    with ComfyClient(server.url) as client:
-        client.run(load_prompt(WORKFLOW, client))
+
+    def make() -> None:
+        with ComfyClient(server.url) as client:
+            client.run(load_prompt(WORKFLOW, client))
+
+    with ThreadPoolExecutor(1) as thread:  # the browser's event loop runs in this one
+        thread.submit(make).result()
     streams = server.output_dir / "adastate" / "streams"
     return Path(shutil.copytree(streams, tmp_path_factory.mktemp("made") / "streams"))
 

@@ -344,28 +344,31 @@ def test_one_of_many_threads_wins(root: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("", "got nothing"),
-        (None, "got NoneType"),
-        ("a/b", "separators"),
-        ("a\\b", "separators"),
-        ("/", "separators"),
-        ("..", "dot or space"),
-        (".", "dot or space"),
-        (".hidden", "dot or space"),
-        ("end.", "dot or space"),
-        (" a", "dot or space"),
-        ("a ", "dot or space"),
+        ("", "has no name"),
+        (None, "is not text"),
+        ("a/b", "no / or"),
+        ("a\\b", "no / or"),
+        ("/", "no / or"),
+        ("..", "a dot or a space"),
+        (".", "a dot or a space"),
+        (".hidden", "a dot or a space"),
+        ("end.", "a dot or a space"),
+        (" a", "a dot or a space"),
+        ("a ", "a dot or a space"),
         ("a..b", "two dots"),
         ("a\nb", "letters, digits"),
         ("a\0b", "letters, digits"),
         ("a:b", "letters, digits"),
         ("a\u202eb", "letters, digits"),
         ("\ud800", "letters, digits"),
-        ("x" * 101, "101 characters"),
-        ("\u6c34" * 90, "90 characters"),
-        *((device, "Windows device") for device in ("CON", "nul", "COM1.txt", "Lpt9", "aux.a.b")),
-        ("COM\u00b9", "Windows device"),
-        ("con .x", "Windows device"),
+        ("x" * 101, "is too long"),
+        ("\u6c34" * 90, "is too long"),
+        *(
+            (device, "Windows keeps the name")
+            for device in ("CON", "nul", "COM1.txt", "Lpt9", "aux.a.b")
+        ),
+        ("COM\u00b9", "Windows keeps the name"),
+        ("con .x", "Windows keeps the name"),
     ],
 )
 def test_bad_names_are_refused_in_one_sentence(tmp_path: Path, name: str, message: str) -> None:
@@ -377,7 +380,7 @@ def test_bad_names_are_refused_in_one_sentence(tmp_path: Path, name: str, messag
         with pytest.raises(ConfigError, match=message) as error:
             act()
         assert str(error.value).count("\n") == 0
-        assert "change name on Open Stream" in str(error.value)
+        assert "Change name on Open Stream" in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -16,6 +16,7 @@ SHIPPED = {
         "adastate_comfy",
         "adastate_core",
         "assets",
+        "locales",
         "nodes",
         "subgraphs",
         "web",

@@ -51,7 +51,7 @@ def test_settings_and_commands_are_called_what_the_scripts_call_them() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_text_has_its_translation_with_the_same_values(language: str) -> None:
     said = read(language, "main")["adastate"]
-    assert list(said) == list(read("en", "main")["adastate"]), "the same texts, in the same order"
+    assert set(said) == set(read("en", "main")["adastate"]), "the same texts"
     for text, translation in said.items():
         # "1 chunk" may need no number in words, but these languages write it.
         assert sorted(PLACE.findall(text)) == sorted(PLACE.findall(translation)), text

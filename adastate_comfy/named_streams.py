@@ -50,7 +50,7 @@ def stream_version(name: str | None) -> str | float:
 def check_name(name: str | None) -> bool | str:
     """Say whether a stream may have this name, or why not; None is what a link gives."""
     if name is None:
-        return "name of the stream: got a link, expected text; type the name on Open Stream."
+        return "The name of a stream cannot come from another node. Type it on Open Stream."
     try:
         stream_digest(streams_folder(), name)
     except AdaStateError as error:
@@ -70,6 +70,7 @@ def commit_one(states: list[StreamState]) -> tuple[StreamState, str]:
     if len(states) != 1:
         raise StateMismatchError(
             "state to commit",
+            problem=f"Commit Stream was given {len(states)} streams; it keeps one",
             seen=f"a list of {len(states)}",
             expected="one state",
             remedy="wire one stream into Commit Stream",

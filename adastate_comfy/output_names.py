@@ -64,9 +64,10 @@ class OutputTarget:
             except OSError as error:
                 raise VideoFileError(
                     f"a file in {self.folder}",
+                    problem=f"no file can be made in {self.folder} ({error.strerror})",
                     seen=f"'{error.strerror}'",
                     expected="a folder that can be written to",
-                    remedy="make it writable or make room there, or change filename_prefix",
+                    remedy="make the folder writable, free some space, or change filename_prefix",
                 ) from error
             stem = path.name.removesuffix(endings[0])
             if not any(path.with_name(stem + ending).exists() for ending in endings[1:]):
@@ -111,9 +112,13 @@ def find_target(
     except OSError as error:
         raise ConfigError(
             "filename_prefix",
+            problem=(
+                f'the folder of filename_prefix "{prefix}" cannot be made in the output folder '
+                f"({error.strerror})"
+            ),
             seen=f"{prefix!r}, '{error.strerror}'",
             expected="a folder that can be made in the output folder",
-            remedy="change filename_prefix, or make room there",
+            remedy="change filename_prefix, or free some space",
         ) from error
     except Exception as error:  # what ComfyUI raises has no type of its own
         raise _refusal(prefix) from error
@@ -122,6 +127,7 @@ def find_target(
     if length > possible:
         raise ConfigError(
             "filename_prefix",
+            problem=f"filename_prefix is too long for this disk by {length - possible} bytes",
             seen=f"a name of {len(os.fsencode(name))} bytes",
             expected=f"{len(os.fsencode(name)) - length + possible} at most, so that the "
             "files of a stream fit",
@@ -225,7 +231,8 @@ def _max_name_bytes(folder: str) -> int:
 def _refusal(prefix: str) -> ConfigError:
     return ConfigError(
         "filename_prefix",
+        problem=f'filename_prefix "{prefix}" leads out of the output folder',
         seen=repr(prefix),
         expected="a name inside the output folder",
-        remedy="change filename_prefix",
+        remedy="use a name inside the output folder, such as adastate/state",
     )

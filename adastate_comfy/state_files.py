@@ -67,9 +67,10 @@ def find_state_file(file: str) -> Path:
     if roots[mark] not in path.parents or not path.name.endswith(SUFFIX) or not path.is_file():
         raise StateFileError(
             "state file",
+            problem=f'there is no state file "{file}"',
             seen=repr(file),
             expected=f"an existing *{SUFFIX} file in the output or input folder",
-            remedy="pick a file in Load State",
+            remedy="choose another file on Load State",
         )
     return path
 

@@ -107,20 +107,26 @@ class StreamConfig:
         if self.positions == "absolute" and self.anchor == "adaptive" and self.state_frames:
             raise ConfigError(
                 "positions",
+                problem="absolute positions do not go with a hidden state",
                 seen="absolute with a hidden state",
                 expected="relative",
-                remedy="choose another anchor, or relative positions",
+                remedy="choose relative positions or another anchor on Apply AdaState",
             )
         if self.cache_precision == "fp8" and self.anchor in ("ema", "dual_ema"):
             raise ConfigError(
                 "cache_precision",
+                problem=f"the anchor {self.anchor} would not move in fp8",
                 seen=f"fp8 with the anchor {self.anchor}",
                 expected="model",
-                remedy="set cache_precision to model: in fp8 a slow average would not move",
+                remedy="set cache_precision to model on Apply AdaState",
             )
         if self.anchor == "rolling" and self.anchor_frames <= self.window_frames:
             raise ConfigError(
                 "anchor_frames",
+                problem=(
+                    "a rolling anchor needs more anchor_frames than window_frames "
+                    f"({self.anchor_frames}, {self.window_frames})"
+                ),
                 seen=f"{self.anchor_frames} with a rolling anchor",
                 expected=f"more than the {self.window_frames} window_frames, which are among them",
                 remedy="raise anchor_frames or lower window_frames on Apply AdaState",
@@ -147,9 +153,13 @@ class StreamConfig:
         if unknown:
             raise ConfigError(
                 "stream config has unknown fields",
+                problem=(
+                    "this stream has options that this AdaState does not know "
+                    f"({', '.join(unknown)})"
+                ),
                 seen=", ".join(unknown),
                 expected=", ".join(sorted(known)),
-                remedy="update AdaState, or make the state again",
+                remedy="update AdaState",
             )
         return cls(**values)
 
@@ -162,14 +172,22 @@ def _text(config: StreamConfig) -> str:
 def _require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ConfigError(
-            name, seen=repr(value), expected=" or ".join(choices), remedy=f"change {name}"
+            name,
+            problem=f'{name} cannot be "{value}"',
+            seen=repr(value),
+            expected=" or ".join(choices),
+            remedy=f"choose {' or '.join(choices)}",
         )
 
 
 def _require_share(name: str, value: object, high: float) -> None:
     if not isinstance(value, float | int) or not 0.0 <= value <= high:
         raise ConfigError(
-            name, seen=value, expected=f"0 to {high:g}", remedy=f"change {name} on Apply AdaState"
+            name,
+            problem=f"{name} is {value}; it goes from 0 to {high:g}",
+            seen=value,
+            expected=f"0 to {high:g}",
+            remedy=f"change {name} on Apply AdaState",
         )
 
 
@@ -177,6 +195,7 @@ def _require_count(name: str, value: object, low: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= MAX_FRAMES:
         raise ConfigError(
             name,
+            problem=f"{name} is {value}; it is a whole number from {low} to {MAX_FRAMES}",
             seen=value,
             expected=f"a whole number {low} to {MAX_FRAMES}",
             remedy=f"change {name} on Apply AdaState",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..adastate_comfy.progress import write_under
 from ..adastate_comfy.state_files import (
     file_version,
     find_state_file,
@@ -11,7 +12,8 @@ from ..adastate_comfy.state_files import (
     save_numbered,
 )
 from ..adastate_core.errors import StateFileError
-from ..adastate_core.files.state_file import load_state
+from ..adastate_core.files.state_file import SUFFIX, load_state
+from ..adastate_core.stream.pace import count_of
 from ..adastate_core.stream.state import StreamState
 from .inputs import CATEGORY, state_input, state_output
 
@@ -38,7 +40,7 @@ class AdaStateSave(io.ComfyNode):
             outputs=[
                 io.String.Output("path", display_name="path", tooltip="The file that was written.")
             ],
-            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
         )
 
     @classmethod
@@ -46,6 +48,9 @@ class AdaStateSave(io.ComfyNode):
         """Write the next numbered file of this prefix."""
         hidden = cls.hidden
         path, listed = save_numbered(state, filename_prefix, hidden.prompt, hidden.extra_pnginfo)
+        write_under(
+            hidden.unique_id, f"saved {listed.removesuffix(' [output]').removesuffix(SUFFIX)}"
+        )
         return io.NodeOutput(str(path), ui={"text": [listed]})
 
 
@@ -67,6 +72,7 @@ class AdaStateLoad(io.ComfyNode):
                 )
             ],
             outputs=[state_output("The stream as it was saved.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -86,4 +92,6 @@ class AdaStateLoad(io.ComfyNode):
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         """Read and check the file."""
-        return io.NodeOutput(load_state(find_state_file(file)))
+        state = load_state(find_state_file(file))
+        write_under(cls.hidden.unique_id, count_of(state.chunk_index, "chunk"))
+        return io.NodeOutput(state)

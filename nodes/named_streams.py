@@ -11,7 +11,9 @@ from ..adastate_comfy.named_streams import (
     stream_version,
     streams_folder,
 )
+from ..adastate_comfy.progress import write_under
 from ..adastate_core.files.named_stream import open_stream
+from ..adastate_core.stream.pace import count_of
 from ..adastate_core.stream.state import StreamState
 from .inputs import CATEGORY, state_input, state_output
 
@@ -53,6 +55,7 @@ class AdaStateOpenStream(io.ComfyNode):
                     tooltip="How often it was committed; 0 while there is none.",
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -69,6 +72,9 @@ class AdaStateOpenStream(io.ComfyNode):
     def execute(cls, name: str, start: StreamState) -> io.NodeOutput:
         """Read and check the folder."""
         state = open_stream(streams_folder(), name, start)
+        begun = revision_of(state) > 0
+        chunks = count_of(state.chunk_index, "chunk")
+        write_under(cls.hidden.unique_id, f"continuing: {chunks}" if begun else "new stream")
         return io.NodeOutput(state, revision_of(state))
 
 
@@ -103,6 +109,7 @@ class AdaStateCommitStream(io.ComfyNode):
                     "revision", display_name="revision", tooltip="How often it was committed."
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -114,4 +121,5 @@ class AdaStateCommitStream(io.ComfyNode):
     def execute(cls, state: list[StreamState], after: list[object] | None = None) -> io.NodeOutput:
         """Write what is new; a state that cannot be committed is saved beside the stream."""
         committed, text = commit_one(state)
+        write_under(cls.hidden.unique_id, text)
         return io.NodeOutput(committed, revision_of(committed), ui={"text": [text]})

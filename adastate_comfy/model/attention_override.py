@@ -59,6 +59,10 @@ class AttentionOverride:
         if keys != queries or queries < expected or (queries > expected and not joint):
             raise LayoutError(
                 "tokens of the block",
+                problem=(
+                    f"a node adds frames of its own to this model ({queries} tokens, this stream "
+                    f"has {expected})"
+                ),
                 seen=f"{queries} queries, {keys} keys",
                 expected=expected,
                 remedy="remove nodes that add reference frames to this model",
@@ -82,9 +86,10 @@ def conditionings_of(options: dict[str, Any]) -> tuple[int, ...]:
     if len(found) != len(options["uuids"]):
         raise LayoutError(
             "conditioning of a forward",
+            problem="a guidance node adds a prompt that is neither positive nor negative",
             seen="one that is neither positive nor negative",
             expected="the two that this step is given, under which the stream was committed",
-            remedy="remove the guidance node that adds a conditioning of its own",
+            remedy="remove that guidance node",
         )
     return tuple(found)
 

@@ -94,6 +94,7 @@ def check_layout(
         seen = f"frames placed in {places} otherwise (keys differ by {result.distance:.2g})"
     raise UnsupportedFamilyError(
         "layout of the model",
+        problem=f"this {family} model is built otherwise than AdaState knows it: {seen}",
         seen=seen,
         expected=f"the one of {family} that AdaState knows",
         remedy="update AdaState, or use a ComfyUI version that it names as supported",

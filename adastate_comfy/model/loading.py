@@ -71,6 +71,7 @@ def _load_diffusion_model(
     if model is None:
         raise UnsupportedFamilyError(
             "model file",
+            problem=f"{Path(path).name} is no video model that ComfyUI knows",
             seen=Path(path).name,
             expected="a generator of a family ComfyUI knows",
             remedy="pick another file in Load Streaming Model",

@@ -55,13 +55,15 @@ def check_compiled(model: ModelPatcher) -> None:
     if graphs:
         raise ConfigError(
             "compiled model",
+            problem=f'a stream cannot use "{graphs[0]}" of torch.compile',
             seen=f"'{graphs[0]}', which replays recorded CUDA graphs",
             expected="the backend 'inductor', since every chunk attends to other keys and values",
-            remedy="choose it on the TorchCompileModel node",
+            remedy="choose the backend inductor on the TorchCompileModel node",
         )
     if not hasattr(torch.compiler, "set_stance"):
         raise ConfigError(
             "compiled model",
+            problem=f"a compiled model needs torch 2.6 or newer; this is torch {torch.__version__}",
             seen=f"torch {torch.__version__}",
             expected="2.6 or newer",
             remedy="update torch, or remove the TorchCompileModel node",
@@ -239,6 +241,10 @@ def _shape(
 def _other_calls(seen: int, expected: int) -> LayoutError:
     return LayoutError(
         "attention calls of the compiled model",
+        problem=(
+            f"the compiled model took another course than in its first pass ({seen} attention "
+            f"calls, not {expected})"
+        ),
         seen=seen,
         expected=f"{expected}, as in its first forward",
         remedy="remove the TorchCompileModel node",

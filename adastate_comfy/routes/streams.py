@@ -41,13 +41,13 @@ def add_stream_routes() -> None:
     server = getattr(PromptServer, "instance", None)
     if server is None:
         return
-
-    async def listed(_: web.Request) -> web.Response:
-        return web.json_response(await asyncio.to_thread(_listed))
-
-    server.routes.get(PATH)(listed)
+    server.routes.get(PATH)(_answer_list)
     for what, act in ACTIONS.items():
         server.routes.post(f"{PATH}/{what}")(_handler(act))
+
+
+async def _answer_list(_: web.Request) -> web.Response:
+    return web.json_response(await asyncio.to_thread(_listed))
 
 
 def _handler(act: Callable[[Texts], object]) -> Callable[[web.Request], Any]:

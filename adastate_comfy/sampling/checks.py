@@ -74,14 +74,19 @@ def check_sampling(sampler: comfy.samplers.Sampler, sigmas: Tensor) -> None:
     if getattr(function, "__name__", "") == "sample_ar_video":
         raise ConfigError(
             "sampler",
+            problem="Sampler AR Video makes chunks by itself, and so does Stream Chunks",
             seen="Sampler AR Video",
             expected="a plain sampler, since Stream Chunks is the loop over chunks",
-            remedy="use KSamplerSelect, with lcm for distilled models",
+            remedy="use KSamplerSelect; for distilled models choose lcm there",
         )
     scale = getattr(sampler, "extra_options", {}).get("total_upscale", 1.0)
     if scale != 1.0:
         raise ConfigError(
             "sampler",
+            problem=(
+                f"SamplerLCMUpscale changes the size ({scale:g} times), and all chunks have one "
+                "size"
+            ),
             seen=f"SamplerLCMUpscale with a scale_ratio of {scale:g}",
             expected="a sampler that keeps the size, since chunks follow each other in one size",
             remedy="set scale_ratio to 1, or use KSamplerSelect",
@@ -89,9 +94,10 @@ def check_sampling(sampler: comfy.samplers.Sampler, sigmas: Tensor) -> None:
     if len(sigmas) < 2 or float(sigmas[-1]) != 0.0:
         raise ConfigError(
             "sigmas",
+            problem="the sigmas do not run down to 0",
             seen=[round(float(s), 3) for s in sigmas][-4:],
             expected="two or more noise levels that end at 0",
-            remedy="give Stream Chunks the whole schedule, not a split of it",
+            remedy="connect the whole schedule, not one part of it",
         )
 
 
@@ -107,9 +113,16 @@ def check_frame_rate(bound: BoundModel, *conditionings: list[Any] | None) -> Non
         if expected is not None and rate is not None and float(rate) != expected:
             raise ConfigError(
                 "frame_rate of the conditioning",
+                problem=(
+                    f"the prompt says {float(rate):g} frames per second, and this model streams at "
+                    f"{expected:g}"
+                ),
                 seen=rate,
                 expected=f"{expected:g}, at which the frames of a stream are placed",
-                remedy="set it there, and the rate you want where the video is saved",
+                remedy=(
+                    f"set frame_rate to {expected:g} before the prompt; choose the speed of the "
+                    "video on Create Video"
+                ),
             )
 
 
@@ -123,9 +136,12 @@ def check_image(bound: BoundModel, positive: list[Any], negative: list[Any] | No
         if bound.traits.needs_image and given is not None and not has_image(given):
             raise ConfigError(
                 name,
+                problem=f"Image-to-video model: there is no image in {name}",
                 seen="no image, for an image-to-video model",
                 expected="an image with every frame",
-                remedy="put WanImageToVideo with a start image between the prompts and this node",
+                remedy=(
+                    "connect WanImageToVideo with a start image between the prompts and this node"
+                ),
             )
 
 
@@ -151,9 +167,10 @@ def record_conditions(
     if guided and negative is None:
         raise ConfigError(
             "cfg",
+            problem=_no_negative(cfg),
             seen=f"{cfg} without a negative conditioning",
             expected="a negative, since this cfg, sampler or model compares with one",
-            remedy="wire negative on Stream Chunks, or set cfg to 1.0 and take a plain sampler",
+            remedy="connect one to negative, or set cfg to 1",
         )
     return Conditions(
         _record_one(positive, "positive"),
@@ -162,18 +179,32 @@ def record_conditions(
     )
 
 
+def _no_negative(cfg: float) -> str:
+    """Say why a negative prompt is needed: cfg asks for it, or else the sampler or the model."""
+    if cfg > 1.0:
+        return "cfg above 1 needs a negative prompt"
+    return f"this sampler or model compares with a negative prompt (cfg is {cfg:g})"
+
+
 def _record_one(conditioning: list[Any], name: str) -> Conditioning:
     if len(conditioning) != 1:
         raise ConfigError(
             name,
+            problem=f"{name} is {len(conditioning)} prompts combined, and a chunk takes one"
+            if conditioning
+            else f"{name} is empty",
             seen=f"{len(conditioning)} combined conditionings",
             expected="exactly one",
-            remedy=f"wire one prompt into {name}; chain Stream Chunks to change it on the way",
+            remedy=f"connect one prompt to {name}; to change it on the way, use Stream Timeline",
         )
     partial = [key for key in _PARTIAL if key in conditioning[0][1]]
     if partial:
         raise ConfigError(
             name,
+            problem=(
+                f"{name} holds for a part of the picture or of the steps only "
+                f"({', '.join(partial)})"
+            ),
             seen=f"a conditioning limited by {', '.join(partial)}",
             expected="one that holds for the whole image and every step",
             remedy=f"remove the area, mask or timestep node before {name}",
@@ -182,6 +213,10 @@ def _record_one(conditioning: list[Any], name: str) -> Conditioning:
     if more:
         raise ConfigError(
             name,
+            problem=(
+                f"{name} brings pictures of its own ({', '.join(more)}), which a stream has no "
+                "place for"
+            ),
             seen=f"a conditioning with frames of its own ({', '.join(more)})",
             expected="text, and at most an image for every frame",
             remedy=f"remove the reference or keyframe node before {name}",

@@ -36,22 +36,28 @@ def pair_models(high: BoundModel, low: ModelPatcher) -> BoundModel:
     theirs = bound_model(low, "model_low_noise")
     if is_compiled(high.model) != is_compiled(low):
         raise _mismatch(
-            "one compiled and one plain model", "both alike", "compile both models or neither"
+            "one of the two models is compiled and the other is not",
+            "one compiled and one plain model",
+            "both alike",
+            "compile both models or neither",
         )
     if theirs.traits != high.traits:
         raise _mismatch(
+            f"model_low_noise is a {_describe(theirs)}, and model is a {_describe(high)}",
             _describe(theirs),
             f"another {_describe(high)}, like model",
             "load the two files of one model",
         )
     if theirs.config != high.config:
         raise _mismatch(
+            "the two models have different settings on Apply AdaState",
             "other options of Apply AdaState than model",
             "the same options",
-            "set both Apply AdaState nodes alike",
+            "give both Apply AdaState nodes the same settings",
         )
     if _identity(high) == _identity(theirs):
         raise _mismatch(
+            "model_low_noise is the same file as model",
             "the same weights as model",
             "the low-noise model of the pair",
             "load the other file, or leave model_low_noise out",
@@ -124,5 +130,7 @@ def _describe(bound: BoundModel) -> str:
     return f"{traits.family} of {sizes}"
 
 
-def _mismatch(seen: str, expected: str, remedy: str) -> ConfigError:
-    return ConfigError("model_low_noise", seen=seen, expected=expected, remedy=remedy)
+def _mismatch(problem: str, seen: str, expected: str, remedy: str) -> ConfigError:
+    return ConfigError(
+        "model_low_noise", problem=problem, seen=seen, expected=expected, remedy=remedy
+    )

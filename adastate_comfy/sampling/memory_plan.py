@@ -92,6 +92,7 @@ def plan_memory(
     if planned > total:
         raise ConfigError(
             "memory for the KV cache",
+            problem=f"the memory of past frames needs {_gib(planned)}; {place} has {_gib(total)}",
             seen=f"{_gib(planned)} planned",
             expected=f"at most the {_gib(total)} of {place}",
             remedy=_REMEDY,

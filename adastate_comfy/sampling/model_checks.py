@@ -22,6 +22,7 @@ def check_model(model: ModelPatcher) -> None:
     if options.get("rope_options", {}).get("scale_t", 1.0) != 1.0:
         raise ConfigError(
             "temporal RoPE scale on the model",
+            problem="ScaleROPE stretches time (scale_t), and a stream keeps time itself",
             seen=options["rope_options"]["scale_t"],
             expected="1.0, since AdaState places frames in time itself",
             remedy="set scale_t to 1.0 on the ScaleROPE node",
@@ -30,20 +31,23 @@ def check_model(model: ModelPatcher) -> None:
     if model.injections:
         raise ConfigError(
             "model",
+            problem=f"a node has replaced layers of the model ({', '.join(model.injections)})",
             seen=f"layers replaced by {', '.join(model.injections)}",
             expected="plain weights and patches, by which the KV cache of a stream is keyed",
-            remedy="use the ordinary Load LoRA node",
+            remedy="use Load LoRA in its place",
         )
     if model.get_additional_models_with_key("multigpu"):
         raise ConfigError(
             "model",
+            problem="a stream cannot be spread over several devices",
             seen="the work of one MODEL on several devices",
             expected="one device, which keeps the KV cache of the stream",
-            remedy="remove the MultiGPU node; several streams can use several devices",
+            remedy="remove the MultiGPU node; several streams can use one device each",
         )
     if model.model_options.get("context_handler") is not None:
         raise ConfigError(
             "model",
+            problem="a stream has a window of its own and takes no context windows",
             seen="context windows",
             expected="none, since a stream has its own window",
             remedy="remove the context window node",
@@ -54,6 +58,7 @@ def check_model(model: ModelPatcher) -> None:
         if any(name in key.lower().replace("_", "") for name in _STEP_SKIPPERS):
             raise ConfigError(
                 "model",
+                problem=f"{key} skips steps, and a stream needs them all",
                 seen=f"the step-skipping cache '{key}'",
                 expected="every forward computed, since commits write the KV cache",
                 remedy=f"remove the {key} node",
@@ -69,6 +74,10 @@ def check_anchor(bound: BoundModel) -> None:
     if bound.policy.averages == "picture" and bound.traits.spatial_rope is None:
         raise ConfigError(
             "anchor",
+            problem=(
+                f"the anchor {bound.config.anchor} does not work with this {bound.traits.family} "
+                "model"
+            ),
             seen=f"{bound.config.anchor} on a {bound.traits.family} model of this size",
             expected="an anchor that does not average over the image, whose places are unknown",
             remedy="choose another anchor or preset on Apply AdaState",
@@ -96,6 +105,10 @@ def check_size(bound: BoundModel, latent_shape: tuple[int, int, int, int]) -> No
     }
     raise ConfigError(
         "size of the stream",
+        problem=(
+            f"{traits.family} cannot make {width * pixels} x {height * pixels} pixels: width goes "
+            f"in steps of {columns}, height in steps of {rows}"
+        ),
         seen=f"latents of {width} x {height}, {width * pixels} x {height * pixels} pixels",
         expected=f"a width in steps of {columns} and a height in steps of {rows} pixels for "
         f"{traits.family}",

@@ -250,6 +250,7 @@ class ComfySession:
         if is_compiled(self._host.bound.model) and block_patches(options):
             raise LayoutError(
                 "forward of the compiled model",
+                problem="a compiled model cannot run with other blocks than it was compiled with",
                 seen="other blocks than it was compiled with",
                 expected="the same blocks in every forward",
                 remedy="remove the TorchCompileModel node",

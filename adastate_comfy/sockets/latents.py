@@ -27,13 +27,15 @@ def video_samples(latent: io.Latent.Type, source: str) -> Tensor:
     if getattr(samples, "is_nested", False) or samples.ndim != 5:
         raise LayoutError(
             f"latent of {source}",
+            problem=f"{source} is a picture, not a video",
             seen=f"{getattr(samples, 'ndim', 'nested')} dimensions",
             expected="5 (batch, channels, frames, height, width)",
-            remedy="use an empty video latent, or an image or clip encoded with a video VAE",
+            remedy="use an empty video latent, or encode with the VAE of a video model",
         )
     if "noise_mask" in latent:
         raise LayoutError(
             f"latent of {source}",
+            problem=f"{source} has a mask, and every chunk starts from noise",
             seen="a noise mask",
             expected="no mask, since every chunk starts from noise",
             remedy="remove Set Latent Noise Mask",
@@ -92,9 +94,10 @@ def latent_format(name: str) -> Any:
     if form is None:
         raise LayoutError(
             "latent format of the stream",
+            problem=f"this ComfyUI does not know the model of this stream ({name})",
             seen=repr(name),
             expected="a format of this ComfyUI",
-            remedy="update ComfyUI, or load a state that was saved with this version",
+            remedy="update ComfyUI",
         )
     return form()
 

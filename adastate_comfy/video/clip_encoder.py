@@ -37,7 +37,11 @@ class ClipEncoder:
         self._count = self._clip.count()
         if self._count == 0:
             raise LayoutError(
-                "clip", seen="no frames", expected="1 or more", remedy="connect another clip"
+                "clip",
+                problem="the clip has no frames",
+                seen="no frames",
+                expected="1 or more",
+                remedy="connect another clip",
             )
         self._groups = (self._count - 1) // self._encoder.stride
         self.used = self._groups * self._encoder.stride + 1

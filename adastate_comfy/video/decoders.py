@@ -151,6 +151,10 @@ def open_decoder(vae: Any, latent_shape: tuple[int, ...]) -> ChunkDecoder:
     if channels != latent_shape[1]:
         raise UnsupportedFamilyError(
             "vae",
+            problem=(
+                f"this VAE belongs to another model: it has {channels} channels, the stream has "
+                f"{latent_shape[1]}"
+            ),
             seen=f"one for {channels} channels",
             expected=f"one for the {latent_shape[1]} channels of these latents",
             remedy="connect the VAE that belongs to the model",
@@ -172,6 +176,7 @@ def _time_stride(vae: Any) -> int:
     if not stride:
         raise UnsupportedFamilyError(
             "vae",
+            problem=f"{name} decodes single pictures, not video",
             seen=f"{name}, which decodes single images",
             expected="the VAE of a video model",
             remedy="connect the VAE that belongs to the model",
@@ -179,15 +184,17 @@ def _time_stride(vae: Any) -> int:
     if getattr(getattr(vae.first_stage_model, "decoder", None), "causal", True) is False:
         raise UnsupportedFamilyError(
             "vae",
+            problem=f"{name} needs the frames that follow, which a stream does not have yet",
             seen=f"{name}, whose decoder also uses the frames that follow",
             expected="a decoder that uses earlier frames only",
-            remedy="decode the whole stream with VAE Decode, in one go",
+            remedy="decode the whole stream at once with VAE Decode",
         )
     if any(vae.upscale_ratio[0](n) != 1 + (n - 1) * stride for n in range(1, 12)):
         raise UnsupportedFamilyError(
             "vae",
+            problem=f"{name} makes different numbers of pictures from one frame to the next",
             seen=f"{name}, whose latent frames make different numbers of images",
             expected=f"one for the first and {stride} for each other one",
-            remedy="decode the whole stream with VAE Decode, in one go",
+            remedy="decode the whole stream at once with VAE Decode",
         )
     return int(stride)

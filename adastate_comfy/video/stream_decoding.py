@@ -83,9 +83,11 @@ def plan_decoding(
         return _plan_latent(latent, first_chunk, chunks)
     raise ConfigError(
         "Decode Stream",
+        problem="Decode Stream takes a stream or a latent, and was given "
+        + ("both" if latent else "neither"),
         seen="both a state and a latent" if latent else "neither a state nor a latent",
         expected="one of them",
-        remedy="connect state for a stream, or latent for frames of any other source",
+        remedy="connect state for a stream, or latent for other frames",
     )
 
 
@@ -129,9 +131,10 @@ def _plan_stream(
     if not wanted:
         raise ConfigError(
             "first_chunk",
+            problem=f"chunk {first_chunk} is not in this stream; it holds {_kept_chunks(parts)}",
             seen=first_chunk,
             expected=_kept_chunks(parts),
-            remedy="change first_chunk on Decode Stream, or stream that chunk first",
+            remedy="change first_chunk on Decode Stream",
         )
     end = max(wanted)
     return DecodePlan([part for part in parts if part.number <= end], wanted, state)
@@ -141,9 +144,13 @@ def _plan_latent(latent: io.Latent.Type, first_chunk: int, chunks: int) -> Decod
     if first_chunk or chunks:
         raise ConfigError(
             "first_chunk and chunks",
+            problem="a latent has no chunks to choose from",
             seen=f"{first_chunk} and {chunks}",
             expected="0 and 0, since a latent has no chunks",
-            remedy="set both to 0 on Decode Stream, or connect a state in place of the latent",
+            remedy=(
+                "set first_chunk and chunks to 0 on Decode Stream, or connect a state in place of "
+                "the latent"
+            ),
         )
     # A noise mask says how a latent is made, and does not matter here.
     samples = video_samples({"samples": latent["samples"]}, "Decode Stream")

@@ -146,9 +146,12 @@ def _require_one_video(state: StreamState) -> None:
     if state.latent_shape[0] != 1:
         raise LayoutError(
             "batch of the stream",
+            problem=(
+                f"the stream makes {state.latent_shape[0]} videos at once, and a file holds one"
+            ),
             seen=state.latent_shape[0],
             expected="1, since a file holds one video",
-            remedy="set batch_size to 1 on the latent, or take Stream Chunks and Decode Stream",
+            remedy="set batch_size to 1 on the latent, or use Stream Chunks and Decode Stream",
         )
 
 

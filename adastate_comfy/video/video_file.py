@@ -85,9 +85,10 @@ class VideoFile:
         except ValueError as error:
             raise VideoFileError(
                 "codec",
+                problem=f"this ComfyUI cannot write {codec} videos",
                 seen=f"{codec}, which this PyAV cannot encode",
                 expected="one that it can",
-                remedy="choose h264, or install a PyAV that has it",
+                remedy="choose h264",
             ) from error
         self._stream.width, self._stream.height = size
         self._stream.pix_fmt = "yuv420p"
@@ -179,9 +180,10 @@ def disk_error(path: Path, error: OSError) -> VideoFileError:
     """Say that a file of a video could not be written."""
     return VideoFileError(
         f"writing {path.name}",
+        problem=f"{path.name} cannot be written ({error.strerror})",
         seen=f"'{error.strerror}'",
         expected="a folder with room",
-        remedy="make room there and queue again; the video so far plays up to its last chunk",
+        remedy="free some space and queue again; the video so far plays up to its last chunk",
     )
 
 

@@ -168,6 +168,7 @@ def preset_config(name: str) -> StreamConfig:
     if name not in known:
         raise ConfigError(
             "preset",
+            problem=f'there is no preset "{name}"',
             seen=repr(name),
             expected=f"custom, {', '.join(PRESETS)}",
             remedy="choose another preset on Apply AdaState",

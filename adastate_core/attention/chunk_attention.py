@@ -70,9 +70,10 @@ class ChunkAttention:
         if self._split_state and geometry.text != "none":
             raise ConfigError(
                 "content_sees_current_state",
+                problem="content_sees_current_state cannot be off for this model",
                 seen="false on a model with text tokens in its self-attention",
                 expected="true, since its text tokens attend to the state as well",
-                remedy="set content_sees_current_state to true",
+                remedy="turn it on on Apply AdaState",
             )
         native = geometry.native(self.origin, self.frames)
         self._block_offsets = _offsets(self.layout.block, native)
@@ -140,6 +141,7 @@ class ChunkAttention:
         if keys.shape[2:] != like.shape[2:]:
             raise LayoutError(
                 "KV cache",
+                problem="the memory of this stream belongs to another model",
                 seen=f"heads x channels {tuple(keys.shape[2:])}",
                 expected=f"{tuple(like.shape[2:])}",
                 remedy="start a new stream with this model",
@@ -167,9 +169,10 @@ class ChunkAttention:
         if conditioning not in self._past:
             raise LayoutError(
                 "KV cache",
+                problem="a node asks for a prompt that this stream does not have",
                 seen=f"nothing cached for conditioning {conditioning}",
                 expected="a conditioning under which the stream was committed",
-                remedy="remove nodes that compute conditionings other than those of the sampler",
+                remedy="remove guidance nodes that add a prompt of their own",
             )
         return self._past[conditioning]
 
@@ -231,9 +234,13 @@ class CommitAttention(ChunkAttention):
             if len(cache.keys_of) != self.geometry.layers:
                 raise LayoutError(
                     "commit pass",
+                    problem=(
+                        f"only {len(cache.keys_of)} of {self.geometry.layers} layers of the model "
+                        "ran"
+                    ),
                     seen=f"keys of {len(cache.keys_of)} layers",
                     expected=f"those of all {self.geometry.layers} layers",
-                    remedy="remove nodes that skip forwards or layers of this model",
+                    remedy="remove nodes that skip steps or layers of this model",
                 )
         return self._made
 
@@ -277,9 +284,10 @@ class CommitAttention(ChunkAttention):
             if rope is None:
                 raise LayoutError(
                     "anchor",
+                    problem=f"the anchor {self.config.anchor} does not work with this model",
                     seen="an average over the image, on a model whose spatial RoPE is not known",
                     expected="another anchor than dual_ema",
-                    remedy="change anchor on Apply AdaState",
+                    remedy="choose another anchor on Apply AdaState",
                 )
             raw = rope.rotate(x, columns, inverse=True) if rotate else x
             raw = raw.mean(dim=1, keepdim=True).expand_as(x)

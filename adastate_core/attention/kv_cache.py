@@ -60,6 +60,7 @@ class KVCache(nn.Module):
         if name in self.keys_of:
             raise LayoutError(
                 "commit pass",
+                problem=f"layer {layer} of the model ran twice",
                 seen=f"layer {layer} computed twice",
                 expected="every layer once, since its keys and values go into the KV cache",
                 remedy="remove the node that runs a block of this model more than once",
@@ -77,9 +78,10 @@ class KVCache(nn.Module):
         if name not in self.keys_of:
             raise LayoutError(
                 "KV cache",
+                problem=f"layer {layer} of the model was not run",
                 seen=f"no keys for layer {layer}",
                 expected="every layer committed",
-                remedy="report this model: its attention calls differ between passes",
+                remedy="remove nodes that skip layers of this model",
             )
         return _encoded(self.keys_of, name).decode(), _encoded(self.values_of, name).decode()
 

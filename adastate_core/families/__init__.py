@@ -35,9 +35,11 @@ def describe_model(model: object) -> ModelTraits:
             return family.describe(model)
     raise UnsupportedFamilyError(
         "model",
+        problem=f"AdaState cannot stream this model ({type(model).__name__})",
         seen=type(model).__name__,
         expected=" or ".join(family.label for family in FAMILIES),
-        remedy="load a supported video model in Load Streaming Model",
+        remedy="load one of these in Load Streaming Model: "
+        + "; ".join(family.label for family in FAMILIES),
     )
 
 

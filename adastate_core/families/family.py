@@ -107,7 +107,8 @@ def refuse(name: str, reason: str, served: str) -> NoReturn:
     """Raise the error for a model that is known and cannot be streamed."""
     raise UnsupportedFamilyError(
         "model",
+        problem=f"AdaState cannot stream {name}: {reason}",
         seen=f"{name} ({reason})",
         expected=served,
-        remedy="load text-to-video weights in Load Streaming Model",
+        remedy=f"load {served} weights in Load Streaming Model",
     )

@@ -91,9 +91,10 @@ def _without_commits(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise StateFileError(
             f"stream {folder.name!r}",
+            problem=f'the stream "{folder.name}" is being written by another prompt ({error})',
             seen=f"one commit after another, and no lock ({error})",
             expected="a moment without a commit",
-            remedy="stop what commits to this stream, or try again",
+            remedy="wait for it, or try again",
         ) from error
 
 
@@ -115,9 +116,10 @@ def commit_stream(root: Path, state: StreamState) -> StreamState:
     if origin is None:
         raise StateMismatchError(
             "state to commit",
+            problem="this stream has no name",
             seen="one that belongs to no named stream",
             expected="one that began in Open Stream",
-            remedy="begin the stream with Open Stream",
+            remedy="begin it with Open Stream",
         )
     folder = stream_folder(root, origin.name)
     try:
@@ -132,9 +134,10 @@ def commit_stream(root: Path, state: StreamState) -> StreamState:
     except OSError as error:
         raise StateFileError(
             f"stream {origin.name!r}",
+            problem=f'the stream "{origin.name}" cannot be written ({error})',
             seen=str(error),
             expected="a writable folder with free space",
-            remedy="free space or make the folder writable, the stream is as it was before",
+            remedy="free some space or make its folder writable; the stream is as it was before",
         ) from error
     return replace(state, origin=StreamOrigin(origin.name, stream, revision, made))
 
@@ -161,7 +164,11 @@ def commit_or_keep(root: Path, state: StreamState, elsewhere: Path) -> StreamSta
             raise
         remedy = f"{error.remedy.partition(_UNSAVED)[0]}; {_keep(state, root, elsewhere)}"
         raise type(error)(
-            error.what, seen=error.seen, expected=error.expected, remedy=remedy
+            error.what,
+            problem=error.problem,
+            seen=error.seen,
+            expected=error.expected,
+            remedy=remedy,
         ) from error
 
 
@@ -231,10 +238,20 @@ def _require_newest(origin: StreamOrigin, manifest: AnyManifest | None) -> AnyMa
     now = f"revision {seen[1]}" if seen[0] in ("", origin.stream) else "another stream"
     raise StateMismatchError(
         f"stream {origin.name!r}",
+        problem=_moved_on(origin, manifest, now),
         seen=f"{now if manifest else 'no stream any more'}, since another prompt committed first "
         "or the folder was changed",
         expected=f"revision {origin.revision}, from which this state continued",
         remedy=f"queue the prompt again to continue from there{_UNSAVED}",
+    )
+
+
+def _moved_on(origin: StreamOrigin, manifest: AnyManifest | None, now: str) -> str:
+    if manifest is None:
+        return f'the folder of the stream "{origin.name}" has gone since it was opened'
+    return (
+        f'the stream "{origin.name}" has moved on: it is at {now}, and this continued from '
+        f"revision {origin.revision}"
     )
 
 

@@ -19,24 +19,48 @@ def check_name(name: object) -> str:
         ConfigError: If it cannot be the name of a stream.
     """
     if not isinstance(name, str):
-        raise _refused(type(name).__name__, "text typed into the widget")
+        raise _refused(
+            "the name of a stream is not text", type(name).__name__, "text typed into the widget"
+        )
     name = unicodedata.normalize("NFC", name)
     if not name:
-        raise _refused("nothing", "a name")
+        raise _refused("the stream has no name", "nothing", "a name")
     if len(name) > MAX_LENGTH or len(name.encode("utf-8", "replace")) > _MAX_BYTES:
-        raise _refused(f"{len(name)} characters", f"{MAX_LENGTH} at most, fewer of long scripts")
+        raise _refused(
+            "the name of the stream is too long",
+            f"{len(name)} characters",
+            f"{MAX_LENGTH} at most, fewer of long scripts",
+        )
     if "/" in name or "\\" in name:
-        raise _refused(repr(name), "a name without separators, since a stream is one folder")
+        raise _refused(
+            "the name of a stream has no / or \\",
+            repr(name),
+            "a name without separators, since a stream is one folder",
+        )
     if not all(_allowed(character) for character in name):
-        raise _refused(ascii(name), "letters, digits, spaces, dots, - and _")
+        raise _refused(
+            "the name of a stream has letters, digits, spaces, dots, - and _ only",
+            ascii(name),
+            "letters, digits, spaces, dots, - and _",
+        )
     if name[0] in ". " or name[-1] in ". ":
-        raise _refused(repr(name), "no dot or space at either end")
+        raise _refused(
+            "the name of a stream neither begins nor ends with a dot or a space",
+            repr(name),
+            "no dot or space at either end",
+        )
     if ".." in name:
-        raise _refused(repr(name), "no two dots in a row")
+        raise _refused(
+            "the name of a stream has no two dots in a row", repr(name), "no two dots in a row"
+        )
     # Windows takes these with any ending, and superscript digits for digits.
     stem = unicodedata.normalize("NFKC", name).split(".")[0].rstrip(" ").upper()
     if stem in _DEVICES:
-        raise _refused(repr(name), "no name of a Windows device, with or without an ending")
+        raise _refused(
+            f"Windows keeps the name {name} for itself",
+            repr(name),
+            "no name of a Windows device, with or without an ending",
+        )
     return name
 
 
@@ -68,9 +92,10 @@ def damaged(name: str, seen: str) -> StateFileError:
     """Make the error of a stream whose folder is not as it was written."""
     return StateFileError(
         f"stream {name!r}",
+        problem=f'the stream "{name}" is damaged: {seen}',
         seen=seen,
         expected="a complete stream folder",
-        remedy="restore the folder from a copy, move it away to begin again, or use another name",
+        remedy="restore its folder from a copy, move it away to begin again, or use another name",
     )
 
 
@@ -78,7 +103,11 @@ def _allowed(character: str) -> bool:
     return character in " -_." or unicodedata.category(character)[0] in "LMN"
 
 
-def _refused(seen: str, expected: str) -> ConfigError:
+def _refused(problem: str, seen: str, expected: str) -> ConfigError:
     return ConfigError(
-        "name of the stream", seen=seen, expected=expected, remedy="change name on Open Stream"
+        "name of the stream",
+        problem=problem,
+        seen=seen,
+        expected=expected,
+        remedy="change name on Open Stream",
     )

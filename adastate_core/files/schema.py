@@ -240,6 +240,7 @@ def foreign(what: str, seen: str) -> StateFileError:
     """Make the error of a file whose values are not those of a stream."""
     return StateFileError(
         what,
+        problem=f"{what} cannot be read: {seen}",
         seen=seen,
         expected="the values of a stream of AdaState",
         remedy="open another one, save the state again, or update AdaState if a newer one wrote it",

@@ -180,6 +180,7 @@ def _place(tensor: Tensor, segment: str, at: int) -> Place:
     if tensor.dtype not in _NAMES:
         raise StateFileError(
             "tensor to keep",
+            problem=f"a prompt holds numbers of a kind that cannot be saved ({tensor.dtype})",
             seen=str(tensor.dtype),
             expected=", ".join(_NAMES.values()),
             remedy="remove the conditioning node that made it",

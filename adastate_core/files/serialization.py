@@ -207,6 +207,7 @@ def newer_version(what: str, seen: object, expected: int) -> StateFileError:
     """Make the error of a format that this version cannot read."""
     return StateFileError(
         what,
+        problem=f"{what} was written by a newer AdaState (format version {ascii(seen)[:40]})",
         seen=f"format version {ascii(seen)[:40]}",
         expected=f"version {expected}",
         remedy="update AdaState to open it",

@@ -71,9 +71,10 @@ def save_state(state: StreamState, path: Path) -> None:
     except (OSError, SafetensorError) as error:
         raise StateFileError(
             f"state file {path.name}",
+            problem=f"the file {path.name} cannot be written ({error})",
             seen=str(error),
             expected="a writable folder with free space",
-            remedy="free space or change filename_prefix on Save State",
+            remedy="free some space, or change filename_prefix on Save State",
         ) from error
 
 
@@ -164,9 +165,10 @@ def _checked_text(path: Path, metadata: Mapping[str, str]) -> str:
     if "adastate" not in metadata:
         raise StateFileError(
             f"state file {path.name}",
+            problem=f"the file {path.name} was not written by Save State",
             seen="a safetensors file without an AdaState header",
             expected="a file written by Save State",
-            remedy="pick another file in Load State",
+            remedy="choose another file on Load State",
         )
     text = metadata["adastate"]
     if metadata.get("sha256") != text_digest(text):
@@ -177,7 +179,8 @@ def _checked_text(path: Path, metadata: Mapping[str, str]) -> str:
 def _unreadable(path: Path, seen: str) -> StateFileError:
     return StateFileError(
         f"state file {path.name}",
+        problem=f"the file {path.name} is damaged: {seen}",
         seen=seen,
         expected="a complete AdaState file",
-        remedy="pick another file in Load State, or save the state again",
+        remedy="choose another file on Load State, or save the state again",
     )

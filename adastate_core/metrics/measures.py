@@ -72,6 +72,7 @@ def measure_stream(frames: Tensor) -> StreamMeasures:
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.shape[0] < 2:
         raise LayoutError(
             "images of the report",
+            problem=f"a report needs a video of two frames or more, not {tuple(frames.shape)}",
             seen=tuple(frames.shape),
             expected="(frames, height, width, 3) with two frames or more",
             remedy="connect the decoded video to Stream Report",

@@ -189,6 +189,7 @@ def _require_finite(block: Tensor, chunk: int) -> None:
     if bad:
         raise NonFiniteError(
             f"chunk {chunk}",
+            problem=f"chunk {chunk} came out broken ({bad} values are not numbers)",
             seen=f"{bad} NaN or infinite values",
             expected="finite latents",
             remedy="try another weight_dtype, a lower cfg, or other sigmas",

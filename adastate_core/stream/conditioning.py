@@ -101,9 +101,10 @@ def _flatten(value: object, path: str, tensors: dict[str, Tensor]) -> object:
         return value
     raise ConfigError(
         f"{path} cannot be stored in a stream",
+        problem=f"a stream cannot keep this part of a prompt: {path} ({type(value).__name__})",
         seen=type(value).__name__,
         expected="text, numbers, tensors, lists or dicts",
-        remedy="remove this conditioning node (controls and hooks are not streamed)",
+        remedy="remove the node that adds it; ControlNets and hooks are not streamed",
     )
 
 
@@ -124,7 +125,11 @@ def _placeholders(value: object) -> set[str]:
 
 def _unusable(seen: str) -> ConfigError:
     return ConfigError(
-        "conditioning", seen=seen, expected="one that was packed", remedy="save the state again"
+        "conditioning",
+        problem=f"the prompt of this stream is damaged: {seen}",
+        seen=seen,
+        expected="one that was packed",
+        remedy="save the state again",
     )
 
 

@@ -35,6 +35,7 @@ from .events import (
     RootReason,
     is_beginning,
 )
+from .fitting import require_model, require_size
 from .origin import StreamOrigin
 
 
@@ -110,7 +111,11 @@ class StreamState:
         last = self.last_chunk
         if last is None or last.content is None:
             raise LayoutError(
-                "stream", seen="no chunk yet", expected="at least one", remedy="stream a chunk"
+                "stream",
+                problem="this stream has no chunk yet",
+                seen="no chunk yet",
+                expected="at least one",
+                remedy="make one with Stream Chunks",
             )
         return last.content
 
@@ -200,6 +205,10 @@ class StreamState:
         if not alike or not _same_model(self.fingerprint, other.fingerprint):
             raise StateMismatchError(
                 "the other stream",
+                problem=(
+                    f"these two streams cannot be blended: one is {self.described()}, the other "
+                    f"{other.described()}"
+                ),
                 seen=other.described(),
                 expected=self.described(),
                 remedy="blend two streams of one model and size, both begun or both not begun",
@@ -226,6 +235,7 @@ class StreamState:
             numbers = f"{min(kept)} to {max(kept)}" if kept else "none yet"
             raise ConfigError(
                 "chunk",
+                problem=f"chunk {chunk} is not kept in this stream; it keeps {numbers}",
                 seen=chunk,
                 expected=f"a chunk whose latents are kept ({numbers})",
                 remedy="change chunk on Rewind, or history_chunks on New Stream",
@@ -243,7 +253,14 @@ class StreamState:
         """Return the state with slot 0 held for `chunks` chunks (-1: until released)."""
         if chunks < HOLD_FOREVER:
             raise ConfigError(
-                "chunks", seen=chunks, expected="-1 or more", remedy="change chunks on Hold Anchor"
+                "chunks",
+                problem=(
+                    f"an anchor cannot be held for {chunks} chunks; -1 holds it until it is "
+                    "released"
+                ),
+                seen=chunks,
+                expected="-1 or more",
+                remedy="change chunks on Hold Anchor",
             )
         return replace(self._with(HoldEvent(chunks)), hold=chunks)
 
@@ -264,20 +281,7 @@ class StreamState:
         Raises:
             StateMismatchError: If the family, the channels or the base weights differ.
         """
-        if self.latent_shape[1] != fingerprint.latent_channels:
-            raise StateMismatchError(
-                "latent channels of the stream",
-                seen=self.latent_shape[1],
-                expected=f"{fingerprint.latent_channels} for this model",
-                remedy="make the latent of New Stream with the empty latent node of this model",
-            )
-        if self.fingerprint is not None and not fingerprint.matches(self.fingerprint):
-            raise StateMismatchError(
-                "model of the stream",
-                seen=fingerprint,
-                expected=self.fingerprint,
-                remedy="load the model that made this state, with its weight_dtype, or start again",
-            )
+        require_model(fingerprint, self.fingerprint, self.latent_shape[1])
 
     def described(self) -> str:
         """Name the model and the size, for messages."""
@@ -313,15 +317,7 @@ class StreamState:
         return min(sink, policy_for(config).sink_frames(config)) + min(window, config.window_frames)
 
     def _fitting(self, latent: Tensor) -> Tensor:
-        batch, channels, height, width = self.latent_shape
-        seen = tuple(latent.shape)
-        if len(seen) != 5 or (*seen[:2], *seen[3:]) != (batch, channels, height, width):
-            raise LayoutError(
-                "latent shape",
-                seen=seen,
-                expected=f"({batch}, {channels}, frames, {height}, {width})",
-                remedy="encode the image or clip at the size of the stream",
-            )
+        require_size(tuple(latent.shape), self.latent_shape)
         return latent.detach().cpu().clone()  # what gave it may write to it later
 
 

@@ -63,9 +63,16 @@ class StreamEncoder:
         if self._waiting is None or not self._fills(seen):
             raise LayoutError(
                 "clip",
+                problem=(
+                    f"the clip ends in the middle of a group of {self.stride} frames ({seen} "
+                    "frames are left over)"
+                ),
                 seen=f"{seen} frames at its end",
                 expected=f"1 frame and then whole groups of {self.stride}",
-                remedy="remove frames at the beginning of the clip",
+                remedy=(
+                    f"remove frames at its beginning: 1 and then whole groups of {self.stride} are "
+                    "encoded"
+                ),
             )
         self._encode(self._waiting, last=True)
         return self._latents()

@@ -40,5 +40,9 @@ def refuse_vae(vae: object, remedy: str) -> NoReturn:
     kind = type(vae)
     changed = f"{kind.__name__} of another layout" if vae_kind(vae) else kind.__name__
     raise UnsupportedFamilyError(
-        "vae", seen=changed, expected="the VAE of Wan 2.1 or Wan 2.2, or a TAEHV", remedy=remedy
+        "vae",
+        problem=f"this VAE is not one that can be used here ({changed})",
+        seen=changed,
+        expected="the VAE of Wan 2.1 or Wan 2.2, or a TAEHV",
+        remedy=remedy,
     )

@@ -56,6 +56,7 @@ class OverlapDecoder:
         if images.shape[1] != frames:
             raise UnsupportedFamilyError(
                 "vae",
+                problem=f"this VAE makes {images.shape[1]} pictures where {frames} were expected",
                 seen=f"{images.shape[1]} images",
                 expected=f"{frames}",
                 remedy="decode the whole stream with VAE Decode",

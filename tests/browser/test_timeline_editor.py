@@ -236,7 +236,7 @@ def test_text_and_blocks_show_each_other_at_once(page: Any) -> None:
 
 
 def test_a_node_keeps_no_more_than_before(page: Any) -> None:
-    saved = page.evaluate(OPEN, "Stream a timeline")
+    saved = page.evaluate(OPEN, "03 Stream a timeline")
     editor = page.get_by_test_id("adastate-timeline")
     editor.get_by_test_id("adastate-block").first.wait_for()
     (node,) = [node for node in saved["nodes"] if node["type"] == "AdaStateStreamTimeline"]
@@ -294,7 +294,7 @@ def test_a_render_without_a_timeline_has_one_quiet_line(page: Any) -> None:
 
 
 def test_what_is_made_is_marked(page: Any) -> None:
-    page.evaluate(OPEN, "Stream a timeline")
+    page.evaluate(OPEN, "03 Stream a timeline")
     editor = page.get_by_test_id("adastate-timeline")
     editor.get_by_test_id("adastate-block").first.wait_for()
     assert editor.locator(".adastate-tl-made").count() == 0

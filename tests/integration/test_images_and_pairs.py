@@ -80,7 +80,7 @@ def test_a_model_for_pictures_without_one_is_refused(client: ComfyClient) -> Non
     graph = base_graph(tiny_models.WAN_22_I2V)
     graph["stream"] = stream()
     graph["digest"] = node("AdaStateTestDigest", value=["stream", 1])
-    with pytest.raises(PromptError, match=r"no image, for an image-to-video model"):
+    with pytest.raises(PromptError, match=r"Image-to-video model: there is no image in"):
         client.run(graph)
 
 

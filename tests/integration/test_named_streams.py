@@ -185,7 +185,7 @@ def test_names_are_refused_before_anything_runs(server: ComfyServer, client: Com
         with pytest.raises(PromptError):
             client.queue(graph)
     graph["open"]["inputs"]["name"] = "../up"
-    with pytest.raises(PromptError, match="change name on Open Stream"):
+    with pytest.raises(PromptError, match="Change name on Open Stream"):
         client.queue(graph)
     assert not (server.output_dir / "adastate" / "up").exists()
 

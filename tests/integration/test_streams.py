@@ -233,7 +233,7 @@ def test_errors_reach_the_artist_as_one_sentence(client: ComfyClient) -> None:
     graph["file"] = node("AdaStateLoad", file="../../secret.adastate.safetensors [output]")
     graph["step"] = step(["file", 0], 3)
     graph["digest"] = node("AdaStateTestDigest", value=["step", 1])
-    with pytest.raises(PromptError, match="pick a file in Load State"):
+    with pytest.raises(PromptError, match="Choose another file on Load State"):
         client.queue(graph)
 
 

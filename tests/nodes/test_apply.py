@@ -86,5 +86,5 @@ def test_an_artist_chooses_what_a_changed_prompt_does(
 
 
 def test_an_unknown_choice_is_refused(harness: NodeHarness) -> None:
-    with pytest.raises(ValueError, match="prompt_switch: got 'cut', expected swap or recache"):
+    with pytest.raises(ValueError, match=r'^prompt_switch cannot be "cut". Choose swap or recache'):
         applied(harness, prompt_switch="cut")

@@ -211,7 +211,9 @@ def test_the_layout_is_checked(harness: NodeHarness) -> None:
     rotation = dataclasses.replace(binding.traits.rope, pairing="half")
     traits = dataclasses.replace(binding.traits, rope=rotation)
     model.set_attachments("adastate", dataclasses.replace(binding, traits=traits))
-    with pytest.raises(ValueError, match=r"layout of the model: got frames placed in time"):
+    with pytest.raises(
+        ValueError, match=r"built otherwise than AdaState knows it: frames placed in time"
+    ):
         harness.step(harness.fresh(), model=model)
 
 
@@ -221,10 +223,10 @@ def test_other_attention_calls_than_in_the_first_forward_are_an_error(harness: N
     state, _ = harness.step(harness.fresh(), model=model)
     calls = model.get_attachment("adastate").calls
     removed = calls.pop()
-    with pytest.raises(ValueError, match=r"attention calls of the compiled model: got 4, exp.* 3"):
+    with pytest.raises(ValueError, match=r"4 attention calls, not 3"):
         harness.step(state, model=model)
     calls += [removed, removed]
-    with pytest.raises(ValueError, match=r"attention calls of the compiled model: got 4, exp.* 5"):
+    with pytest.raises(ValueError, match=r"4 attention calls, not 5"):
         harness.step(state, model=model)
     calls.pop()
     after, _ = harness.step(state, model=model)
@@ -248,5 +250,5 @@ def test_recorded_graphs_of_a_gpu_are_refused(
     # The second backend knows no modes; nothing is to be run here.
     monkeypatch.setattr(torch_compile.torch, "compile", kept)
     model = compiled(harness.model, backend, **options)
-    with pytest.raises(ValueError, match=r"compiled model: got '.*', which replays recorded CUDA"):
+    with pytest.raises(ValueError, match=r"^A stream cannot use \".*\" of torch.compile"):
         harness.step(harness.fresh(), model=model)

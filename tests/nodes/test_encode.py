@@ -63,25 +63,27 @@ def test_short_clips_equal_the_whole(core: Any, vae_of_a_class: nn.Module, frame
 def test_frames_that_do_not_come_out_even_are_refused(core: Any) -> None:
     encoding = importlib.import_module(f"{core.__name__}.vae.registry")
     encoder = encoding.stream_encoder(random_weights(wan_21()))
-    with pytest.raises(ValueError, match="clip: got 0 frames at its end"):
+    with pytest.raises(ValueError, match="0 frames are left over"):
         encoder.finish()
     with torch.inference_mode():
         encoder.add(moving(7))
-        with pytest.raises(ValueError, match=r"got 2 frames at its end, .* groups of 4"):
+        with pytest.raises(ValueError, match=r"2 frames are left over.* groups of 4"):
             encoder.finish()
 
 
 def test_other_and_changed_vaes_are_refused(core: Any) -> None:
     encoding = importlib.import_module(f"{core.__name__}.vae.registry")
     decoding = importlib.import_module(f"{core.__name__}.vae.registry")
-    with pytest.raises(ValueError, match=r"got Identity, expected the VAE of Wan 2\.1"):
+    with pytest.raises(
+        ValueError, match=r"^This VAE is not one that can be used here \(Identity\)"
+    ):
         encoding.stream_encoder(nn.Identity())
     for make in MAKERS:
         changed = make()
         changed.encoder, changed.decoder = nn.Identity(), nn.Identity()
-        with pytest.raises(ValueError, match=r"of another layout, .*with VAE Encode"):
+        with pytest.raises(ValueError, match=r"of another layout.*with VAE Encode"):
             encoding.stream_encoder(changed)
-        with pytest.raises(ValueError, match=r"of another layout, .*with VAE Decode"):
+        with pytest.raises(ValueError, match=r"of another layout.*with VAE Decode"):
             decoding.stream_decoder(changed)
 
 
@@ -227,5 +229,5 @@ def test_a_stream_goes_on_from_the_clip(harness: NodeHarness, vae: Any) -> None:
 
 
 def test_an_empty_clip_is_refused(harness: NodeHarness, vae: Any) -> None:
-    with pytest.raises(ValueError, match="clip: got no frames"):
+    with pytest.raises(ValueError, match=r"^The clip has no frames"):
         harness.run("AdaStateEncode", vae, torch.zeros((0, 32, 48, 3)), 0, 0)

@@ -296,7 +296,7 @@ def test_a_model_that_is_not_as_described_is_refused(harness: NodeHarness, case:
         wrong = dataclasses.replace(binding, traits=dataclasses.replace(binding.traits, **change))
         wrong.layout_checked = False
         model.set_attachments("adastate", wrong)
-        with pytest.raises(ValueError, match=r"layout of the model: got frames placed in time"):
+        with pytest.raises(ValueError, match=r"knows it: frames placed in time"):
             step(harness, case, fresh(harness, case), 1, model=model)
 
 
@@ -306,7 +306,9 @@ def test_another_frame_rate_is_refused_where_it_counts(harness: NodeHarness, cas
     if harness.model.get_attachment("adastate").traits.frame_rate is None:
         step(harness, case, fresh(harness, case), 1, positive=positive)
         return
-    with pytest.raises(ValueError, match=r"frame_rate of the conditioning: got 12.0, expected 2\d"):
+    with pytest.raises(
+        ValueError, match=r"^The prompt says 12 frames per second, and this model streams at 2\d"
+    ):
         step(harness, case, fresh(harness, case), 1, positive=positive)
 
 
@@ -352,11 +354,11 @@ def test_an_average_over_the_picture_knows_its_places(harness: NodeHarness, case
         wrong = dataclasses.replace(binding, traits=traits)
         wrong.layout_checked = False
         model.set_attachments("adastate", wrong)
-        with pytest.raises(ValueError, match=r"got frames placed in time and image otherwise"):
+        with pytest.raises(ValueError, match=r"frames placed in time and image otherwise"):
             step(harness, case, fresh(harness, case), 1, model=model)
     unknown = dataclasses.replace(binding.traits, spatial_rope=None)
     model.set_attachments("adastate", dataclasses.replace(binding, traits=unknown))
-    with pytest.raises(ValueError, match=r"anchor: got dual_ema on a .* model of this size"):
+    with pytest.raises(ValueError, match=r"^The anchor dual_ema does not work with this .* model"):
         step(harness, case, fresh(harness, case), 1, model=model)
 
 

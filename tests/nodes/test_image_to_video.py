@@ -147,9 +147,9 @@ def test_what_clip_vision_saw_is_recorded(node_classes: dict[str, Any], tiny_mod
 
 
 def test_no_image_and_frames_of_their_own_are_refused(harness: NodeHarness) -> None:
-    with pytest.raises(ValueError, match="positive: got no image, for an image-to-video model"):
+    with pytest.raises(ValueError, match=r"^Image-to-video model: there is no image in positive"):
         step(harness, harness.fresh(), 1, conditioning(0))
-    with pytest.raises(ValueError, match="negative: got no image"):
+    with pytest.raises(ValueError, match="there is no image in negative"):
         step(
             harness,
             harness.fresh(),
@@ -160,7 +160,9 @@ def test_no_image_and_frames_of_their_own_are_refused(harness: NodeHarness) -> N
         )
     keyed = with_image(0, picture(1))
     keyed[0][1]["reference_latents"] = [picture(3)]
-    with pytest.raises(ValueError, match=r"frames of its own \(reference_latents\)"):
+    with pytest.raises(
+        ValueError, match=r"^Positive brings pictures of its own \(reference_latents\)"
+    ):
         step(harness, harness.fresh(), 1, keyed)
 
 

@@ -75,7 +75,7 @@ def test_fp8_weights_stream(harness: NodeHarness, dtype: str) -> None:
     state, _ = harness.step(harness.fresh(), 3, model=model)
     assert torch.isfinite(state.content()).all()
     plain, _ = harness.step(harness.fresh(), 1)
-    with pytest.raises(ValueError, match="load the model that made this state, with its weight"):
+    with pytest.raises(ValueError, match="Load the model that made it, with its weight"):
         harness.step(plain, 1, model=model)
 
 

@@ -122,7 +122,7 @@ def test_a_linked_folder_inside_the_output_folder_is_followed(save: Any, base_di
 
 @pytest.mark.parametrize("prefix", ["../out", "", ".", "a/..", "/tmp/out"])
 def test_a_name_outside_the_output_folder_is_refused(save: Any, prefix: str) -> None:
-    with pytest.raises(ValueError, match="filename_prefix: got"):
+    with pytest.raises(ValueError, match=r"^(The folder of )?filename_prefix"):
         save(prefix)
 
 
@@ -135,7 +135,7 @@ def test_numbers_go_on(save: Any) -> None:
 
 def test_names_that_do_not_fit_are_refused_first(save: Any, base_dir: Path) -> None:
     for name in ("n" * 230, "\xfc" * 115):
-        with pytest.raises(ValueError, match="filename_prefix: got a name of 230 bytes"):
+        with pytest.raises(ValueError, match=r"^filename_prefix is too long"):
             save(f"long/{name}")
     assert list((base_dir / "output" / "long").iterdir()) == []
     longest = 255 - len(f"_00001{SUFFIX}") - len("..4194304.partial")

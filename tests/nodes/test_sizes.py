@@ -58,7 +58,7 @@ def test_what_runs_in_a_stock_sampler_is_streamed_and_the_rest_refused(
             after, _ = step(harness, case, state, 2)
             assert after.content().shape[-2:] == (height, width)
             continue
-        with pytest.raises(ValueError, match="size of the stream: got latents of") as refused:
+        with pytest.raises(ValueError, match="pixels: width goes in steps of") as refused:
             step(harness, case, state, 2)
         text = str(refused.value)
         assert f"latents of {width} x {height}, {8 * width} x {8 * height} pixels" in text

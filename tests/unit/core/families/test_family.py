@@ -96,7 +96,7 @@ def test_an_unknown_model_is_told_what_would_do() -> None:
 
 
 def test_a_variant_is_refused_before_others_are_asked() -> None:
-    with pytest.raises(UnsupportedFamilyError, match=r"VaceWanModel \(VACE"):
+    with pytest.raises(UnsupportedFamilyError, match=r"^AdaState cannot stream VaceWanModel: VACE"):
         describe_model(stand_in("VaceWanModel"))
 
 

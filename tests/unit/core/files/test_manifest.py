@@ -122,14 +122,14 @@ def test_links_are_refused(folder: Path) -> None:
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff", b'{"format": "other"}'])
 def test_what_is_no_manifest_is_refused(folder: Path, text: bytes) -> None:
     (folder / MANIFEST).write_bytes(text)
-    with pytest.raises(StateFileError, match=r"^stream 'walk': got manifest.json with "):
+    with pytest.raises(StateFileError, match=r'The stream "walk" is damaged: manifest.json with '):
         read_manifest(folder)
 
 
 def test_a_newer_version_says_so_whatever_else_is_new(folder: Path) -> None:
     text = '{"format": "adastate.named_stream", "version": 3, "other": 1}'
     (folder / MANIFEST).write_text(text)
-    with pytest.raises(StateFileError, match=r"format version 3.*update AdaState"):
+    with pytest.raises(StateFileError, match=r"format version 3.*Update AdaState"):
         read_manifest(folder)
 
 

@@ -250,16 +250,18 @@ def test_of_two_commits_to_one_revision_the_second_is_refused(root: Path, tmp_pa
     first, second = harness.step(state, 1, seed=1), harness.step(state, 1, seed=2)
     committed = commit_stream(root, first)
     for _ in range(2):
-        with pytest.raises(StateMismatchError, match=r"revision 4, since another prompt.*Save"):
+        with pytest.raises(StateMismatchError, match=r"has moved on: it is at revision 4.*Save"):
             commit_stream(root, second)
     assert text_of(open_stream(root, NAME, state)) == text_of(committed)
     save_state(second, tmp_path / "kept")  # what the message advises
     assert text_of(load_state(tmp_path / "kept")) == text_of(second)
     fresh = open_stream(root, "other", harness.fresh)
     commit_stream(root, fresh)
-    with pytest.raises(StateMismatchError, match="another prompt committed first"):
+    with pytest.raises(StateMismatchError, match="has moved on"):
         commit_stream(root, fresh)
-    with pytest.raises(StateMismatchError, match="begin the stream with Open Stream"):
+    with pytest.raises(
+        StateMismatchError, match=r"^This stream has no name. Begin it with Open Stream"
+    ):
         commit_stream(root, harness.fresh)
 
 
@@ -269,14 +271,16 @@ def test_what_could_not_be_committed_is_kept(tmp_path: Path, name: str) -> None:
     state = harness.step(open_stream(root, name, harness.fresh), 1)
     assert commit_or_keep(root, state, tmp_path).origin == commit_origin(root, name)
     for number in (1, 2):
-        with pytest.raises(StateMismatchError, match="committed first") as error:
+        with pytest.raises(StateMismatchError, match="has moved on") as error:
             commit_or_keep(root, state, tmp_path)
         (*_, kept) = sorted(root.glob("*.safetensors"))
         assert kept.name.endswith(f".refused_{number:05d}.adastate.safetensors")
         assert str(kept) in str(error.value)
         assert text_of(load_state(kept)) == text_of(state)
     assert open_stream(root, name, harness.fresh).chunk_index == 1
-    with pytest.raises(StateMismatchError, match="begin the stream with Open Stream"):
+    with pytest.raises(
+        StateMismatchError, match=r"^This stream has no name. Begin it with Open Stream"
+    ):
         commit_or_keep(root, harness.fresh, tmp_path)
 
 
@@ -310,7 +314,7 @@ def test_it_is_kept_elsewhere_or_the_artist_is_told(
 def test_a_folder_that_is_gone_or_another_one_is_refused(root: Path) -> None:
     state = open_stream(root, NAME, Harness().fresh)
     shutil.rmtree(root / NAME)
-    with pytest.raises(StateMismatchError, match="no stream any more"):
+    with pytest.raises(StateMismatchError, match="has gone since it was opened"):
         commit_stream(root, state)
     assert not (root / NAME).exists()
     relay(root, 3, Harness().fresh)
@@ -340,28 +344,31 @@ def test_one_of_many_threads_wins(root: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("", "got nothing"),
-        (None, "got NoneType"),
-        ("a/b", "separators"),
-        ("a\\b", "separators"),
-        ("/", "separators"),
-        ("..", "dot or space"),
-        (".", "dot or space"),
-        (".hidden", "dot or space"),
-        ("end.", "dot or space"),
-        (" a", "dot or space"),
-        ("a ", "dot or space"),
+        ("", "has no name"),
+        (None, "is not text"),
+        ("a/b", "no / or"),
+        ("a\\b", "no / or"),
+        ("/", "no / or"),
+        ("..", "a dot or a space"),
+        (".", "a dot or a space"),
+        (".hidden", "a dot or a space"),
+        ("end.", "a dot or a space"),
+        (" a", "a dot or a space"),
+        ("a ", "a dot or a space"),
         ("a..b", "two dots"),
         ("a\nb", "letters, digits"),
         ("a\0b", "letters, digits"),
         ("a:b", "letters, digits"),
         ("a\u202eb", "letters, digits"),
         ("\ud800", "letters, digits"),
-        ("x" * 101, "101 characters"),
-        ("\u6c34" * 90, "90 characters"),
-        *((device, "Windows device") for device in ("CON", "nul", "COM1.txt", "Lpt9", "aux.a.b")),
-        ("COM\u00b9", "Windows device"),
-        ("con .x", "Windows device"),
+        ("x" * 101, "is too long"),
+        ("\u6c34" * 90, "is too long"),
+        *(
+            (device, "Windows keeps the name")
+            for device in ("CON", "nul", "COM1.txt", "Lpt9", "aux.a.b")
+        ),
+        ("COM\u00b9", "Windows keeps the name"),
+        ("con .x", "Windows keeps the name"),
     ],
 )
 def test_bad_names_are_refused_in_one_sentence(tmp_path: Path, name: str, message: str) -> None:
@@ -373,7 +380,7 @@ def test_bad_names_are_refused_in_one_sentence(tmp_path: Path, name: str, messag
         with pytest.raises(ConfigError, match=message) as error:
             act()
         assert str(error.value).count("\n") == 0
-        assert "change name on Open Stream" in str(error.value)
+        assert "Change name on Open Stream" in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -173,7 +173,7 @@ def test_segments_exchanged_or_altered_in_place(root: Path) -> None:
         open_stream(root, NAME, Harness().fresh)
     segment.write_bytes(before[0])
     log.write_bytes(before[1][::-1])
-    with pytest.raises(StateFileError, match=r"walk.*restore the folder"):
+    with pytest.raises(StateFileError, match=r"walk.*Restore its folder"):
         open_stream(root, NAME, Harness().fresh)
 
 
@@ -186,9 +186,9 @@ def test_links_that_lead_out_are_refused(root: Path, tmp_path: Path) -> None:
     (root / "circle").symlink_to(root / "circle")
     (root / "file").write_text("")
     for name in (NAME, "broken", "circle", "file"):
-        with pytest.raises(StateFileError, match=f"stream '{name}': got"):
+        with pytest.raises(StateFileError, match=f'The stream "{name}" is damaged'):
             open_stream(root, name, Harness().fresh)
-        with pytest.raises(StateFileError, match=f"stream '{name}': got"):
+        with pytest.raises(StateFileError, match=f'The stream "{name}" is damaged'):
             commit_stream(root, replace(Harness().fresh, origin=StreamOrigin(name)))
     assert {path.name: path.stat().st_mtime_ns for path in outside.iterdir()} == before
 
@@ -248,7 +248,7 @@ def test_a_full_disk_leaves_the_revision(
     with monkeypatch.context() as patch:
         # The segment and the log are flushed, and the manifest before it is moved to its place.
         patch.setattr(os, function, stopping(getattr(os, function), calls, full_disk))
-        with pytest.raises(StateFileError, match=r"No space left.*free space"):
+        with pytest.raises(StateFileError, match=r"No space left.*Free some space"):
             commit_stream(root, following)
     assert files_of(root / name) == {**old, ".lock": b""}
     assert open_stream(root, name, Harness().fresh).origin == state.origin

@@ -74,11 +74,11 @@ def test_files_and_links_in_place_of_a_folder_are_refused(tmp_path: Path) -> Non
     (tmp_path / "out").symlink_to(tmp_path.parent, target_is_directory=True)
     (tmp_path / "broken").symlink_to(tmp_path / "nowhere")
     for name in ("file", "out", "broken"):
-        with pytest.raises(StateFileError, match=f"stream '{name}': got a "):
+        with pytest.raises(StateFileError, match=f'The stream "{name}" is damaged: a '):
             stream_folder(tmp_path, name)
 
 
 def test_the_error_of_a_damaged_folder_says_what_can_be_done() -> None:
     error = damaged("walk", "half a file")
     assert (error.what, error.seen) == ("stream 'walk'", "half a file")
-    assert "restore the folder" in str(error)
+    assert "Restore its folder" in str(error)

@@ -59,7 +59,7 @@ def test_every_truncation_is_refused(
     data = (tmp_path / "whole").read_bytes()
     for percent in range(100):
         (tmp_path / "cut").write_bytes(data[: len(data) * percent // 100])
-        with pytest.raises(StateFileError, match="state file cut"):
+        with pytest.raises(StateFileError, match=r"cut.*cannot be read|cut.*is damaged"):
             load_state(tmp_path / "cut")
 
 
@@ -73,7 +73,7 @@ def test_flipped_bytes_are_noticed(
         damaged = bytearray(data)
         damaged[position] ^= 0x15
         (tmp_path / "bad").write_bytes(damaged)
-        with pytest.raises(StateFileError, match="state file bad"):
+        with pytest.raises(StateFileError, match=r"ile bad .*(damaged|read|written)"):
             load_state(tmp_path / "bad")
 
 
@@ -81,15 +81,17 @@ def test_foreign_and_newer_files_are_named(
     stream_of_events: tuple[Harness, StreamState], tmp_path: Path
 ) -> None:
     save_file({"x": torch.zeros(1)}, tmp_path / "foreign")
-    with pytest.raises(StateFileError, match="without an AdaState header"):
+    with pytest.raises(
+        StateFileError, match=r"was not written by Save State. Choose another file on Load State"
+    ):
         load_state(tmp_path / "foreign")
     header = json.dumps({"format": "adastate.stream", "version": 99})
     digest = hashlib.sha256(header.encode()).hexdigest()
     metadata = {"adastate": header, "sha256": digest}
     save_file({"x": torch.zeros(1)}, tmp_path / "newer", metadata=metadata)
-    with pytest.raises(StateFileError, match=r"format version 99.*update AdaState"):
+    with pytest.raises(StateFileError, match=r"format version 99.*Update AdaState"):
         load_state(tmp_path / "newer")
-    with pytest.raises(StateFileError, match="state file gone"):
+    with pytest.raises(StateFileError, match=r"gone.* is damaged"):
         load_state(tmp_path / "gone")
 
 

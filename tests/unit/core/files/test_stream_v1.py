@@ -68,7 +68,7 @@ def test_a_segment_with_other_tensors_is_refused(tmp_path: Path) -> None:
     exchanged = first.read_bytes(), second.read_bytes()
     size = max(map(len, exchanged))
     first.write_bytes(exchanged[1].ljust(size, b"\0"))
-    with pytest.raises(StateFileError, match="stream 'walk': got"):
+    with pytest.raises(StateFileError, match='The stream "walk" is damaged: '):
         open_stream(folder.parent, folder.name, Harness().fresh)
 
 

@@ -116,7 +116,9 @@ def test_other_values_have_other_digests(change: Any) -> None:
     ],
 )
 def test_what_cannot_be_recorded_is_named(value: object, path: str, kind: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{path} cannot be stored in a stream") as error:
+    with pytest.raises(
+        ConfigError, match=f"^A stream cannot keep this part of a prompt: {path}"
+    ) as error:
         Conditioning.pack(value)
     assert error.value.seen == kind
 

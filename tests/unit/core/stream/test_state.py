@@ -260,9 +260,9 @@ def test_sizes_and_policy_may_change_on_the_way() -> None:
 def test_another_model_is_refused() -> None:
     harness = Harness()
     state = harness.step(harness.fresh, 1)
-    with pytest.raises(StateMismatchError, match="load the model that made this state"):
+    with pytest.raises(StateMismatchError, match="Load the model that made it"):
         state.check_model(ModelFingerprint("reference", 4, "1"))
-    with pytest.raises(StateMismatchError, match="latent channels"):
+    with pytest.raises(StateMismatchError, match=r"^The empty latent is for another model"):
         state.check_model(ModelFingerprint("reference", 16, "0"))
 
 
@@ -271,20 +271,23 @@ def test_nan_is_refused_and_the_state_stays() -> None:
     state = harness.step(harness.fresh, 1)
     good = harness.model.out.bias.clone()
     harness.model.out.bias[0] = float("nan")
-    with pytest.raises(NonFiniteError, match="chunk 1"):
+    with pytest.raises(NonFiniteError, match=r"^Chunk 1 came out broken"):
         harness.step(state, 1)
     harness.model.out.bias.copy_(good)
     assert harness.step(state, 1).chunk_index == 2
 
 
 def test_bad_values_are_named() -> None:
-    with pytest.raises(ConfigError, match="window_frames: got -1"):
+    with pytest.raises(ConfigError, match=r"^window_frames is -1"):
         StreamConfig(window_frames=-1)
-    with pytest.raises(ConfigError, match="anchor: got 'sink', expected adaptive or frozen"):
+    with pytest.raises(ConfigError, match=r'^Anchor cannot be "sink". Choose adaptive or frozen'):
         StreamConfig(anchor="sink")
     with pytest.raises(ConfigError, match="Hold Anchor"):
         Harness().fresh.hold_anchor(-2)
-    with pytest.raises(LayoutError, match=r"expected \(1, 4, frames, 2, 3\)"):
+    with pytest.raises(
+        LayoutError,
+        match=r"^The given latent is 3 x 3; this stream is 3 x 2\. Encode it with the VAE of",
+    ):
         Harness().fresh.start_with(torch.zeros((1, 4, 1, 3, 3)))
 
 

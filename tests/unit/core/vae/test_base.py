@@ -57,10 +57,10 @@ def test_one_frame_is_a_clip() -> None:
 def test_a_clip_that_does_not_come_out_even_is_refused(count: int) -> None:
     encoder = Groups(1, 4)
     encoder.add(frames(0, count))
-    with pytest.raises(LayoutError, match=f"got {(count - 1) % 4} frames at its end"):
+    with pytest.raises(LayoutError, match=f"{(count - 1) % 4} frames are left over"):
         encoder.finish()
 
 
 def test_no_clip_is_refused() -> None:
-    with pytest.raises(LayoutError, match="got 0 frames"):
+    with pytest.raises(LayoutError, match="0 frames are left over"):
         Groups(1, 4).finish()

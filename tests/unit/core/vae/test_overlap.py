@@ -69,5 +69,5 @@ def test_of_earlier_parts_only_the_overlap_is_decoded_again() -> None:
 
 def test_a_decoder_of_another_stride_is_refused() -> None:
     decoder = OverlapDecoder(lambda part: decode(part, reach=1), stride=8)
-    with pytest.raises(UnsupportedFamilyError, match="got 9 images, expected 17"):
+    with pytest.raises(UnsupportedFamilyError, match="makes 9 pictures where 17 were expected"):
         decoder.decode(latents(3))

@@ -28,6 +28,7 @@ CHOICE = re.compile(r"^(\w+): ", re.MULTILINE)
 HEADING = re.compile(r"^(#+) ", re.MULTILINE)
 PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)]+)\)")
 CODE = re.compile(r"```.*?```", re.DOTALL)
+EMPHASIS = re.compile(r"(?<!\*)(\*{1,2})(?=[^\s*])(.+?)\1(?!\*)")
 
 
 def texts(content: Any, where: str = "") -> Iterator[tuple[str, Any]]:
@@ -177,3 +178,12 @@ def test_translated_help_page_uses_the_names_on_the_node(path: Path) -> None:
     assert {key for _, key in inputs} == set(node["inputs"])
     outputs = re.findall(r"^\| \*\*(.+?)\*\* \|", page.split("\n## ")[3], re.MULTILINE)
     assert outputs == [item["name"] for item in node["outputs"].values()]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_emphasis_in_a_translated_help_page_shows(path: Path) -> None:
+    """Markdown leaves stars as they are between punctuation and a letter, with no space there."""
+    text = re.sub(r"`[^`]*`", "", CODE.sub("", path.read_text("utf-8")))
+    for stars, inner in (found for line in text.split("\n") for found in EMPHASIS.findall(line)):
+        assert re.fullmatch(r"\w|\w.*\w", inner), f"{path}: {stars}{inner}{stars}"
+        assert stars == "**" or inner.isascii(), f"{path}: quote {inner}, in place of italics"

@@ -1,12 +1,13 @@
 // The page's part of AdaState. Without it every node still runs; with it one sees and steers them.
 
 import { app } from "./js/host.js";
+import { setUpErrors } from "./js/errors/index.js";
 import { setUpPanel } from "./js/panel/index.js";
 import { setUpStreams } from "./js/streams/index.js";
 import { setUpTimeline } from "./js/timeline/index.js";
 
 // In the order of what they add to a node: the stream is shown below the timeline it follows.
-const parts = [setUpTimeline(), setUpPanel(), setUpStreams()];
+const parts = [setUpTimeline(), setUpPanel(), setUpStreams(), setUpErrors()];
 
 app.registerExtension({
     name: "AdaState",

@@ -38,6 +38,7 @@ SETTINGS = {
     "Comfy.TutorialCompleted": True,
     "Comfy.Minimap.Visible": False,
     "Comfy.Graph.CanvasInfo": False,
+    "Comfy.RightSidePanel.IsOpen": False,
     # The canvas is drawn by the processor that also makes the video.
     "LiteGraph.Canvas.MaximumFps": 10,
 }

@@ -29,8 +29,8 @@ export function setting(id, otherwise) {
 }
 
 /** Say something in a corner of the page for some seconds. */
-export function say(severity, summary, detail) {
-    app.extensionManager?.toast?.add({ severity, summary, detail, life: 5000 });
+export function say(severity, summary, detail, life = 5000) {
+    app.extensionManager?.toast?.add({ severity, summary, detail, life });
 }
 
 /** Return the node that runs under an id such as `7`, or `5:3` in a subgraph. */

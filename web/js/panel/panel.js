@@ -6,6 +6,7 @@ import { make, setText } from "./elements.js";
 import { shareDone, statusLine } from "./format.js";
 import { Stage } from "./stage.js";
 import { Strip } from "./strip.js";
+import { tr } from "../words.js";
 
 export const EMPTY_HEIGHT = 44;
 export const FULL_HEIGHT = 316;
@@ -30,7 +31,7 @@ export class Panel {
         this.element = make("div", { name: "adastate-panel", testId: "adastate-panel" });
         this.hint = make("div", {
             name: "adastate-hint",
-            text: "The stream appears here while it is made.",
+            text: tr("The stream appears here while it is made."),
         });
         this.stage = new Stage((seconds) => this.onTime(seconds));
         this.status = make("div", { name: "adastate-status", testId: "adastate-status" });

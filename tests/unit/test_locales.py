@@ -52,6 +52,10 @@ def numbers(text: str) -> list[str]:
     return sorted(found)
 
 
+def test_page_is_translated_into_chinese_and_japanese() -> None:
+    assert {"ja", "zh"} <= set(TRANSLATED)
+
+
 @pytest.mark.parametrize("language", ["en", *TRANSLATED])
 def test_files_are_those_that_the_host_reads(language: str) -> None:
     folder = ROOT / "locales" / language

@@ -25,13 +25,13 @@ export function statusLine(panel) {
     const newest = panel.chunks.at(-1);
     const seconds = newest ? newest.start + newest.seconds : 0;
     const wanted = panel.secondsWanted;
-    const length = wanted > seconds + 0.05
+    const length = !newest && panel.state !== "running" ? "" : wanted > seconds + 0.05
         ? `${formatSeconds(seconds)} of ${formatSeconds(wanted)}`
         : formatSeconds(seconds);
     const left = panel.state === "running" ? formatTimeLeft(panel.secondsLeft) : "";
     const what = whatHappens(panel);
     // Once done, the server's words often name the length themselves.
-    if (what.includes(length)) return { what, how: left };
+    if (what.includes(length) || panel.state === "failed") return { what, how: left };
     return { what, how: left ? length + DOT + left : length };
 }
 

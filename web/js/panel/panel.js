@@ -6,8 +6,8 @@ import { make, setText } from "./elements.js";
 import { shareDone, statusLine } from "./format.js";
 import { Stage } from "./stage.js";
 import { Strip } from "./strip.js";
+import { tr } from "../words.js";
 
-const HINT = "The stream appears here while it is made.";
 export const EMPTY_HEIGHT = 52;
 export const FULL_HEIGHT = 316;
 
@@ -29,7 +29,7 @@ export class Panel {
 
     build() {
         this.element = make("div", { name: "adastate-panel", testId: "adastate-panel" });
-        this.hint = make("div", { name: "adastate-hint", text: HINT });
+        this.hint = make("div", { name: "adastate-hint" });
         this.stage = new Stage((seconds) => this.onTime(seconds));
         this.status = make("div", { name: "adastate-status", testId: "adastate-status" });
         this.status.setAttribute("aria-live", "polite");
@@ -71,7 +71,8 @@ export class Panel {
         this.element.classList.toggle("adastate-empty", !this.filled);
         this.element.classList.toggle("adastate-no-chunks", !document?.chunks.length);
         this.element.dataset.state = document?.state ?? "";
-        setText(this.hint, (!this.filled && document && statusLine(document).what) || HINT);
+        const said = !this.filled && document && statusLine(document).what;
+        setText(this.hint, said || tr("The stream appears here while it is made."));
         this.hint.title = this.hint.textContent;
         if (document) this.refresh();
         else this.stage.clear();

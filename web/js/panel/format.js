@@ -36,8 +36,9 @@ export function statusLine(panel) {
     const length = lengthText(panel, tr);
     const left = panel.state === "running" ? formatTimeLeft(panel.secondsLeft) : "";
     const what = whatHappens(panel);
+    const lasts = panel.state === "running" || (panel.state !== "failed" && panel.chunks.length);
     // Once done, the server's words often name the length themselves.
-    if (what.includes(lengthText(panel, plain))) return { what, how: left };
+    if (!lasts || what.includes(lengthText(panel, plain))) return { what, how: left };
     return { what, how: left ? length + DOT + left : length };
 }
 

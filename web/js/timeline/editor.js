@@ -10,7 +10,7 @@ import { Track } from "./track.js";
 import { tr, trCount } from "../words.js";
 
 const TRACK_HEIGHT = 118;
-const ROW_HEIGHT = 34;
+const ROW_HEIGHT = 54;
 const ROWS = 3;
 const EMPTY_HEIGHT = 32;
 /** Pixels that a press may wander before it is a drag. */
@@ -242,13 +242,12 @@ export class TimelineEditor {
     }
 
     #press(event) {
-        const block = event.target.closest(".adastate-tl-block");
-        if (!block || event.button !== 0) return;
-        const line = Number(event.target.dataset.edge ?? block.dataset.line);
+        const held = event.target.closest(".adastate-tl-block, .adastate-tl-join");
+        if (!held || event.button !== 0) return;
+        // A join lies over the edge of the block before it; either moves the block that follows.
+        const line = Number(event.target.dataset.edge ?? held.dataset.join ?? held.dataset.line);
         const index = this.blocks.findIndex((one) => one.cue.line === line);
         const begin = this.blocks[index].begin;
-        // The page around us stops pointer events, so a drag has to stay with this element.
-        this.track.lane.setPointerCapture(event.pointerId);
         this.drag = { index, begin, chunk: begin, from: event.clientX, at: this.track.chunkUnder(event.clientX) };
         event.stopPropagation();
     }
@@ -257,7 +256,13 @@ export class TimelineEditor {
         const { drag } = this;
         if (!drag) return;
         event.stopPropagation();
+        // It was let go outside, before it was a drag.
+        if (!event.buttons) this.drag = null;
+        if (!this.drag) return;
         if (!drag.moved && Math.abs(event.clientX - drag.from) <= STILL) return;
+        // The page around us stops pointer events, so a drag has to stay with this element; not
+        // sooner, since a click would then be the lane's and not the block's or the join's.
+        if (!drag.moved) this.track.lane.setPointerCapture(event.pointerId);
         drag.moved = true;
         const [least, most] = roomOf(this.blocks, drag.index);
         const by = Math.round(this.track.chunkUnder(event.clientX) - drag.at);

@@ -6,8 +6,12 @@ import json
 
 from comfy_api.latest import io
 
+from ..adastate_comfy.panel.place import place_of
+from ..adastate_comfy.progress import write_under
+from ..adastate_comfy.sockets.hidden_state import NOTHING_YET, ShownHidden
 from ..adastate_comfy.sockets.latents import latent_or_block, samples_for, video_samples
 from ..adastate_core.stream.events import HOLD_FOREVER, ResetScope
+from ..adastate_core.stream.pace import count_of
 from ..adastate_core.stream.state import StreamState
 from ..adastate_core.stream.summary import describe_stream
 from .inputs import CATEGORY, state_input, state_output
@@ -92,7 +96,10 @@ class AdaStateRead(io.ComfyNode):
                 io.Latent.Output(
                     "hidden_state",
                     display_name="hidden state",
-                    tooltip="What slot 0 holds: the frame the model never shows. Decode it alone.",
+                    tooltip=(
+                        "What slot 0 holds: the frame the model never shows. Decode it alone. "
+                        "Where there is none, the newest frame."
+                    ),
                 ),
                 io.Latent.Output(
                     "window",
@@ -115,22 +122,32 @@ class AdaStateRead(io.ComfyNode):
                 io.Latent.Output(
                     "hidden_states",
                     display_name="all hidden states",
-                    tooltip="The hidden state of every chunk, as a batch of single images.",
+                    tooltip=(
+                        "The hidden state of every chunk, as a batch of single images. Where there "
+                        "is none, the newest frame of every chunk."
+                    ),
                 ),
             ],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
     def execute(cls, state: StreamState, first_chunk: int = 0) -> io.NodeOutput:
-        """Return the parts of a state; what is not there yet blocks only the nodes wired to it."""
-        context = state.context
+        """Return the parts of a state; nodes wired to what is not there yet are left out."""
+        hidden, window = ShownHidden.of(state), state.context.window
+        content = state.content(first_chunk)
+        place = place_of(cls.hidden)
+        if place is not None and not place.is_part:
+            empty = window is None and content is None
+            count = NOTHING_YET if empty else count_of(state.chunk_index, "chunk")
+            write_under(place.node, hidden.note or count)
         return io.NodeOutput(
-            latent_or_block(state, context.anchor, "hidden state"),
-            latent_or_block(state, context.window, "window"),
-            latent_or_block(state, state.content(first_chunk), "content"),
+            latent_or_block(state, hidden.newest),
+            latent_or_block(state, window),
+            latent_or_block(state, content),
             state.chunk_index,
             json.dumps(describe_stream(state), indent=2),
-            latent_or_block(state, state.hidden_states(), "hidden state"),
+            latent_or_block(state, hidden.all),
         )
 
 

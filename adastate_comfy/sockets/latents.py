@@ -53,15 +53,10 @@ def samples_for(state: StreamState, latent: io.Latent.Type, source: str) -> Tens
 
 
 def latent_or_block(
-    state: StreamState, latents: Tensor | None, what: str
+    state: StreamState, latents: Tensor | None
 ) -> io.Latent.Type | ExecutionBlocker:
-    """Make a LATENT of recorded latents; None blocks only the nodes that are wired to it."""
-    if latents is None:
-        return ExecutionBlocker(
-            f"Read State: this stream has no {what} yet; stream a chunk first, "
-            "with the adaptive anchor for a hidden state."
-        )
-    return from_model_space(state, latents)
+    """Make a LATENT of recorded latents; None quietly leaves out the nodes that are wired to it."""
+    return ExecutionBlocker(None) if latents is None else from_model_space(state, latents)
 
 
 def from_model_space(state: StreamState, latents: Tensor) -> io.Latent.Type:

@@ -232,6 +232,17 @@ def test_another_seed_of_the_last_step_replays_nothing(
     assert client.get("/adastate_test/forwards") == {"steps": steps * chunks + commits}
 
 
+@pytest.mark.parametrize("anchor", ["frozen", "none"])
+def test_the_first_one_runs_under_every_anchor_that_its_note_proposes(
+    load_workflow: Callable[[str], Graph], client: ComfyClient, base_dir: Path, anchor: str
+) -> None:
+    """Without hidden states, its picture of them shows the newest frame of every chunk."""
+    graph = on_tiny_models(load_workflow(f"{DEMO}.json"))
+    (apply,), (save,) = of_type(graph, "AdaStateApply"), of_type(graph, "SaveImage")
+    graph[apply]["inputs"]["anchor"] = anchor
+    assert len(client.run(graph).outputs[save]["images"]) == 2
+
+
 @pytest.mark.floor
 def test_comfyui_lists_and_serves_them(client: ComfyClient, server: ComfyServer) -> None:
     assert sorted(client.get("/api/workflow_templates")[PACK_FOLDER]) == NAMES

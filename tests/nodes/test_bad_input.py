@@ -221,14 +221,3 @@ def test_unreadable_state_files(harness: NodeHarness, streamed: Any, base_dir: P
     for foreign in ("../x.adastate.safetensors", "gone.adastate.safetensors [input]", "a.txt"):
         message = harness.nodes["AdaStateLoad"].validate_inputs(foreign)
         assert "pick a file in Load State" in message
-
-
-def test_reading_what_is_not_there_blocks_only_what_is_wired_to_it(harness: NodeHarness) -> None:
-    from comfy_execution.graph_utils import ExecutionBlocker
-
-    hidden, window, content, index, report, states = harness.run("AdaStateRead", harness.fresh())
-    for value in (hidden, window, content, states):
-        assert isinstance(value, ExecutionBlocker)
-        assert "stream a chunk first" in value.message
-    assert index == 0
-    assert '"events": []' in report

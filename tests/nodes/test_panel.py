@@ -124,6 +124,19 @@ def test_events_come_in_order_and_name_their_files(
     assert any(text.startswith("chunk 1 of 2 - a red circle - ") for text in status)
 
 
+@pytest.mark.parametrize(("seed", "told"), [(1 << 53, 1 << 53), ((1 << 64) - 1, f"{2**64 - 1}")])
+def test_the_page_gets_every_digit_of_a_seed(
+    harness: NodeHarness, place: Any, events: list[dict[str, Any]], seed: int, told: object
+) -> None:
+    place("7")
+    state, _ = harness.step(harness.fresh(), 1, seed=seed)
+    assert [e["chunk"]["seed"] for e in events if e["what"] == "chunk"] == [told]
+    events.clear()
+    place("7", "run2")
+    harness.step(state, 1)  # what is kept on disk is read
+    assert events[0]["panel"]["chunks"][0]["seed"] == told
+
+
 def test_pictures_change_no_bit_and_a_vae_makes_moving_ones(
     harness: NodeHarness, place: Any, events: list[dict[str, Any]], vae: Any, pack: Any
 ) -> None:

@@ -112,7 +112,7 @@ def test_a_version_is_told_before_the_rest_is_read() -> None:
         format_version('{"format": "adastate.stream", "version": 2, "new": 1}', WHAT, 2, refuse)
         == 2
     )
-    assert "update AdaState" in str(newer_version(WHAT, 3, 1))
+    assert "Update AdaState" in str(newer_version(WHAT, 3, 1))
 
 
 def header_of(state: StreamState) -> tuple[Header, dict[str, Tensor]]:

@@ -71,6 +71,6 @@ def test_the_sidebar_is_translated(translated: Editor) -> None:
     translated.page.get_by_test_id("adastate-stream").first.wait_for()
     check_words(translated)
     label = texts(LANGUAGE, "nodeDefs")["AdaStateCommitStream"]["display_name"]
-    titles = "() => app.graph.nodes.map((node) => node.constructor.title ?? node.title)"
+    titles = "() => app.graph.nodes.map((node) => node.title)"
     assert label in translated.page.evaluate(titles)
     translated.shoot()

@@ -121,7 +121,7 @@ def bound_model(model: ModelPatcher, name: str = "model") -> BoundModel:
     if not isinstance(binding, Binding):
         raise ConfigError(
             name,
-            problem=f"the {name} has not gone through Apply AdaState",
+            problem=f"{name} is not from Apply AdaState",
             seen="a MODEL without AdaState",
             expected="one that went through Apply AdaState",
             remedy="put Apply AdaState between the loader and this node",

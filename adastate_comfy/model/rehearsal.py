@@ -141,7 +141,7 @@ def zeros_forward(check: Callable[[dict[str, Any]], object]) -> Callable[..., Te
 def _refusal(functions: list[Callable[..., Any]], seen: object, expected: object) -> ConfigError:
     return ConfigError(
         f"what {node_names(functions)} does to the model",
-        problem=f"{node_names(functions)} cannot be used in a stream: {seen}",
+        problem=f'"{node_names(functions)}" cannot be used in a stream: {seen}',
         seen=seen,
         expected=expected,
         remedy=f"remove {node_names(functions)} from the MODEL that goes into Stream Chunks",

@@ -44,7 +44,9 @@ def test_a_changed_preset_says_that_it_is_not_the_published_method(
     model = applied(harness, preset="longlive", anchor_strength=0.5, cache_precision="fp8")
     note = "not longlive as published: anchor_strength 0.5, cache_precision fp8"
     assert [node for node, _ in written] == ["7"]
-    assert written[0][1].startswith("longlive: anchor frozen, window of 6, chunks of 3")
+    assert written[0][1].startswith(
+        "longlive: frozen anchor, window of 6 and chunks of 3 latent frames"
+    )
     assert written[0][1].endswith(note)
     written.clear()
     harness.step(harness.fresh(), 2, model=model)

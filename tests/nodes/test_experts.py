@@ -188,10 +188,13 @@ def test_what_does_not_belong_together_is_refused(
         with pytest.raises(ValueError, match=message):
             step(high, high.fresh(), 1, model_low_noise=other)
 
-    pair(low.bare, "model_low_noise: got a MODEL without AdaState")
-    pair(high.model, "model_low_noise: got the same weights as model")
+    pair(low.bare, "^model_low_noise is not from Apply AdaState")
+    pair(high.model, "^model_low_noise is the same file as model")
     for name in (WAN_LARGER, WAN_22_5B):
         other = NodeHarness(node_classes, name).model
-        pair(other, r"model_low_noise: got wan2.1 of \d layers and width \d+, \d+ channels")
+        pair(
+            other,
+            r"^model_low_noise is a wan2.1 of \d layers and width \d+, \d+ channels, and model",
+        )
     (frozen,) = low.run("AdaStateApply", low.bare, "frozen", 3, 3, 1, 3)
-    pair(frozen, "model_low_noise: got other options of Apply AdaState than model")
+    pair(frozen, "^The two models have different settings on Apply AdaState")

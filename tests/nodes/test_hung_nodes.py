@@ -139,7 +139,7 @@ def test_a_conditioning_of_its_own_is_refused_by_name_before_the_first_step(
     model.set_model_sampler_post_cfg_function(OneMorePrompt())
     with pytest.raises(
         Exception,
-        match=r"^OneMorePrompt cannot be used in a stream: .*neither positive nor negative",
+        match=r"^\"OneMorePrompt\" cannot be used in a stream: .*neither positive nor negative",
     ):
         streamed(harness, model)
     assert len(forwards) <= 1  # the comparison of the layout
@@ -187,7 +187,7 @@ def skip(args: dict[str, Any], extra: dict[str, Any]) -> Any:
 def test_a_block_that_is_not_run_once_is_refused_by_name(
     harness: NodeHarness, run: Callable[..., Any], seen: str
 ) -> None:
-    with pytest.raises(Exception, match=f"{run.__name__} cannot be used in a stream: {seen}"):
+    with pytest.raises(Exception, match=f'^"{run.__name__}" cannot be used in a stream: {seen}'):
         streamed(harness, replaced(applied(harness), run, 1))
 
 

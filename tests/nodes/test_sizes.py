@@ -61,7 +61,7 @@ def test_what_runs_in_a_stock_sampler_is_streamed_and_the_rest_refused(
         with pytest.raises(ValueError, match="pixels: width goes in steps of") as refused:
             step(harness, case, state, 2)
         text = str(refused.value)
-        assert f"latents of {width} x {height}, {8 * width} x {8 * height} pixels" in text
+        assert f"{8 * width} x {8 * height} pixels" in text
         assert "expected a width in steps of 16 and a height in steps of 16" in text
         assert ("set width to 48 or 64" if width == 7 else "set width to 48 and") in text
         assert ("height to 32 or 48" if height == 5 else "height to 32 on") in text

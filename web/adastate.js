@@ -2,13 +2,14 @@
 
 import { app, translations } from "./js/host.js";
 import { setUpErrors } from "./js/errors/index.js";
+import { setUpFiles } from "./js/files/index.js";
 import { setUpPanel } from "./js/panel/index.js";
 import { setUpStreams } from "./js/streams/index.js";
 import { setUpTimeline } from "./js/timeline/index.js";
 import { learn } from "./js/words.js";
 
 // In the order of what they add to a node: the stream is shown below the timeline it follows.
-const parts = [setUpTimeline(), setUpPanel(), setUpStreams(), setUpErrors()];
+const parts = [setUpTimeline(), setUpPanel(), setUpStreams(), setUpFiles(), setUpErrors()];
 
 app.registerExtension({
     name: "AdaState",

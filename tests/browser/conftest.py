@@ -35,6 +35,7 @@ PAGES = ("pinned", "newest")
 RENDERERS = ("canvas", "vue")
 SHOTS = ROOT / "output" / "browser"
 SETTINGS = {
+    "Comfy.Locale": "en",
     "Comfy.TutorialCompleted": True,
     "Comfy.Minimap.Visible": False,
     "Comfy.Graph.CanvasInfo": False,

@@ -318,3 +318,17 @@ def test_a_prompt_is_traced_to_its_text(pack: Any, inputs: dict[str, Any], text:
         "other": {"class_type": "PrimitiveString", "inputs": {"value": "linked"}},
     }
     assert trace.prompt_behind(Prompt(nodes), "me").text == text
+
+
+@pytest.mark.parametrize("width", [832, 1280, 2048])
+def test_large_pictures_get_small_without_false_stripes(pack: Any, width: int) -> None:
+    small = importlib.import_module(f"{pack.__name__}.adastate_comfy.panel.pictures").small_pixels
+    images = torch.zeros((2, width // 2, width, 3))
+    images[:, :, ::2] = 1.0
+    images[1] = torch.linspace(0.0, 1.0, width)[:, None]
+    stripes, ramp = small(images).astype(float)
+    assert stripes.shape == (256, 512, 3)
+    assert abs(stripes.mean() - 127.5) < 1.0
+    if width == 2048:
+        assert stripes.std() < 1.0
+    assert abs(ramp[0, :, 0] - [255 * (i + 0.5) / 512 for i in range(512)]).max() < 1.0

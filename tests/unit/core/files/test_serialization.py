@@ -93,7 +93,10 @@ def test_the_origin_is_no_part_of_it(state: StreamState) -> None:
     [
         ({"format": "other"}, "another format"),
         ({"format": None}, "another format"),
-        ({"version": VERSION + 1}, f"format version {VERSION + 1}, expected version {VERSION}"),
+        (
+            {"version": VERSION + 1},
+            f"newer AdaState .format version {VERSION + 1}.. Update AdaState",
+        ),
         ({"version": 0}, "format version 0"),
         ({"version": True}, "format version True"),
         ({"version": "1"}, "format version '1'"),

@@ -12,6 +12,7 @@ from ..adastate_comfy.model.binding import bound_model
 from ..adastate_comfy.sampling.length import chunks_wanted, pace_of
 from ..adastate_comfy.sampling.stream_run import StreamInputs
 from ..adastate_comfy.sampling.timeline_prompts import check_prompts, resolve_prompts
+from ..adastate_comfy.video.live_pictures import failure_shown
 from ..adastate_comfy.video.render_files import VideoFormat
 from ..adastate_comfy.video.render_history import HISTORY
 from ..adastate_comfy.video.stream_render import RenderOptions, render_stream
@@ -202,9 +203,10 @@ class AdaStateRender(io.ComfyNode):
         timeline: str = "",
     ) -> io.NodeOutput:
         """Check everything first; then make, decode and write chunk by chunk."""
-        chunks = chunks_wanted(model, state, chunks, seconds, fps, most=MOST_CHUNKS)
-        pace, first = pace_of(bound_model(model), fps), state.chunk_index
-        positive, prompts = resolve_prompts(positive, clip, timeline, pace, first, chunks)
+        with failure_shown(cls.hidden):
+            chunks = chunks_wanted(model, state, chunks, seconds, fps, most=MOST_CHUNKS)
+            pace, first = pace_of(bound_model(model), fps), state.chunk_index
+            positive, prompts = resolve_prompts(positive, clip, timeline, pace, first, chunks)
         inputs = StreamInputs(
             model=model,
             state=state,

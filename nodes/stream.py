@@ -12,7 +12,7 @@ from torch import Tensor
 from ..adastate_comfy.sampling.length import chunks_wanted
 from ..adastate_comfy.sampling.stream_run import StreamInputs, StreamRun
 from ..adastate_comfy.sockets.latents import from_model_space
-from ..adastate_comfy.video.live_pictures import live_view
+from ..adastate_comfy.video.live_pictures import live_view, pictures_for
 from ..adastate_core.stream.state import StreamState
 from .inputs import (
     CATEGORY,
@@ -95,25 +95,26 @@ class AdaStateStream(io.ComfyNode):
         fps: float = DEFAULT_FPS,
     ) -> io.NodeOutput:
         """Check everything that can be checked, then let the core stream."""
-        chunks = chunks_wanted(model, state, chunks, seconds, fps, most=MOST_CHUNKS)
-        inputs = StreamInputs(
-            model=model,
-            state=state,
-            positive=positive,
-            cfg=cfg,
-            sampler=sampler,
-            sigmas=sigmas,
-            seed=seed,
-            chunks=chunks,
-            negative=negative,
-            model_low_noise=model_low_noise,
-            switch_sigma=switch_sigma,
-            vae=vae,
-            fps=fps,
-        )
         # Collected as they come: a bounded history may have forgotten the first ones by the end.
         made: list[Tensor] = []
-        with live_view(cls.hidden, inputs) as view:
+        with live_view(cls.hidden) as view:
+            chunks = chunks_wanted(model, state, chunks, seconds, fps, most=MOST_CHUNKS)
+            inputs = StreamInputs(
+                model=model,
+                state=state,
+                positive=positive,
+                cfg=cfg,
+                sampler=sampler,
+                sigmas=sigmas,
+                seed=seed,
+                chunks=chunks,
+                negative=negative,
+                model_low_noise=model_low_noise,
+                switch_sigma=switch_sigma,
+                vae=vae,
+                fps=fps,
+            )
+            view.show_with(pictures_for(inputs))
             run = StreamRun.prepare(inputs, view=view)
             after = run.run(run.start, chunks, lambda new: made.append(new.newest_content()))
         return io.NodeOutput(after, from_model_space(after, torch.cat(made, dim=2)))

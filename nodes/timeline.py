@@ -11,6 +11,7 @@ from torch import Tensor
 from ..adastate_comfy.model.binding import bound_model
 from ..adastate_comfy.sampling.length import chunks_wanted, pace_of
 from ..adastate_comfy.timeline_graph import TimelineGraph, open_timeline
+from ..adastate_comfy.video.live_pictures import failure_shown
 from ..adastate_core.errors import ConfigError
 from ..adastate_core.stream.state import StreamState
 from ..adastate_core.stream.timeline import parse_timeline, plan_prompts
@@ -108,10 +109,11 @@ class AdaStateStreamTimeline(io.ComfyNode):
         seconds: float = 0.0,
     ) -> io.NodeOutput:
         """Plan the chunks and expand into their nodes, which are wired to what this one is."""
-        chunks = chunks_wanted(model, state, chunks, seconds, fps, most=MOST_CHUNKS)
-        pace, first = pace_of(bound_model(model), fps), state.chunk_index
-        plan = plan_prompts(parse_timeline(timeline), pace, first, chunks)
-        open_timeline(cls.hidden, state, pace, chunks)
+        with failure_shown(cls.hidden):
+            chunks = chunks_wanted(model, state, chunks, seconds, fps, most=MOST_CHUNKS)
+            pace, first = pace_of(bound_model(model), fps), state.chunk_index
+            plan = plan_prompts(parse_timeline(timeline), pace, first, chunks)
+            open_timeline(cls.hidden, state, pace, chunks)
         wired = cls.hidden.dynprompt.get_node(cls.hidden.unique_id)["inputs"]
         graph = TimelineGraph(wired, SAMPLING_IDS)
         graph.add_steps(plan)

@@ -156,6 +156,16 @@ class PanelFeed:
         self._try(lambda: self._store.write_head(document.head()))
         self._send("end", state=state, text=text)
 
+    def refuse(self, run: str, text: str) -> None:
+        """Say why a run failed before it began; what the panel shows of earlier ones stays."""
+        document = self._document
+        with self._lock:
+            document.run, document.state, document.text = run, "failed", text
+            document.seconds_left = None
+            panel = document.to_json()
+        self._try(lambda: self._store.write_head(document.head()))
+        self._send("begin", panel=panel)
+
     def _finish(self, entry: ChunkEntry, pictures: ChunkPictures | None) -> None:
         """Encode the pictures of a chunk and tell of it; in the thread, and it never fails."""
         done = entry

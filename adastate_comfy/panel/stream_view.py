@@ -28,14 +28,12 @@ class StreamView:
     Args:
         place: Where it is shown; None shows nothing.
         prompt: The text behind its prompt.
-        pictures: Where pictures of its chunks come from; None if who makes the run gives them.
     """
 
     def __init__(
         self,
         place: NodePlace | None = None,
         prompt: PromptText = PromptText(),  # noqa: B008, a frozen value
-        pictures: PictureSource | None = None,
     ) -> None:
         self.prompt = prompt
         self.note = ""
@@ -43,7 +41,7 @@ class StreamView:
         self.joined = False
         """Whether it goes on where another part of the node stopped."""
         self._place = place
-        self._pictures = pictures if place is not None else None
+        self._pictures: PictureSource | None = None
         self._feed = PANELS.feed(place.workflow, place.node) if place is not None else None
         self._plan = RunPlan(0, 0, 1, 1, 16.0)
         self._chunk = 0
@@ -61,6 +59,11 @@ class StreamView:
     def decodes(self) -> bool:
         """Whether pictures take a model, so that no sampling session may be open for them."""
         return self._pictures is not None and self._pictures.decodes
+
+    def show_with(self, pictures: PictureSource) -> None:
+        """Take the pictures of chunks from a source, where who makes the run gives none."""
+        if self._place is not None:
+            self._pictures = pictures
 
     def begin(self, start: StreamState, plan: RunPlan) -> None:
         """Begin the run, or go on where the node's part before this one stopped.
@@ -170,10 +173,15 @@ class StreamView:
     def fail(self, error: BaseException, text: str = "") -> str | None:
         """End the run after a failure, or a cancel, and return what is said."""
         feed, place = self._feed, self._place
-        if feed is None or place is None or feed.run != place.run or feed.state != "running":
+        if feed is None or place is None:
             return None
         stopped = isinstance(error, comfy.model_management.InterruptProcessingException)
         text = text or ("stopped" if stopped else f"{error}" or type(error).__name__)
+        if feed.run != place.run and not stopped:
+            feed.refuse(place.run, text)
+            return text
+        if feed.run != place.run or feed.state != "running":
+            return None
         feed.end("stopped" if stopped else "failed", text)
         return text
 

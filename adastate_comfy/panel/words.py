@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textwrap import shorten
 
+from ...adastate_core.stream.pace import count_of
 from .panel_document import RunPlan
 
 _PROMPT_SHOWN = 60
@@ -28,10 +29,11 @@ def done_words(plan: RunPlan) -> str:
     """Say how long the stream is now.
 
     >>> done_words(RunPlan(first_chunk=8, chunks=4, chunk_frames=3, time_stride=4, fps=16.0))
-    '12 chunks, 8.8 s'
+    '12 chunks = 141 frames, 8.8 s'
     """
     count = plan.last_chunk
-    return f"{count} chunk{'s' if count != 1 else ''}, {plan.seconds_of(count):.1f} s"
+    frames = count_of(plan.images_of(count * plan.chunk_frames), "frame")
+    return f"{count_of(count, 'chunk')} = {frames}, {plan.seconds_of(count):.1f} s"
 
 
 def duration(seconds: float) -> str:

@@ -94,31 +94,37 @@ def hidden_pixels(decoder: ChunkDecoder, state: StreamState) -> Any:
 
 
 @contextmanager
-def live_view(hidden: io.HiddenHolder, inputs: StreamInputs) -> Iterator[StreamView]:
-    """Show a run of a node while it lasts, and say on its panel how it ended.
+def failure_shown(hidden: io.HiddenHolder) -> Iterator[StreamView]:
+    """Say on the panel of a node, and under it, why its run fails; also before it has begun.
 
     Args:
         hidden: Hidden inputs of the node: unique_id, dynprompt and extra_pnginfo.
-        inputs: What it is given.
-
-    Raises:
-        UnsupportedFamilyError: If the VAE cannot decode these latents in parts.
     """
-    view = open_view(hidden, _pictures(inputs))
+    view = _open_view(hidden)
     try:
         yield view
     except BaseException as error:
         _write_under(view, view.fail(error))
         raise
-    _write_under(view, view.finish())
 
 
-def open_view(hidden: io.HiddenHolder, pictures: PictureSource | None = None) -> StreamView:
-    """Return the view of a node's run; pictures come from this source, or are given."""
+@contextmanager
+def live_view(hidden: io.HiddenHolder) -> Iterator[StreamView]:
+    """Show a run of a node while it lasts, and say on its panel how it ended.
+
+    Args:
+        hidden: Hidden inputs of the node: unique_id, dynprompt and extra_pnginfo.
+    """
+    with failure_shown(hidden) as view:
+        yield view
+        _write_under(view, view.finish())
+
+
+def _open_view(hidden: io.HiddenHolder) -> StreamView:
     place, prompt = place_of(hidden), PromptText()
     if place is not None and hidden.dynprompt is not None:
         prompt = prompt_behind(hidden.dynprompt, place.own)
-    return StreamView(place, prompt, pictures)
+    return StreamView(place, prompt)
 
 
 def _write_under(view: StreamView, text: str | None) -> None:
@@ -126,7 +132,12 @@ def _write_under(view: StreamView, text: str | None) -> None:
         write_under(view.node, view.under(text))
 
 
-def _pictures(inputs: StreamInputs) -> PictureSource:
+def pictures_for(inputs: StreamInputs) -> PictureSource:
+    """Return where a run's pictures come from: its VAE, or latent colours.
+
+    Raises:
+        UnsupportedFamilyError: If the VAE cannot decode these latents in parts.
+    """
     bound = bound_model(inputs.model)
     if inputs.vae is not None:
         batch, channels, *size = inputs.state.latent_shape

@@ -19,7 +19,7 @@ from ..panel.pictures import ChunkPictures, small_pixels
 from ..panel.stream_view import StreamView
 from ..sampling.stream_run import StreamInputs, StreamRun
 from .decoders import ChunkDecoder, open_decoder
-from .live_pictures import open_view
+from .live_pictures import failure_shown
 from .render_files import RenderSize, VideoFormat, open_files
 from .render_history import joins_exactly, with_render_history
 from .render_job import RenderJob
@@ -76,12 +76,8 @@ def render_stream(
     Raises:
         AdaStateError: For what cannot be streamed, decoded or written.
     """
-    view = open_view(hidden)
-    try:
+    with failure_shown(hidden) as view:
         return _render(inputs, vae, options, hidden, view)
-    except BaseException as error:
-        view.fail(error)
-        raise
 
 
 def _render(

@@ -92,7 +92,10 @@ def test_a_timeline_is_shown_at_its_own_node(client: ComfyClient) -> None:
     assert prompts == ["red circle moving left", "blue square moving right", third, third]
     said = [event["status"]["text"] for event in events if event["what"] == "status"]
     assert any(text.startswith(f"chunk 1 of {CHUNKS} - blue square moving right") for text in said)
-    assert (events[-1]["state"], events[-1]["text"]) == ("done", f"{CHUNKS} chunks, 2.8 s")
+    assert (events[-1]["state"], events[-1]["text"]) == (
+        "done",
+        f"{CHUNKS} chunks = 45 frames, 2.8 s",
+    )
     # After an edit of the last line the chunks before it stay, with their pictures.
     after = followed(client, graph(BEFORE.replace("yellow", "green")))
     kept = [event for event in after if event["what"] == "begin"][-1]["panel"]["chunks"]

@@ -119,7 +119,7 @@ def test_events_come_in_order_and_name_their_files(
         assert (moving.format, moving.n_frames) == ("WEBP", entry["tile_frames"]) == ("WEBP", 3)
         assert moving.info["loop"] == 0
         assert tile(base_dir, begin["folder"], entry["hidden"]).size == SMALL[::-1]
-    assert events[-1]["text"] == "2 chunks, 1.3 s"
+    assert events[-1]["text"] == "2 chunks = 21 frames, 1.3 s"
     status = [event["status"]["text"] for event in events if event["what"] == "status"]
     assert any(text.startswith("chunk 1 of 2 - a red circle - ") for text in status)
 
@@ -253,6 +253,22 @@ def test_a_failure_and_a_cancel_are_said(
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         harness.step(harness.fresh(), 1)
     assert (events[-1]["what"], events[-1]["state"]) == ("end", "stopped")
+
+
+def test_what_is_refused_is_said_and_leaves_what_was_made(
+    harness: NodeHarness, place: Any, events: list[dict[str, Any]]
+) -> None:
+    place("7", run="good")
+    harness.step(harness.fresh(), 2)
+    events.clear()
+    place("7", run="refused")
+    with pytest.raises(ValueError, match="needs a negative prompt"):
+        harness.step(harness.fresh(), 1, cfg=2.0)
+    (event,) = events
+    panel = event["panel"]
+    assert (event["what"], event["run"], panel["state"]) == ("begin", "refused", "failed")
+    assert "needs a negative prompt" in panel["text"]
+    assert [chunk["index"] for chunk in panel["chunks"]] == [0, 1]
 
 
 def test_a_chunk_writes_its_own_line_however_many_came_before(

@@ -1,15 +1,13 @@
 """ComfyUI's page in a real browser: both renderers, on the pinned page and on the newest one.
 
 `make test-browser` sets everything up (see `tools/browser.py`); without a Chromium all of it is
-skipped. Every test gets a page of its own and fails by what the page's console says against it.
+skipped. Tests share a page that is cleared between them, and fail by what its console says.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from importlib import metadata
@@ -17,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from tests.support.console import Console  # noqa: E402
-from tests.support.editor import SIZES, Editor  # noqa: E402
+from tests.support.editor import Editor  # noqa: E402
+from tests.support.kept_page import KeptPage  # noqa: E402
 from tools import browser as setup  # noqa: E402
 from tools.server import ComfyServer  # noqa: E402
 
@@ -34,15 +33,6 @@ playwright = pytest.importorskip(
 PAGES = ("pinned", "newest")
 RENDERERS = ("canvas", "vue")
 SHOTS = ROOT / "output" / "browser"
-SETTINGS = {
-    "Comfy.Locale": "en",
-    "Comfy.TutorialCompleted": True,
-    "Comfy.Minimap.Visible": False,
-    "Comfy.Graph.CanvasInfo": False,
-    "Comfy.RightSidePanel.IsOpen": False,
-    # The canvas is drawn by the processor that also makes the video.
-    "LiteGraph.Canvas.MaximumFps": 10,
-}
 FORGET = """if (!sessionStorage.getItem("adastate-test")) {
     localStorage.clear();
     sessionStorage.setItem("adastate-test", "opened");
@@ -88,6 +78,8 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
         def start(*flags: str) -> ComfyServer:
             base = tmp_path_factory.mktemp("comfyui")
             _settle_in(base / "user" / "default")
+            (base / "input").mkdir()
+            Image.new("RGB", (64, 64)).save(base / "input" / "example.png")  # as ComfyUI has one
             # Live pictures have to come without the server's help.
             flags = ("--preview-method", "none", *flags)
             server = ComfyServer(Path(tree), Path(sys.executable), base, ROOT, args=flags)
@@ -121,25 +113,32 @@ def server(start_server: Callable[..., ComfyServer], page_flags: tuple[str, ...]
     return start_server(*page_flags)
 
 
-@pytest.fixture(params=RENDERERS)
+@pytest.fixture(scope="session", params=RENDERERS)
 def renderer(request: pytest.FixtureRequest) -> str:
     """Return how nodes are drawn: on a canvas, or by Vue (Nodes 2.0)."""
     return str(request.param)
 
 
+@pytest.fixture(scope="session")
+def kept(browser: Any) -> Iterator[KeptPage]:
+    """Yield the one page that tests share."""
+    page = KeptPage(browser)
+    yield page
+    page.drop()
+
+
 @pytest.fixture
-def page(renderer: str, browser: Any, server: ComfyServer) -> Iterator[Any]:
-    """Yield ComfyUI's page under one of its two renderers; `page.problems` collects its errors."""
-    change_settings(server, {"Comfy.VueNodes.Enabled": renderer == "vue"})
-    width, height = SIZES[0]
-    opened = browser.new_page()
-    opened.set_viewport_size({"width": width, "height": height})
-    console = Console(opened)
-    opened.problems = console.problems
-    opened.goto(server.url)
-    wait_until_ready(opened)
-    yield opened
-    opened.close()
+def page(
+    renderer: str, kept: KeptPage, server: ComfyServer, request: pytest.FixtureRequest
+) -> Iterator[Any]:
+    """Yield ComfyUI's page under one of its two renderers; `page.problems` collects its errors.
+
+    The next test gets the same page with an empty workflow, unless this one failed.
+    """
+    failed = request.session.testsfailed
+    yield kept.get(server, renderer)
+    if request.session.testsfailed != failed:
+        kept.drop()
 
 
 @pytest.fixture
@@ -153,23 +152,3 @@ def editor(
     yield editor
     problems = [each for each in page.problems if not editor.expects(each)]
     assert not problems, "the console says:\n" + "\n".join(problems)
-
-
-def wait_until_ready(page: Any) -> None:
-    """Wait until the page has a graph and has opened its first workflow."""
-    page.wait_for_function(
-        "window.app?.isGraphReady && app.extensionManager?.workflow?.activeWorkflow",
-        timeout=120_000,
-    )
-    page.wait_for_selector("canvas")
-
-
-def change_settings(server: ComfyServer, values: dict[str, Any]) -> None:
-    """Change settings of the server's one user, for pages that are opened from now on."""
-    settings = {**SETTINGS, **values}
-    request = urllib.request.Request(
-        f"{server.url}/settings",
-        json.dumps(settings).encode(),
-        {"Content-Type": "application/json"},
-    )
-    urllib.request.urlopen(request, timeout=30).close()

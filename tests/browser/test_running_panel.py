@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.browser.conftest import wait_until_ready
 from tests.support.editor import Editor
+from tests.support.kept_page import wait_until_ready
 from tests.support.shipped import open_short, with_node
 
 pytestmark = pytest.mark.browser

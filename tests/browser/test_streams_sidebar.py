@@ -21,13 +21,20 @@ ROOT = Path(__file__).parents[2]
 WORKFLOW = next((ROOT / "workflows").glob("*Continue a named stream*.json"))
 
 
+ON_CANVAS = pytest.mark.parametrize("renderer", ["canvas"], indirect=True, scope="session")
+"""For what the sidebar does by itself, whatever draws the nodes."""
+
+
 @pytest.fixture(scope="session")
 def made(server: ComfyServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with one stream in it, made by a real run."""
 
     def make() -> None:
         with ComfyClient(server.url) as client:
-            client.run(load_prompt(WORKFLOW, client))
+            prompt = load_prompt(WORKFLOW, client)
+            (steps,) = [n for n in prompt.values() if n["class_type"] == "BasicScheduler"]
+            steps["inputs"]["steps"] = 2
+            client.run(prompt)
 
     with ThreadPoolExecutor(1) as thread:  # the browser's event loop runs in this one
         thread.submit(make).result()
@@ -51,6 +58,7 @@ def sidebar(editor: Editor, streams: Path) -> Any:
     editor.open(WORKFLOW.stem)
     editor.page.evaluate("() => app.extensionManager.command.execute('AdaState.OpenStreams')")
     shown = editor.page.get_by_test_id("adastate-streams")
+    shown.get_by_test_id("adastate-streams-all").click()
     shown.get_by_test_id("adastate-stream").nth(1).wait_for()
     return shown
 
@@ -85,6 +93,7 @@ def test_streams_show_what_they_are(editor: Editor, sidebar: Any) -> None:
     editor.shoot("streams-sidebar")
 
 
+@ON_CANVAS
 def test_a_stream_is_forked_and_renamed(editor: Editor, sidebar: Any, streams: Path) -> None:
     press(sidebar, "my stream", "fork")
     answer(editor.page, "my fork")
@@ -97,6 +106,7 @@ def test_a_stream_is_forked_and_renamed(editor: Editor, sidebar: Any, streams: P
     assert (streams / "renamed").is_dir()
 
 
+@ON_CANVAS
 def test_a_name_that_is_taken_is_told_in_words(editor: Editor, sidebar: Any, streams: Path) -> None:
     press(sidebar, "my stream", "rename")
     answer(editor.page, "other")
@@ -106,6 +116,7 @@ def test_a_name_that_is_taken_is_told_in_words(editor: Editor, sidebar: Any, str
     assert (streams / "my stream").is_dir()
 
 
+@ON_CANVAS
 def test_a_deleted_stream_comes_back(editor: Editor, sidebar: Any, streams: Path) -> None:
     press(sidebar, "other", "delete")
     undo = sidebar.get_by_test_id("adastate-stream-undo")
@@ -126,11 +137,13 @@ def test_a_deleted_stream_comes_back(editor: Editor, sidebar: Any, streams: Path
     assert not list((streams / ".bin").iterdir())
 
 
+@ON_CANVAS
 def test_a_stream_is_continued(editor: Editor, sidebar: Any, streams: Path) -> None:
     press(sidebar, "other", "continue")
     opened = "app.graph.nodes.filter((n) => n.comfyClass === 'AdaStateOpenStream')"
     assert editor.page.evaluate(f"() => {opened}.map((n) => n.widgets[0].value)") == ["other"]
-    editor.run()
+    editor.set("BasicScheduler", steps=2)
+    editor.run(240)
     assert revision(streams / "other") == 2
     assert revision(streams / "my stream") == 1
     row(sidebar, "other").get_by_text("4 chunks").wait_for()  # it looks again by itself
@@ -202,6 +215,7 @@ WORDS = {
 }
 
 
+@ON_CANVAS
 def test_lengths_sizes_and_ages_in_words(page: Any) -> None:
     for call, said in WORDS.items():
         asked = f"() => import('/extensions/adastate/js/streams/words.js').then((w) => w.{call})"

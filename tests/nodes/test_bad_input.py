@@ -226,4 +226,4 @@ def test_unreadable_state_files(harness: NodeHarness, streamed: Any, base_dir: P
         harness.run("AdaStateLoad", name)
     for foreign in ("../x.adastate.safetensors", "gone.adastate.safetensors [input]", "a.txt"):
         message = harness.nodes["AdaStateLoad"].validate_inputs(foreign)
-        assert "pick a file in Load State" in message
+        assert "Choose another file on Load State" in message

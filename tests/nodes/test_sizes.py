@@ -62,6 +62,6 @@ def test_what_runs_in_a_stock_sampler_is_streamed_and_the_rest_refused(
             step(harness, case, state, 2)
         text = str(refused.value)
         assert f"{8 * width} x {8 * height} pixels" in text
-        assert "expected a width in steps of 16 and a height in steps of 16" in text
-        assert ("set width to 48 or 64" if width == 7 else "set width to 48 and") in text
+        assert "width goes in steps of 16, height in steps of 16. Set width to" in text
+        assert ("Set width to 48 or 64" if width == 7 else "Set width to 48 and") in text
         assert ("height to 32 or 48" if height == 5 else "height to 32 on") in text

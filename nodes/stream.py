@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.samplers import Sampler
 from comfy.sd import VAE
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..adastate_comfy.kept_chunks import KeptChunks
 from ..adastate_comfy.sampling.length import chunks_wanted
 from ..adastate_comfy.sampling.stream_run import StreamInputs, StreamRun
 from ..adastate_comfy.sockets.latents import from_model_space
@@ -111,9 +111,7 @@ class AdaStateStream(io.ComfyNode):
             vae=vae,
             fps=fps,
         )
-        # Collected as they come: a bounded history may have forgotten the first ones by the end.
-        made: list[Tensor] = []
-        with live_view(cls.hidden, inputs) as view:
+        with live_view(cls.hidden, inputs) as view, KeptChunks(cls.hidden, chunks, view) as kept:
             run = StreamRun.prepare(inputs, view=view)
-            after = run.run(run.start, chunks, lambda new: made.append(new.newest_content()))
-        return io.NodeOutput(after, from_model_space(after, torch.cat(made, dim=2)))
+            after = run.run(run.start, chunks, kept.add)
+        return io.NodeOutput(after, from_model_space(after, kept.content()))

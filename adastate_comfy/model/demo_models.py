@@ -13,6 +13,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ..devices import private_rng
 from .checkpoint import declared_shift
+from .demo_words import mark_demo
 from .loading import load_streaming_model, with_shift
 
 _FOLDER = Path(__file__).resolve().parents[2] / "assets" / "demo"
@@ -24,7 +25,7 @@ _VAE = "adastate_demo_vae.safetensors"
 def load_demo_model() -> ModelPatcher:
     """Load the demo's DiT with the schedule shift that its file declares."""
     path = str(_FOLDER / _DIT)
-    return with_shift(load_streaming_model(path, {}), declared_shift(path))
+    return mark_demo(with_shift(load_streaming_model(path, {}), declared_shift(path)))
 
 
 def load_demo_clip(disable_dynamic: bool = False) -> comfy.sd.CLIP:

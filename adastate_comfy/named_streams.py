@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import comfy.latent_formats
 import folder_paths
@@ -10,6 +12,7 @@ import folder_paths
 from ..adastate_core.errors import AdaStateError, StateMismatchError
 from ..adastate_core.files.named_stream import commit_or_keep, stream_digest
 from ..adastate_core.stream.state import StreamState
+from .page_metadata import page_metadata
 from .thumbnails import keep_thumbnail
 
 FOLDER_SHOWN = "adastate/streams"
@@ -58,8 +61,15 @@ def check_name(name: str | None) -> bool | str:
     return True
 
 
-def commit_one(states: list[StreamState]) -> tuple[StreamState, str]:
+def commit_one(
+    states: list[StreamState], prompt: Mapping[str, Any] | None, extra: Mapping[str, Any] | None
+) -> tuple[StreamState, str]:
     """Commit the one state of a list; one that cannot be committed is saved beside the stream.
+
+    Args:
+        states: What came in by the socket.
+        prompt: The hidden input of that name.
+        extra: The hidden input `extra_pnginfo`.
 
     Returns:
         The stream as committed, and what to write under the node.
@@ -76,7 +86,8 @@ def commit_one(states: list[StreamState]) -> tuple[StreamState, str]:
             remedy="wire one stream into Commit Stream",
         )
     output = Path(folder_paths.get_output_directory())
-    committed = commit_or_keep(streams_folder(), states[0], output)
+    page = page_metadata(prompt, extra)
+    committed = commit_or_keep(streams_folder(), states[0], output, page)
     assert committed.origin is not None
     name, revision = committed.origin.name, committed.origin.revision
     keep_thumbnail(streams_folder() / name, committed)

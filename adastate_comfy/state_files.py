@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,11 @@ from ..adastate_core.errors import StateFileError
 from ..adastate_core.files.state_file import SUFFIX, save_claimed
 from ..adastate_core.stream.state import StreamState
 from .output_names import find_target
+from .page_metadata import page_metadata
 from .sockets.latents import latent_format
+
+_NAME = re.compile(r"\.adastate( ?\(\d+\))?\.safetensors$", re.IGNORECASE)
+"""End of a name; browsers, and the host's uploads, number a second file of the same name there."""
 
 
 def save_numbered(
@@ -21,7 +26,7 @@ def save_numbered(
     prompt: Mapping[str, Any] | None,
     extra: Mapping[str, Any] | None,
 ) -> tuple[Path, str]:
-    """Save a stream as the next numbered file of a prefix.
+    """Save a stream as the next numbered file of a prefix, with the workflow that made it.
 
     Args:
         state: The stream.
@@ -39,7 +44,7 @@ def save_numbered(
     """
     target = find_target(prefix, _image_size(state), [f"_00001{SUFFIX}"], prompt, extra)
     path = target.claim("_{:05}", [SUFFIX])
-    save_claimed(state, path)
+    save_claimed(state, path, page_metadata(prompt, extra))
     return path, f"{(Path(target.subfolder) / path.name).as_posix()} [output]"
 
 
@@ -47,8 +52,8 @@ def list_state_files() -> list[str]:
     """List state files of the output and the input folder, newest first."""
     found = []
     for root, mark in _roots():
-        for path in root.rglob(f"*{SUFFIX}"):
-            if _holds_a_state(path):
+        for path in root.rglob("*.safetensors"):
+            if _NAME.search(path.name) and _holds_a_state(path):
                 found.append((path.stat().st_mtime, f"{path.relative_to(root).as_posix()} {mark}"))
     return [name for _, name in sorted(found, reverse=True)]
 
@@ -64,7 +69,7 @@ def find_state_file(file: str) -> Path:
     if mark not in roots:
         name, mark = file, "[output]"
     path = (roots[mark] / name).resolve()
-    if roots[mark] not in path.parents or not path.name.endswith(SUFFIX) or not path.is_file():
+    if roots[mark] not in path.parents or not _NAME.search(path.name) or not path.is_file():
         raise StateFileError(
             "state file",
             problem=f'there is no state file "{file}"',

@@ -6,6 +6,7 @@ import logging
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 
@@ -13,6 +14,7 @@ from ..adastate_core.files.atomic import PARTIAL
 from ..adastate_core.files.stream_card import THUMBNAIL
 from ..adastate_core.stream.events import ChunkEvent
 from ..adastate_core.stream.state import StreamState
+from .model.demo_models import is_demo, with_demo_colours
 from .panel.latent_colours import colours_of
 from .panel.pictures import small_pixels
 from .panel.tiles import TILE_WIDTH, moving
@@ -47,6 +49,12 @@ def keep_thumbnail(folder: Path, state: StreamState) -> None:
             partial.unlink(missing_ok=True)
 
 
+def recorded_form(state: StreamState) -> Any:
+    """Return the latent format of a stream, with the colours of the model that made it."""
+    form = latent_format(state.latent_format)
+    return with_demo_colours(form) if is_demo(state.fingerprint) else form
+
+
 def _tile_of(chunk: ChunkEvent) -> bytes:
     """Return the tile that a panel shows of a chunk, if one does: it may be truer in colour."""
     with suppress(OSError):
@@ -59,5 +67,5 @@ def _tile_of(chunk: ChunkEvent) -> bytes:
 
 def _picture_of(state: StreamState, chunk: ChunkEvent) -> bytes:
     assert chunk.content is not None
-    colours = colours_of(chunk.content[:1], latent_format(state.latent_format))
+    colours = colours_of(chunk.content[:1], recorded_form(state))
     return moving(small_pixels(colours, TILE_WIDTH), _SECONDS, TILE_WIDTH)

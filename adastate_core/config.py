@@ -36,7 +36,7 @@ class StreamConfig:
     True
     >>> StreamConfig(chunk_frames=0)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    adastate_core.errors.ConfigError: chunk_frames: got 0, expected a whole number 1 to 64; ...
+    AdaState.ConfigError: chunk_frames is 0; it is a whole number from 1 to 64. Change...
 
     `state_rope` to `prompt_switch` are readings of points that the paper leaves open; their
     defaults are the most plausible ones.

@@ -23,16 +23,14 @@ class AdaStateError(ValueError):
     __module__ = "AdaState"
 
     def __init__(
-        self, what: str, *, seen: object, expected: object, remedy: str, problem: str = ""
+        self, what: str, *, problem: str, seen: object, expected: object, remedy: str
     ) -> None:
         self.what = what
-        self.problem = problem or f"{what}: got {seen}, expected {expected}"
+        self.problem = problem
         self.seen = seen
         self.expected = expected
         self.remedy = remedy
-        super().__init__(
-            _sentences(self.problem, remedy) if problem else f"{self.problem}; {remedy}."
-        )
+        super().__init__(_sentences(problem, remedy))
 
 
 class ConfigError(AdaStateError):

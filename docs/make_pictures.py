@@ -106,7 +106,9 @@ def draw_timeline(files: Sequence[Path]) -> None:
     """Draw the card of the timeline, and the registry's images."""
     frames = video(files, "timeline_")
     states = [Image.open(f).convert("RGB") for f in files if f.name.startswith("timeline_state_")]
-    thumbnail(TIMELINE, [_named(f, f"line {_chunk_of(i) // 4 + 1}") for i, f in enumerate(frames)])
+    thumbnail(
+        TIMELINE, [_named(f, f"line {min(_chunk_of(i) // 4, 1) + 1}") for i, f in enumerate(frames)]
+    )
     icon = registry_images.icon(states[7], states[8], states[10])
     icon.save(DOCS / "icon.png", optimize=True)
     chosen = range(4, CHUNKS)

@@ -109,7 +109,7 @@ class AdaStateCommitStream(io.ComfyNode):
                     "revision", display_name="revision", tooltip="How often it was committed."
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
         )
 
     @classmethod
@@ -120,6 +120,7 @@ class AdaStateCommitStream(io.ComfyNode):
     @classmethod
     def execute(cls, state: list[StreamState], after: list[object] | None = None) -> io.NodeOutput:
         """Write what is new; a state that cannot be committed is saved beside the stream."""
-        committed, text = commit_one(state)
-        write_under(cls.hidden.unique_id, text)
+        hidden = cls.hidden
+        committed, text = commit_one(state, hidden.prompt, hidden.extra_pnginfo)
+        write_under(hidden.unique_id, text)
         return io.NodeOutput(committed, revision_of(committed), ui={"text": [text]})

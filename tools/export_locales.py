@@ -1,10 +1,10 @@
-"""Write what is said on the nodes into `locales/en`, which translations are made from.
+"""Write what nodes and scripts say into `locales/en`, which translations are made from.
 
     python tools/environment.py run -- -m tools.export_locales
 
 The page looks texts up in `locales/<language>` by the ids of nodes, inputs and outputs. Run it
-after a change to a node's name, description or tooltips, then change the translations with it: a
-test compares them.
+after a change to a node's name, description or tooltips, or to a text of a script, then change the
+translations with it: a test compares them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 from tools import environment
 from tools.client import ComfyClient
+from tools.script_texts import script_texts
 from tools.server import ComfyServer
 
 LOCALES = environment.ROOT / "locales"
@@ -46,7 +47,7 @@ def _texts(name: str, tooltip: str | None) -> dict[str, str]:
 
 
 def main() -> int:
-    """Start ComfyUI, ask it for the pack's nodes, and write their texts."""
+    """Start ComfyUI, ask it for the pack's nodes, and write their texts and the scripts'."""
     with tempfile.TemporaryDirectory(prefix="adastate-export-") as scratch:
         server = ComfyServer(
             environment.tree_path(), Path(sys.executable), Path(scratch), environment.ROOT
@@ -54,11 +55,22 @@ def main() -> int:
         with server, ComfyClient(server.url) as client:
             object_info = client.object_info()
     ours = {n: node_texts(i) for n, i in object_info.items() if n.startswith("AdaState")}
-    target = LOCALES / "en" / "nodeDefs.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(ours, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    print(f"{target.relative_to(environment.ROOT)}: {len(ours)} nodes")
+    _write("nodeDefs", ours)
+    write_script_texts()
     return 0
+
+
+def write_script_texts() -> None:
+    """Write the scripts' texts beside what else is in `main.json`."""
+    known = json.loads((LOCALES / "en" / "main.json").read_text("utf-8"))
+    texts = {text: text for text in script_texts(environment.ROOT / "web" / "js")}
+    _write("main", {**known, "adastate": texts})
+
+
+def _write(name: str, content: Mapping[str, Any]) -> None:
+    target = LOCALES / "en" / f"{name}.json"
+    target.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    print(f"{target.relative_to(environment.ROOT)} is written")
 
 
 if __name__ == "__main__":

@@ -9,15 +9,27 @@ a rotation can; these factors are those of the demo itself.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from training.evaluate import CFG, STEPS, fixed_pairs
 from training.generate import NodeGenerator
-from training.settings import use_threads
+from training.prompts import parse_prompt
 
-STREAMS, CHUNKS = 10, 3
+PROMPTS = (
+    "red square moving left, camera still, blue hills",
+    "yellow circle moving right, camera still, green mountains",
+    "green square moving up, camera still, golden city",
+    "cyan circle moving down, camera still, violet hills",
+    "blue square moving left, camera still, golden mountains",
+    "pink circle moving right, camera still, green city",
+)
+"""One of each colour, and every tint of the scenery."""
+CHUNKS, STEPS, CFG = 1, 4, 2.0
+_GREY = 0.1
+"""Weight of a place without any colour, beside 2 of the most colourful: most places are pale."""
 
 
 class LatentGenerator(NodeGenerator):
@@ -25,7 +37,7 @@ class LatentGenerator(NodeGenerator):
 
     latents: Tensor
 
-    def _stream(self, *arguments: object) -> tuple[object, object]:
+    def _stream(self, *arguments: Any) -> Any:
         state, latent = super()._stream(*arguments)
         self.latents = state.content()
         return state, latent
@@ -39,7 +51,8 @@ def fit(latents: Tensor, colours: Tensor) -> tuple[Tensor, float]:
         colours: Mean colours at the same places, ``(N, 3)`` in [-1, 1].
     """
     points = torch.cat([latents, torch.ones(len(latents), 1)], dim=1)
-    solution = torch.linalg.lstsq(points, colours).solution
+    weights = (_GREY + colours.amax(1, keepdim=True) - colours.amin(1, keepdim=True)).sqrt()
+    solution = torch.linalg.lstsq(points * weights, colours * weights).solution
     left = (points @ solution - colours).square().sum()
     spread = (colours - colours.mean(dim=0)).square().sum()
     return solution, 1.0 - float(left / spread)
@@ -47,11 +60,11 @@ def fit(latents: Tensor, colours: Tensor) -> tuple[Tensor, float]:
 
 def main() -> None:
     """Print the factors of the shipped models."""
-    use_threads()
+    torch.set_num_threads(1)  # the models are small
     generate = LatentGenerator(STEPS, CFG)
     points, colours = [], []
-    for prompt, seed in fixed_pairs(STREAMS):
-        frames = torch.from_numpy(generate("adaptive", prompt, seed, CHUNKS))
+    for seed, text in enumerate(PROMPTS):
+        frames = torch.from_numpy(generate("adaptive", parse_prompt(text), seed, CHUNKS))
         small = avg_pool2d(frames.permute(0, 3, 1, 2) * 2.0 - 1.0, 8)
         # The first latent frame holds one picture, each later one four.
         means = torch.cat([small[:1], small[1:].unflatten(0, (-1, 4)).mean(1)])
@@ -60,7 +73,7 @@ def main() -> None:
     solution, explained = fit(torch.cat(points), torch.cat(colours))
     for row in solution.tolist():
         print("    (" + ", ".join(f"{value:.4f}" for value in row) + "),")
-    print(f"explained: {explained:.3f}")
+    print(f"# explained: {explained:.3f}")
 
 
 if __name__ == "__main__":

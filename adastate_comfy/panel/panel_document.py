@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 PanelState = Literal["running", "done", "stopped", "failed"]
 VERSION = 1
+_EXACT = 1 << 53
+"""Up to here the page knows whole numbers to their last digit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +102,13 @@ class ChunkEntry:
     picture: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return asdict(self)
+        """Return it as JSON values; a seed that the page would round is a text."""
+        return {**asdict(self), "seed": self.seed if self.seed <= _EXACT else str(self.seed)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ChunkEntry:
         """Read it from JSON values."""
-        return cls(**{**values, "look": tuple(values["look"])})
+        return cls(**{**values, "seed": int(values["seed"]), "look": tuple(values["look"])})
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ def video_samples(latent: io.Latent.Type, source: str) -> Tensor:
     if getattr(samples, "is_nested", False) or samples.ndim != 5:
         raise LayoutError(
             f"latent of {source}",
-            problem=f"{source} is a picture, not a video",
+            problem=f"the latent of {source} is a picture, not a video",
             seen=f"{getattr(samples, 'ndim', 'nested')} dimensions",
             expected="5 (batch, channels, frames, height, width)",
             remedy="use an empty video latent, or encode with the VAE of a video model",
@@ -35,7 +35,7 @@ def video_samples(latent: io.Latent.Type, source: str) -> Tensor:
     if "noise_mask" in latent:
         raise LayoutError(
             f"latent of {source}",
-            problem=f"{source} has a mask, and every chunk starts from noise",
+            problem=f"the latent of {source} has a mask, and every chunk starts from noise",
             seen="a noise mask",
             expected="no mask, since every chunk starts from noise",
             remedy="remove Set Latent Noise Mask",

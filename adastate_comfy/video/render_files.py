@@ -7,20 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from comfy.cli_args import args
 from comfy.sd import VAE
 
 from ...adastate_core.files.receipts import SUFFIX as RECEIPTS_SUFFIX
 from ...adastate_core.files.receipts import ReceiptFile
 from ...adastate_core.files.state_file import SUFFIX as STATE_SUFFIX
-from ...adastate_core.files.strict_json import strict_json
 from ...adastate_core.stream.state import StreamState
 from ...adastate_core.stream.summary import receipt
 from ..output_names import find_target
+from ..page_metadata import page_metadata
 from .video_file import Codec, VideoFile, disk_error
 
-_ENDINGS = (".mp4", RECEIPTS_SUFFIX, STATE_SUFFIX)
-"""Of the video, its receipts, and the stream if it has to be saved; all have one number."""
+STOPPED_SUFFIX = f".stopped{STATE_SUFFIX}"
+_ENDINGS = (".mp4", RECEIPTS_SUFFIX, STOPPED_SUFFIX, STATE_SUFFIX)
+"""Of the video, its receipts, and the stream if it has to be saved; all have one number.
+
+The last is what such a stream was called before: its number is taken as well.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,7 @@ def open_files(
             fps=form.fps,
             crf=form.crf,
             codec=form.codec,
-            metadata=_metadata(prompt, extra),
+            metadata=page_metadata(prompt, extra),
             expected=(size.frames, size.parts),
         )
         receipts = _open_receipts(path.with_suffix(RECEIPTS_SUFFIX), head)
@@ -137,16 +140,6 @@ def open_files(
         path.unlink(missing_ok=True)
         raise
     return RenderFiles(video, receipts, target.subfolder)
-
-
-def _metadata(prompt: Mapping[str, Any] | None, extra: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return what ComfyUI's own nodes write into a video, unless the user has forbidden it."""
-    if args.disable_metadata:
-        return {}
-    values = dict(extra or {})
-    if prompt:
-        values["prompt"] = prompt
-    return {key: strict_json(value) for key, value in values.items()}
 
 
 def _open_receipts(path: Path, head: dict[str, Any]) -> ReceiptFile:

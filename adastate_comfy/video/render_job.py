@@ -14,12 +14,13 @@ from torch import Tensor
 from ...adastate_core.errors import AdaStateError, VideoFileError
 from ...adastate_core.files.disk_reserve import DiskReserve
 from ...adastate_core.files.receipts import ReceiptFile
-from ...adastate_core.files.state_file import SUFFIX, save_state
+from ...adastate_core.files.state_file import save_state
 from ...adastate_core.stream.events import ChunkEvent, Event, GivenLatentsEvent
 from ...adastate_core.stream.state import StreamState
 from ...adastate_core.stream.summary import receipt
 from ..sockets.latents import from_model_space
 from .decoders import LOOK_BACK, ChunkDecoder
+from .render_files import STOPPED_SUFFIX
 from .video_file import VideoFile, disk_error
 
 _HEADER_BYTES = 1024
@@ -129,9 +130,9 @@ class RenderJob:
         left = f"stopped: {frames} frames are in {path.name}"
         if self._written is None:
             return left
-        state = path.with_name(path.stem + SUFFIX)
+        state = path.with_name(path.stem + STOPPED_SUFFIX)
         try:
-            save_state(self._written, state)
+            save_state(self._written, state, self._video.metadata)
         except (OSError, AdaStateError):
             return f"{left}; there was no room for the stream"
         return f"{left}, and the stream after them in {state.name}: continue with Load State"
@@ -165,7 +166,8 @@ class RenderJob:
     def _keep_room(self, state: StreamState) -> None:
         """Keep the room that this stream needs if it has to be saved, before the video takes it."""
         if self._written is None:
-            self._at_first, self._since, self._headers = _bytes_of(state), 0, 0
+            page = 2 * sum(map(len, self._video.metadata.values()))  # in JSON once more
+            self._at_first, self._since, self._headers = _bytes_of(state) + page, 0, 0
         else:
             self._since += 1
             self._headers += _header_bytes(state.last_chunk)

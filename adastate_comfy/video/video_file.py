@@ -71,8 +71,9 @@ class VideoFile:
         self.path = path
         self.frames = 0
         """Frames in the file."""
+        self.metadata = metadata or {}
         self._rate = Fraction(round(fps * 1000), 1000)
-        self._metadata, self._expected = metadata or {}, expected
+        self._expected = expected
         self._tag = _TAGS.get(codec)
         self._encoded = self._parts = self._bytes = 0
         self._closed = False
@@ -141,7 +142,7 @@ class VideoFile:
         target = io.BytesIO()
         options = {**_MUXING, "fragment_index": str(self._parts)}
         with av.open(target, "w", format="mp4", options=options) as container:
-            container.metadata.update(self._metadata)
+            container.metadata.update(self.metadata)
             stream = container.add_stream_from_template(self._stream)
             for packet in packets:
                 packet.stream = stream

@@ -201,6 +201,7 @@ class CommitAttention(ChunkAttention):
     ) -> None:
         super().__init__(config, policy, past, geometry, first_frame=first_frame)
         self._kept_ready = False  # every layer is read once
+        self._anchor = config.anchor
         self._plan = policy.commit(config, self._cached, hold=hold)
         anchor = tuple(
             self._native_of(kept.terms[0][0] if isinstance(kept, FrameMix) else kept)
@@ -284,7 +285,7 @@ class CommitAttention(ChunkAttention):
             if rope is None:
                 raise LayoutError(
                     "anchor",
-                    problem=f"the anchor {self.config.anchor} does not work with this model",
+                    problem=f"the anchor {self._anchor} does not work with this model",
                     seen="an average over the image, on a model whose spatial RoPE is not known",
                     expected="another anchor than dual_ema",
                     remedy="choose another anchor on Apply AdaState",

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -142,13 +142,16 @@ def commit_stream(root: Path, state: StreamState) -> StreamState:
     return replace(state, origin=StreamOrigin(origin.name, stream, revision, made))
 
 
-def commit_or_keep(root: Path, state: StreamState, elsewhere: Path) -> StreamState:
+def commit_or_keep(
+    root: Path, state: StreamState, elsewhere: Path, page: Mapping[str, str] | None = None
+) -> StreamState:
     """Commit a state; if that fails, save it in a file of its own and raise the failure.
 
     Args:
         root: The folder of all streams, which is where such a file goes.
         state: What came from `open_stream`, with whatever happened to it since.
         elsewhere: Where it goes if that folder cannot be written.
+        page: What such a file says to ComfyUI's page, as in `save_state`.
 
     Returns:
         The state as the next commit needs it.
@@ -162,7 +165,7 @@ def commit_or_keep(root: Path, state: StreamState, elsewhere: Path) -> StreamSta
     except (StateMismatchError, StateFileError) as error:
         if state.origin is None:
             raise
-        remedy = f"{error.remedy.partition(_UNSAVED)[0]}; {_keep(state, root, elsewhere)}"
+        remedy = f"{error.remedy.partition(_UNSAVED)[0]}; {_keep(state, page, root, elsewhere)}"
         raise type(error)(
             error.what,
             problem=error.problem,
@@ -172,12 +175,13 @@ def commit_or_keep(root: Path, state: StreamState, elsewhere: Path) -> StreamSta
         ) from error
 
 
-def keep_refused(folder: Path, state: StreamState) -> Path:
+def keep_refused(folder: Path, state: StreamState, page: Mapping[str, str] | None = None) -> Path:
     """Save a state that could not be committed in a file of its own.
 
     Args:
         folder: Where to put it.
         state: The state, opened from a stream.
+        page: What the file says to ComfyUI's page, as in `save_state`.
 
     Returns:
         The file, for `load_state`.
@@ -190,16 +194,16 @@ def keep_refused(folder: Path, state: StreamState) -> Path:
     stem = name.encode()[:_LONGEST].decode(errors="ignore").rstrip(" .")
     folder.mkdir(parents=True, exist_ok=True)
     path = claim_numbered(folder, lambda number: f"{stem}.refused_{number:05d}{SUFFIX}")
-    save_claimed(state, path)
+    save_claimed(state, path, page)
     return path
 
 
-def _keep(state: StreamState, *folders: Path) -> str:
+def _keep(state: StreamState, page: Mapping[str, str] | None, *folders: Path) -> str:
     """Save a state in the first folder that takes it, and say where the chunks are."""
     reasons = []
     for folder in folders:
         try:
-            path = keep_refused(folder, state)
+            path = keep_refused(folder, state, page)
         except (OSError, StateFileError) as error:
             reasons.append(str(error.seen if isinstance(error, StateFileError) else error))
         else:

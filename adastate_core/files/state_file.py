@@ -5,6 +5,7 @@ read, so a damaged or foreign file never becomes half a stream. `header` says wh
 
 The header is in the metadata of the file (format version 1). That of a very long stream does
 not fit there: it is a tensor of bytes then, and the metadata holds a stub instead (version 2).
+Beside it the metadata may hold what ComfyUI's page opens of a file; reading pays no heed to that.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ LONG = 2
 
 _HEADER = "header"
 _LONGEST = 16 << 20  # of the 100 MB that safetensors allows, names and places of tensors included
+_OPENED_BY_PAGE = ("workflow", "prompt")
 
 
 class _Stub(Checked):
@@ -52,8 +54,13 @@ class _Stub(Checked):
     header_sha256: Digest
 
 
-def save_state(state: StreamState, path: Path) -> None:
+def save_state(state: StreamState, path: Path, page: Mapping[str, str] | None = None) -> None:
     """Write a state file; an existing file is replaced only once the new one is complete.
+
+    Args:
+        state: The stream.
+        path: The file.
+        page: What ComfyUI's page opens of it, as JSON: its `workflow` and `prompt`.
 
     Raises:
         StateFileError: If the file cannot be written.
@@ -64,7 +71,7 @@ def save_state(state: StreamState, path: Path) -> None:
         stub = {"format": FORMAT, "version": LONG, "header_sha256": text_digest(text)}
         tensors[_HEADER] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
         text = json.dumps(stub)
-    metadata = {"adastate": text, "sha256": text_digest(text)}
+    metadata = {**_for_page(page or {}), "adastate": text, "sha256": text_digest(text)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(path, lambda unfinished: save_file(tensors, unfinished, metadata=metadata))
@@ -78,14 +85,19 @@ def save_state(state: StreamState, path: Path) -> None:
         ) from error
 
 
-def save_claimed(state: StreamState, path: Path) -> None:
+def save_claimed(state: StreamState, path: Path, page: Mapping[str, str] | None = None) -> None:
     """Write a state to a file that was claimed for it; if that fails, the file is removed.
+
+    Args:
+        state: The stream.
+        path: The file.
+        page: As in `save_state`.
 
     Raises:
         StateFileError: If the file cannot be written.
     """
     try:
-        save_state(state, path)
+        save_state(state, path, page)
     except BaseException:
         with suppress(OSError):
             path.unlink()
@@ -110,6 +122,12 @@ def load_state(path: Path) -> StreamState:
     except (OSError, SafetensorError, RuntimeError) as error:  # torch's: too large to map
         raise _unreadable(path, str(error)) from error
     return state_from_header(header, tensors, refuse)
+
+
+def _for_page(page: Mapping[str, str]) -> dict[str, str]:
+    """Return the entries that the page knows, or none where they would crowd out the header."""
+    known = {key: page[key] for key in _OPENED_BY_PAGE if key in page}
+    return known if sum(map(len, known.values())) <= _LONGEST else {}
 
 
 def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

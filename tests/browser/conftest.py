@@ -35,9 +35,11 @@ PAGES = ("pinned", "newest")
 RENDERERS = ("canvas", "vue")
 SHOTS = ROOT / "output" / "browser"
 SETTINGS = {
+    "Comfy.Locale": "en",
     "Comfy.TutorialCompleted": True,
     "Comfy.Minimap.Visible": False,
     "Comfy.Graph.CanvasInfo": False,
+    "Comfy.RightSidePanel.IsOpen": False,
     # The canvas is drawn by the processor that also makes the video.
     "LiteGraph.Canvas.MaximumFps": 10,
 }

@@ -170,7 +170,7 @@ def test_cancel_keeps_what_is_made(client: ComfyClient, base_dir: Path) -> None:
     assert len(frames_of(path)) == made[-1]["frames"] == 9 + 12 * (chunks - 1)
 
     onward = graph("render/cancelled/video", 2)
-    listed = f"render/cancelled/{path.stem}.adastate.safetensors [output]"
+    listed = f"render/cancelled/{path.stem}.stopped.adastate.safetensors [output]"
     onward["new"] = node("AdaStateLoad", file=listed)
     (rest,) = client.run(onward).files(base_dir, "render")
     assert len(frames_of(rest)) == 24

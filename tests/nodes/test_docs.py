@@ -117,7 +117,7 @@ def test_pictures_exist_are_described_and_small(repository: Path, pages: dict[st
             with Image.open(path) as picture:
                 assert picture.width <= 1600
             used.add(path.name)
-    kept = {path.name for path in folder.iterdir() if path.suffix != ".md"}
+    kept = {path.name for path in folder.iterdir() if path.is_file() and path.suffix != ".md"}
     assert kept == used, "Remove pictures that no page shows"
 
 

@@ -37,9 +37,16 @@ class DemoHarness:
             return node.execute(*args, **kwargs).args
 
     def stream(self, seed: int, chunks: int, start: dict[str, Any] | None = None) -> dict[str, Any]:
-        empty = {"samples": torch.zeros((1, 16, 1, 8, 8))}
+        latent: dict[str, Any] = self.streamed(seed, chunks, start)[1]
+        return latent
+
+    def streamed(
+        self, seed: int, chunks: int, start: dict[str, Any] | None = None, size: int = 8
+    ) -> tuple[Any, Any]:
+        """Return the stream, and the frames of its new chunks."""
+        empty = {"samples": torch.zeros((1, 16, 1, size, size))}
         (state,) = self.run("AdaStateNewStream", empty, 0, start)
-        _, latent = self.run(
+        return self.run(  # type: ignore[return-value]
             "AdaStateStream",
             self.model,
             state,
@@ -51,7 +58,6 @@ class DemoHarness:
             seed=seed,
             chunks=chunks,
         )
-        return latent
 
     def frames(self, *latents: dict[str, Any]) -> Tensor:
         """Decode latents as one video, (T, H, W, 3) in [0, 1]."""

@@ -124,6 +124,19 @@ def test_events_come_in_order_and_name_their_files(
     assert any(text.startswith("chunk 1 of 2 - a red circle - ") for text in status)
 
 
+@pytest.mark.parametrize(("seed", "told"), [(1 << 53, 1 << 53), ((1 << 64) - 1, f"{2**64 - 1}")])
+def test_the_page_gets_every_digit_of_a_seed(
+    harness: NodeHarness, place: Any, events: list[dict[str, Any]], seed: int, told: object
+) -> None:
+    place("7")
+    state, _ = harness.step(harness.fresh(), 1, seed=seed)
+    assert [e["chunk"]["seed"] for e in events if e["what"] == "chunk"] == [told]
+    events.clear()
+    place("7", "run2")
+    harness.step(state, 1)  # what is kept on disk is read
+    assert events[0]["panel"]["chunks"][0]["seed"] == told
+
+
 def test_pictures_change_no_bit_and_a_vae_makes_moving_ones(
     harness: NodeHarness, place: Any, events: list[dict[str, Any]], vae: Any, pack: Any
 ) -> None:
@@ -289,3 +302,17 @@ def test_a_prompt_is_traced_to_its_text(pack: Any, inputs: dict[str, Any], text:
         "other": {"class_type": "PrimitiveString", "inputs": {"value": "linked"}},
     }
     assert trace.prompt_behind(Prompt(nodes), "me").text == text
+
+
+@pytest.mark.parametrize("width", [832, 1280, 2048])
+def test_large_pictures_get_small_without_false_stripes(pack: Any, width: int) -> None:
+    small = importlib.import_module(f"{pack.__name__}.adastate_comfy.panel.pictures").small_pixels
+    images = torch.zeros((2, width // 2, width, 3))
+    images[:, :, ::2] = 1.0
+    images[1] = torch.linspace(0.0, 1.0, width)[:, None]
+    stripes, ramp = small(images).astype(float)
+    assert stripes.shape == (256, 512, 3)
+    assert abs(stripes.mean() - 127.5) < 1.0
+    if width == 2048:
+        assert stripes.std() < 1.0
+    assert abs(ramp[0, :, 0] - [255 * (i + 0.5) / 512 for i in range(512)]).max() < 1.0

@@ -13,6 +13,7 @@ from typing import Any
 import av
 import pytest
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from tests.support.harness import SMALL, NodeHarness, conditioning, pool_of
@@ -143,7 +144,7 @@ def test_a_failure_leaves_a_file_that_plays_and_a_stream_to_go_on_from(
     (shown,) = harness.run("AdaStateDecode", vae, whole, 0, 0, True)
     torch.testing.assert_close(luma(path), luma_of(shown)[:33], atol=0.01, rtol=0)
     assert receipts(path)[-1] == {"event": "end", "reason": "Stop: out of luck", "frames": 33}
-    listed = f"{output.name}/{path.stem}.adastate.safetensors [output]"
+    listed = f"{output.name}/{path.stem}.stopped.adastate.safetensors [output]"
     (saved,) = harness.run("AdaStateLoad", listed)
     render(saved, 2, crf=0.0)
     rest = luma(sorted(output.glob("*.mp4"))[1])
@@ -206,7 +207,7 @@ def test_a_disk_that_fills_with_the_last_chunk_is_said_and_the_stream_kept(
 
     with pytest.raises(ValueError, match=r"^video_00001_\.jsonl cannot be written \(No space left"):
         render(harness.fresh(), 3, model=wrapped(harness.model, wrapper))
-    listed = f"{output.name}/video_00001_.adastate.safetensors [output]"
+    listed = f"{output.name}/video_00001_.stopped.adastate.safetensors [output]"
     (saved,) = harness.run("AdaStateLoad", listed)
     with av.open(str(output / "video_00001_.mp4")) as container:
         assert container.streams.video[0].frames == 9 + 12 * (saved.chunk_index - 1)
@@ -221,7 +222,8 @@ def test_a_disk_that_fills_at_the_very_end_hides_nothing(
         for name in ("video_file", "decoders", "render_job")
     )
     receipts = importlib.import_module(f"{pack.__name__}.adastate_core.files.receipts")
-    video = video_file.VideoFile(tmp_path / "a.mp4", (32, 16), fps=16.0, crf=20.0)
+    page = {"workflow": "{}"}
+    video = video_file.VideoFile(tmp_path / "a.mp4", (32, 16), fps=16.0, crf=20.0, metadata=page)
     log = receipts.ReceiptFile(tmp_path / "a.jsonl", {})
     decoder = pictures.open_decoder(vae, (1, 16, 3, *SMALL))
     made = recording.RenderJob(video, log, decoder, lambda *_: None, in_background=False)
@@ -232,7 +234,10 @@ def test_a_disk_that_fills_at_the_very_end_hides_nothing(
     with pytest.raises(ValueError, match="No space left"):
         made.finish()
     for _ in range(2):
-        assert made.stop("x").endswith("in a.adastate.safetensors: continue with Load State")
+        told = "in a.stopped.adastate.safetensors: continue with Load State"
+        assert made.stop("x").endswith(told)
+    with safe_open(tmp_path / "a.stopped.adastate.safetensors", framework="pt") as file:
+        assert file.metadata()["workflow"] == page["workflow"]
     with av.open(str(video.path)) as container:
         assert container.streams.video[0].frames == 9
 

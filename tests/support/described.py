@@ -37,6 +37,8 @@ def _event(event: Any) -> dict[str, Any]:
     values: dict[str, Any] = {"kind": KIND_OF[type(event)]}
     for name in event.__dataclass_fields__:
         value = getattr(event, name)
+        if name == "prompt" and not value:
+            continue  # a caption that older files do not have
         if isinstance(value, Tensor):
             value = f"{value.dtype} {tuple(value.shape)} {tensor_digest(value)}"
         values[name] = value.to_json() if isinstance(value, StreamConfig) else value

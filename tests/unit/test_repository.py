@@ -16,6 +16,7 @@ SHIPPED = {
         "adastate_comfy",
         "adastate_core",
         "assets",
+        "locales",
         "nodes",
         "subgraphs",
         "web",
@@ -66,6 +67,7 @@ def test_archive_holds_all_that_users_need(archive: set[str], sources: set[str])
         "workflows/",
         "subgraphs/",
         "assets/",
+        "locales/",
     )
     needed = {n for n in sources if n.startswith(folders) and not n.endswith("ruff.toml")}
     assert needed <= archive, sorted(needed - archive)

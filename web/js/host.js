@@ -28,9 +28,17 @@ export function setting(id, otherwise) {
     return app.extensionManager?.setting?.get(id) ?? otherwise;
 }
 
+/** Return this pack's own texts in the language of the page, by their English words. */
+export async function translations() {
+    const language = setting("Comfy.Locale", "en");
+    if (language === "en") return {};
+    const reply = await api.fetchApi("/i18n");
+    return (await reply.json())[language]?.adastate ?? {};
+}
+
 /** Say something in a corner of the page for some seconds. */
-export function say(severity, summary, detail) {
-    app.extensionManager?.toast?.add({ severity, summary, detail, life: 5000 });
+export function say(severity, summary, detail, life = 5000) {
+    app.extensionManager?.toast?.add({ severity, summary, detail, life });
 }
 
 /** Return the node that runs under an id such as `7`, or `5:3` in a subgraph. */

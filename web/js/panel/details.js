@@ -2,12 +2,21 @@
 
 import { make, setText } from "./elements.js";
 import { chunkLine } from "./format.js";
+import { later, tr } from "../words.js";
 
 const ACTIONS = [
-    ["rewind", "Rewind here", "Add a Rewind node that keeps this chunk and drops the later ones"],
-    ["branch", "Branch here", "Go on from this chunk in a second Stream node with another seed"],
-    ["copySeed", "Copy seed", "Copy the seed of this chunk"],
-    ["editPrompt", "Edit prompt", "Go to the prompt of this chunk"],
+    [
+        "rewind",
+        later("Rewind here"),
+        later("Add a Rewind node that keeps this chunk and drops the later ones"),
+    ],
+    [
+        "branch",
+        later("Branch here"),
+        later("Go on from this chunk in a second Stream node with another seed"),
+    ],
+    ["copySeed", later("Copy seed"), later("Copy the seed of this chunk")],
+    ["editPrompt", later("Edit prompt"), later("Go to the prompt of this chunk")],
 ];
 const TEST_IDS = {
     rewind: "adastate-rewind",
@@ -22,7 +31,8 @@ export class Details {
         this.element = make("div", { name: "adastate-details", testId: "adastate-details" });
         this.line = make("div", { name: "adastate-line" });
         this.buttons = make("div", { name: "adastate-actions" });
-        for (const [action, text, title] of ACTIONS) {
+        for (const [action, name, purpose] of ACTIONS) {
+            const [text, title] = [tr(name), tr(purpose)];
             const button = make("button", { text, title, testId: TEST_IDS[action] });
             button.type = "button";
             button.addEventListener("click", () => this.run(button, text, () => onAction(action)));

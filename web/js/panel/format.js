@@ -1,46 +1,61 @@
 // How the panel words lengths, times and what happens.
 
 import { chunksOfRun } from "./document.js";
+import { later, plain, tr } from "../words.js";
 
 const DOT = " \u00b7 ";
+const STATES = {
+    running: later("Getting ready"),
+    done: later("Done"),
+    stopped: later("Stopped"),
+    failed: later("Failed"),
+};
 
 /** Return a length of video: `2.6 s`, `1 min 05 s`. */
-export function formatSeconds(seconds) {
-    if (seconds < 59.95) return `${seconds.toFixed(1)} s`;
+export function formatSeconds(seconds, words = tr) {
+    if (seconds < 59.95) return words(later("<seconds> s"), { seconds: seconds.toFixed(1) });
     const whole = Math.round(seconds);
-    return `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, "0")} s`;
+    const [minutes, rest] = [Math.floor(whole / 60), String(whole % 60).padStart(2, "0")];
+    return words(later("<minutes> min <seconds> s"), { minutes, seconds: rest });
 }
 
 /** Return how long the work goes on, rounded as one says it: `12 s left`, `3 min left`. */
 export function formatTimeLeft(seconds) {
     if (seconds === null || seconds === undefined || seconds < 0) return "";
-    if (seconds < 59.5) return `${Math.max(1, Math.round(seconds))} s left`;
+    if (seconds < 59.5) return tr("<seconds> s left", { seconds: Math.max(1, Math.round(seconds)) });
     const minutes = Math.round(seconds / 60);
-    if (minutes < 60) return `${minutes} min left`;
-    return `${Math.floor(minutes / 60)} h ${minutes % 60} min left`;
+    if (minutes < 60) return tr("<minutes> min left", { minutes });
+    return tr("<hours> h <minutes> min left", {
+        hours: Math.floor(minutes / 60),
+        minutes: minutes % 60,
+    });
 }
 
 /** Return the two halves of the status line: what happens, and how long the stream is. */
 export function statusLine(panel) {
-    const newest = panel.chunks.at(-1);
-    const seconds = newest ? newest.start + newest.seconds : 0;
-    const wanted = panel.secondsWanted;
-    const length = wanted > seconds + 0.05
-        ? `${formatSeconds(seconds)} of ${formatSeconds(wanted)}`
-        : formatSeconds(seconds);
+    const length = lengthText(panel, tr);
     const left = panel.state === "running" ? formatTimeLeft(panel.secondsLeft) : "";
     const what = whatHappens(panel);
+    const lasts = panel.state === "running" || (panel.state !== "failed" && panel.chunks.length);
     // Once done, the server's words often name the length themselves.
-    if (what.includes(length)) return { what, how: left };
+    if (!lasts || what.includes(lengthText(panel, plain))) return { what, how: left };
     return { what, how: left ? length + DOT + left : length };
+}
+
+function lengthText(panel, words) {
+    const newest = panel.chunks.at(-1);
+    const seconds = newest ? newest.start + newest.seconds : 0;
+    const made = formatSeconds(seconds, words);
+    if (panel.secondsWanted <= seconds + 0.05) return made;
+    const wanted = formatSeconds(panel.secondsWanted, words);
+    return words(later("<made> of <wanted>"), { made, wanted });
 }
 
 /** Return the words of the server, without what the panel shows in other places. */
 function whatHappens(panel) {
     const running = panel.state === "running";
     const words = running ? panel.text.split(" - ")[0] : panel.text;
-    const plain = { running: "Getting ready", done: "Done", stopped: "Stopped", failed: "Failed" };
-    const said = words || plain[panel.state];
+    const said = words || tr(STATES[panel.state]);
     return said.charAt(0).toUpperCase() + said.slice(1);
 }
 
@@ -59,11 +74,12 @@ export function shareDone(panel) {
 
 /** Return one line about a chunk. */
 export function chunkLine(chunk) {
-    const parts = [`Chunk ${chunk.index}`];
-    parts.push(`${chunk.start.toFixed(1)} to ${formatSeconds(chunk.start + chunk.seconds)}`);
-    if (chunk.seed !== null) parts.push(`seed ${chunk.seed}`);
+    const parts = [tr("Chunk <chunk>", { chunk: chunk.index })];
+    const end = formatSeconds(chunk.start + chunk.seconds);
+    parts.push(tr("<begin> to <end>", { begin: chunk.start.toFixed(1), end }));
+    if (chunk.seed !== null) parts.push(tr("seed <seed>", { seed: chunk.seed }));
     if (chunk.transition && chunk.transition !== "swap") parts.push(chunk.transition);
-    if (chunk.took !== null) parts.push(`made in ${formatSeconds(chunk.took)}`);
+    if (chunk.took !== null) parts.push(tr("made in <time>", { time: formatSeconds(chunk.took) }));
     return parts.join(DOT);
 }
 
@@ -71,7 +87,9 @@ export function chunkLine(chunk) {
 export function chunkTitle(chunk) {
     const lines = [chunkLine(chunk)];
     if (chunk.prompt) lines.push(chunk.prompt);
-    if (chunk.motion !== null) lines.push(`motion ${chunk.motion.toFixed(3)}`);
-    if (chunk.drift !== null) lines.push(`drift from the first chunk ${chunk.drift.toFixed(3)}`);
+    if (chunk.motion !== null) lines.push(tr("motion <value>", { value: chunk.motion.toFixed(3) }));
+    if (chunk.drift !== null) {
+        lines.push(tr("drift from the first chunk <value>", { value: chunk.drift.toFixed(3) }));
+    }
     return lines.join("\n");
 }

@@ -2,6 +2,7 @@
 
 import { app, say, vueNodes } from "../host.js";
 import { freePlace } from "./strip_layout.js";
+import { tr } from "../words.js";
 
 const TITLE_HEIGHT = 30;
 const MOST_STEPS_BACK = 12;
@@ -42,7 +43,7 @@ export function editPrompt(node, index) {
     if (!maker) {
         const timeline = widget(node, "timeline");
         if (timeline) timeline.element?.focus?.();
-        else say("info", "No prompt found", "Nothing in this graph is wired into \"positive\".");
+        else say("info", tr("No prompt found"), tr("Nothing in this graph is wired into positive."));
         return;
     }
     select(maker);

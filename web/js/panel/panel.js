@@ -6,8 +6,9 @@ import { make, setText } from "./elements.js";
 import { shareDone, statusLine } from "./format.js";
 import { Stage } from "./stage.js";
 import { Strip } from "./strip.js";
+import { tr } from "../words.js";
 
-export const EMPTY_HEIGHT = 44;
+export const EMPTY_HEIGHT = 52;
 export const FULL_HEIGHT = 316;
 
 export class Panel {
@@ -28,10 +29,7 @@ export class Panel {
 
     build() {
         this.element = make("div", { name: "adastate-panel", testId: "adastate-panel" });
-        this.hint = make("div", {
-            name: "adastate-hint",
-            text: "The stream appears here while it is made.",
-        });
+        this.hint = make("div", { name: "adastate-hint" });
         this.stage = new Stage((seconds) => this.onTime(seconds));
         this.status = make("div", { name: "adastate-status", testId: "adastate-status" });
         this.status.setAttribute("aria-live", "polite");
@@ -58,9 +56,10 @@ export class Panel {
         );
     }
 
-    /** Return whether there is something to show. */
+    /** Return whether there is more to show than a sentence. */
     get filled() {
-        return this.document !== null;
+        const { document } = this;
+        return Boolean(document?.chunks.length || document?.video || document?.state === "running");
     }
 
     /** Show a document, or that there is none yet. */
@@ -69,7 +68,12 @@ export class Panel {
         const run = this.document?.run;
         this.document = document;
         if (!document || document.run !== run) this.selected = null;
-        this.element.classList.toggle("adastate-empty", !document);
+        this.element.classList.toggle("adastate-empty", !this.filled);
+        this.element.classList.toggle("adastate-no-chunks", !document?.chunks.length);
+        this.element.dataset.state = document?.state ?? "";
+        const said = !this.filled && document && statusLine(document).what;
+        setText(this.hint, said || tr("The stream appears here while it is made."));
+        this.hint.title = this.hint.textContent;
         if (document) this.refresh();
         else this.stage.clear();
         if (was !== this.filled) this.host.onFilled(this.filled);

@@ -11,9 +11,10 @@ import {
     scrollTo,
     visibleRange,
 } from "./strip_layout.js";
+import { later, tr } from "../words.js";
 
-const MOTION = "How much the picture moves in each chunk";
-const DRIFT = "How far colours and contrast are from those of the first chunk";
+const MOTION = later("How much the picture moves in each chunk");
+const DRIFT = later("How far colours and contrast are from those of the first chunk");
 const GAP = 2;
 const CURVE_HEIGHT = 26;
 // Below these a curve would only show noise at full height.
@@ -49,20 +50,20 @@ export class Strip {
         this.element = make("div", { name: "adastate-strip" });
         const heads = make("div", { name: "adastate-heads" });
         heads.append(
-            make("span", { text: "prompt" }),
-            make("span", { text: "video", title: "What each chunk shows" }),
-            make("span", { text: "hidden", title: "The hidden state after each chunk" }),
+            make("span", { text: tr("prompt") }),
+            make("span", { text: tr("video"), title: tr("What each chunk shows") }),
+            make("span", { text: tr("hidden"), title: tr("The hidden state after each chunk") }),
         );
         const curves = make("span");
         curves.append(
-            make("i", { name: "adastate-motion", text: "motion", title: MOTION }),
-            make("i", { name: "adastate-drift", text: "drift", title: DRIFT }),
+            make("i", { name: "adastate-motion", text: tr("motion"), title: tr(MOTION) }),
+            make("i", { name: "adastate-drift", text: tr("drift"), title: tr(DRIFT) }),
         );
         heads.append(curves);
         this.scroller = make("div", { name: "adastate-scroller", role: "listbox" });
         this.scroller.tabIndex = 0;
         this.scroller.dataset.captureWheel = "true";
-        this.scroller.setAttribute("aria-label", "Chunks of the stream");
+        this.scroller.setAttribute("aria-label", tr("Chunks of the stream"));
         this.reel = make("div", { name: "adastate-reel" });
         this.prompts = make("div", { name: "adastate-prompts" });
         this.curves = makeSvg("svg", { class: "adastate-curves", "aria-hidden": "true" });
@@ -219,7 +220,7 @@ export class Strip {
         const cell = make("div", { name: "adastate-cell", role: "option", title: chunkTitle(chunk) });
         cell.id = `${this.id}-${chunk.index}`;
         cell.dataset.chunk = chunk.index;
-        cell.setAttribute("aria-label", `Chunk ${chunk.index}`);
+        cell.setAttribute("aria-label", tr("Chunk <chunk>", { chunk: chunk.index }));
         const tile = make("div", { name: "adastate-tile", testId: "adastate-tile" });
         tile.dataset.chunk = chunk.index;
         tile.append(make("span", { name: "adastate-number", text: String(chunk.index) }));

@@ -4,6 +4,7 @@ import { api, app, say, setting, vueNodes } from "../host.js";
 import { branchHere, editPrompt, rewindHere } from "./graph_edits.js";
 import { EMPTY_HEIGHT, FULL_HEIGHT, Panel } from "./panel.js";
 import { prefersStills } from "./pictures.js";
+import { tr } from "../words.js";
 
 export const SHOW = "AdaState.Panel.Show";
 export const MOVING = "AdaState.Panel.MovingTiles";
@@ -79,19 +80,19 @@ function act(node, action, chunk) {
         else if (action === "copySeed") return copySeed(chunk);
     } catch (error) {
         console.warn("AdaState:", error);
-        say("warn", "This did not work", String(error?.message ?? error));
+        say("warn", tr("This did not work"), String(error?.message ?? error));
     }
     return undefined;
 }
 
 function copySeed(chunk) {
-    if (chunk.seed === null) return "No seed";
+    if (chunk.seed === null) return tr("No seed");
     const seed = String(chunk.seed);
-    const plain = () => say("info", "Seed", seed);
+    const plain = () => say("info", tr("Seed"), seed);
     // Without a secure connection a page has no clipboard; the seed is then shown to copy by hand.
     if (navigator.clipboard) navigator.clipboard.writeText(seed).catch(plain);
     else plain();
-    return "Copied";
+    return tr("Copied");
 }
 
 function viewUrl({ type, subfolder, filename }) {

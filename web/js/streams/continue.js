@@ -1,6 +1,7 @@
 // Continuing a stream: an Open Stream node with its name, where the graph wants one.
 
 import { app } from "../host.js";
+import { tr } from "../words.js";
 
 const OPEN = "AdaStateOpenStream";
 const SOCKET = "ADASTATE";
@@ -30,8 +31,9 @@ export function continueStream(name) {
     graph.afterChange?.();
     app.canvas.selectNode?.(node);
     graph.setDirtyCanvas(true, true);
-    if (known) return `Open Stream continues "${name}".`;
-    return taker ? `Open Stream is wired to ${taker.title}.` : "Wire Open Stream to what streams.";
+    if (known) return tr('Open Stream continues "<name>".', { name });
+    if (!taker) return tr("Wire Open Stream to what streams.");
+    return tr("Open Stream is wired to <node>.", { node: taker.title });
 }
 
 /** Write a name into Open Stream as if it had been typed. */

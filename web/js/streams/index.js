@@ -6,6 +6,7 @@ import { commands, menuCommands } from "./commands.js";
 import { addNamesButton } from "./names_menu.js";
 import { colourNodes, defaultFps, settings } from "./settings.js";
 import { StreamsSidebar, TAB } from "./sidebar.js";
+import { tr } from "../words.js";
 
 export function setUpStreams() {
     return {
@@ -19,8 +20,8 @@ export function setUpStreams() {
             app.extensionManager.registerSidebarTab({
                 id: TAB,
                 icon: "pi pi-video",
-                title: "Streams",
-                tooltip: "Streams",
+                title: tr("Streams"),
+                tooltip: tr("Streams"),
                 type: "custom",
                 render: (place) => sidebar.mount(place),
             });

@@ -6,13 +6,15 @@ import { make, thumbnail } from "./elements.js";
 import { attempt } from "./notes.js";
 import { listStreams } from "./requests.js";
 import { lengthText } from "./words.js";
+import { tr } from "../words.js";
 
 /** Add the button to a node; it is no part of what a workflow saves. */
 export function addNamesButton(node, fps) {
     const widget = node.addWidget("button", "choose a stream", null, () => openMenu(node, fps));
     widget.serialize = false;
     widget.options.serialize = false;
-    widget.tooltip = "The streams that there are. A new one gets the name that you type.";
+    widget.label = tr("choose a stream");
+    widget.tooltip = tr("The streams that there are. A new one gets the name that you type.");
 }
 
 async function openMenu(node, fps) {
@@ -49,7 +51,7 @@ async function openMenu(node, fps) {
         menu.append(entry);
     }
     if (!openable.length) {
-        menu.append(make("div", "adastate-streams-nothing", { textContent: "No stream yet." }));
+        menu.append(make("div", "adastate-streams-nothing", { textContent: tr("No stream yet.") }));
     }
     menu.addEventListener("keydown", (event) => onKey(event, menu, close));
     document.body.append(menu);

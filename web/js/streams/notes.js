@@ -2,6 +2,7 @@
 
 import { app } from "../host.js";
 import { Refusal } from "./requests.js";
+import { tr } from "../words.js";
 
 /** Say something in a corner of the page for some seconds. */
 export function say(severity, summary, detail) {
@@ -27,7 +28,8 @@ export async function attempt(action) {
         if (error instanceof Refusal) say("error", error.problem, error.remedy);
         else {
             console.warn("AdaState:", error);
-            say("error", "That did not work.", "Reload the page, and look at ComfyUI's log.");
+            const remedy = tr("Reload the page, and look at ComfyUI's log.");
+            say("error", tr("That did not work."), remedy);
         }
         return undefined;
     }

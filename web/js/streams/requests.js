@@ -1,6 +1,7 @@
 // What the server is asked for.
 
 import { api } from "../host.js";
+import { tr } from "../words.js";
 
 const PATH = "/adastate/streams";
 
@@ -43,8 +44,9 @@ export function thumbnailAddress({ name, slot, thumbnail }, folder) {
 
 async function read(reply) {
     if (!reply.ok) {
-        const remedy = "reload the page; if it stays, look at ComfyUI's log";
-        throw new Refusal({ problem: `the server answered ${reply.status}`, remedy });
+        const problem = tr("The server answered <status>.", { status: reply.status });
+        const remedy = tr("Reload the page; if it stays, look at ComfyUI's log.");
+        throw new Refusal({ problem, remedy });
     }
     const values = await reply.json();
     if (values.problem && values.remedy) throw new Refusal(values);
@@ -52,6 +54,6 @@ async function read(reply) {
 }
 
 function sentence(text) {
-    const ended = /[.!?]$/.test(text) ? text : `${text}.`;
+    const ended = /[.!?\u3002]$/.test(text) ? text : `${text}.`;
     return ended[0].toUpperCase() + ended.slice(1);
 }

@@ -6,7 +6,8 @@ import { button, make } from "./elements.js";
 import { ask, attempt, confirm, say } from "./notes.js";
 import { act, listStreams } from "./requests.js";
 import { binRow, streamRow } from "./row.js";
-import { countText, freeName, matches } from "./words.js";
+import { chunksText, freeName, matches } from "./words.js";
+import { tr } from "../words.js";
 
 export const TAB = "adastate-streams";
 const UNDO_FOR = 12_000;
@@ -25,13 +26,13 @@ export class StreamsSidebar {
         this.list = make("ul", "adastate-stream-list");
         this.search = make("input", "adastate-stream-search", {
             type: "search",
-            placeholder: "Search names and prompts",
-            ariaLabel: "Search streams",
+            placeholder: tr("Search names and prompts"),
+            ariaLabel: tr("Search streams"),
             oninput: () => this.#show(),
         });
-        this.tabs = [this.#tab("Streams", false), this.#tab("Bin", true)];
+        this.tabs = [this.#tab(tr("Streams"), false), this.#tab(tr("Bin"), true)];
         this.notice = make("div", "adastate-stream-notice", { hidden: true, role: "status" });
-        const refresh = button("pi-refresh", "Refresh", "adastate-streams-refresh", () =>
+        const refresh = button("pi-refresh", tr("Refresh"), "adastate-streams-refresh", () =>
             this.refresh(),
         );
         const head = make("div", "adastate-streams-head", {}, ...this.tabs, refresh);
@@ -39,7 +40,7 @@ export class StreamsSidebar {
         this.element = make(
             "section",
             "adastate-streams",
-            { testId: "adastate-streams", ariaLabel: "Streams" },
+            { testId: "adastate-streams", ariaLabel: tr("Streams") },
             head,
             this.search,
             this.list,
@@ -96,17 +97,17 @@ export class StreamsSidebar {
     }
 
     #nothing(others) {
-        let text = "No stream yet. Open Stream and Commit Stream keep one here from run to run.";
-        if (this.#inBin) text = "The bin is empty.";
-        if (others) text = "No stream has these words.";
+        let text = tr("No stream yet. Open Stream and Commit Stream keep one here from run to run.");
+        if (this.#inBin) text = tr("The bin is empty.");
+        if (others) text = tr("No stream has these words.");
         return make("li", "adastate-streams-nothing", { textContent: text });
     }
 
     #actions = {
         resume: (stream) =>
-            attempt(() => say("success", "Queue it to go on", continueStream(stream.name))),
-        fork: (stream) => this.#named("fork", "Fork a stream", stream),
-        rename: (stream) => this.#named("rename", "Rename a stream", stream),
+            attempt(() => say("success", tr("Queue it to go on"), continueStream(stream.name))),
+        fork: (stream) => this.#named("fork", tr("Fork a stream"), stream),
+        rename: (stream) => this.#named("rename", tr("Rename a stream"), stream),
         remove: (stream) =>
             this.#then(async () => {
                 const { slot } = await act("delete", { name: stream.name });
@@ -116,9 +117,11 @@ export class StreamsSidebar {
         restore: (stream) => this.#then(() => this.#restore(stream.name, stream.slot)),
         purge: async (stream) => {
             const sure = await confirm(
-                "Delete for good",
-                `"${stream.name}" and its ${countText(stream.chunks ?? 0, "chunk")} ` +
-                    "cannot be brought back.",
+                tr("Delete for good"),
+                tr('"<name>" and its <chunks> cannot be brought back.', {
+                    name: stream.name,
+                    chunks: chunksText(stream.chunks ?? 0),
+                }),
             );
             if (sure) await this.#then(() => act("purge", { slot: stream.slot }));
         },
@@ -132,7 +135,7 @@ export class StreamsSidebar {
     async #named(what, title, { name }) {
         const taken = this.#shown.streams.map((stream) => stream.name);
         const proposed = what === "fork" ? freeName(name, taken) : name;
-        const newName = await ask(title, `New name for "${name}"`, proposed);
+        const newName = await ask(title, tr('New name for "<name>"', { name }), proposed);
         if (newName === null || newName === name) return;
         await this.#then(() => act(what, { name, new_name: newName }));
     }
@@ -142,33 +145,37 @@ export class StreamsSidebar {
         let newName = "";
         if (taken.includes(name)) {
             newName = await ask(
-                "Restore a stream",
-                `There is another "${name}" by now. Restore this one as`,
+                tr("Restore a stream"),
+                tr('There is another "<name>" by now. Restore this one as', { name }),
                 freeName(name, taken),
             );
             if (newName === null) return;
         }
         const restored = await act("restore", { slot, new_name: newName });
         this.#hideNotice();
-        say("success", `"${restored.name}" is back`, "Continue it from the list of streams.");
+        const back = tr('"<name>" is back', { name: restored.name });
+        say("success", back, tr("Continue it from the list of streams."));
     }
 
     async #reveal({ name }) {
         const path = `output/${this.#shown.folder}/${name}`;
+        const where = tr("<path>, in ComfyUI's folder", { path });
         try {
             await navigator.clipboard.writeText(path);
-            say("info", "Path copied", `${path}, in ComfyUI's folder`);
+            say("info", tr("Path copied"), where);
         } catch {
-            say("info", "Its folder", `${path}, in ComfyUI's folder`);
+            say("info", tr("Its folder"), where);
         }
     }
 
     #offerUndo(name, slot) {
-        const undo = button("pi-undo", `Undo: restore ${name}`, "adastate-stream-undo", () =>
+        const title = tr("Undo: restore <name>", { name });
+        const undo = button("pi-undo", title, "adastate-stream-undo", () =>
             this.#then(() => this.#restore(name, slot)),
         );
-        undo.append(make("span", "", { textContent: "Undo" }));
-        const text = make("span", "", { textContent: `"${name}" is in the bin.` });
+        undo.append(make("span", "", { textContent: tr("Undo") }));
+        const said = tr('"<name>" is in the bin.', { name });
+        const text = make("span", "", { textContent: said });
         this.notice.replaceChildren(text, undo);
         this.notice.hidden = false;
         clearTimeout(this.hiding);

@@ -1,49 +1,53 @@
 // What is written about a stream. Imports nothing of the page.
 
-const UNITS = ["bytes", "KB", "MB", "GB", "TB"];
+import { later, tr, trCount } from "../words.js";
+
+const UNITS = [later("bytes"), "KB", "MB", "GB", "TB"];
 const AGES = [
-    [60, 1, "second"],
-    [3600, 60, "minute"],
-    [86400, 3600, "hour"],
-    [86400 * 60, 86400, "day"],
-    [86400 * 730, 86400 * 30, "month"],
-    [Infinity, 86400 * 365, "year"],
+    [60, 1, later("<count> second ago"), later("<count> seconds ago")],
+    [3600, 60, later("<count> minute ago"), later("<count> minutes ago")],
+    [86400, 3600, later("<count> hour ago"), later("<count> hours ago")],
+    [86400 * 60, 86400, later("<count> day ago"), later("<count> days ago")],
+    [86400 * 730, 86400 * 30, later("<count> month ago"), later("<count> months ago")],
+    [Infinity, 86400 * 365, later("<count> year ago"), later("<count> years ago")],
 ];
 
 /** Say a number of bytes in the largest unit that it fills. */
 export function sizeText(bytes) {
     let [value, unit] = [bytes, 0];
     while (value >= 1000 && unit < UNITS.length - 1) [value, unit] = [value / 1000, unit + 1];
-    return `${unit && value < 100 ? value.toFixed(1) : Math.round(value)} ${UNITS[unit]}`;
+    return `${unit && value < 100 ? value.toFixed(1) : Math.round(value)} ${tr(UNITS[unit])}`;
 }
 
 /** Say how long a stream is: seconds first, where its frames are known. */
 export function lengthText({ frames, chunks, problem }, fps) {
-    if (problem) return "cannot be opened";
-    if (chunks === null) return "continue it once to see its length";
-    const counted = countText(chunks, "chunk");
-    return frames === null || !(fps > 0) ? counted : `${secondsText(frames / fps)}, ${counted}`;
+    if (problem) return tr("cannot be opened");
+    if (chunks === null) return tr("continue it once to see its length");
+    const counted = chunksText(chunks);
+    if (frames === null || !(fps > 0)) return counted;
+    return tr("<length>, <chunks>", { length: secondsText(frames / fps), chunks: counted });
 }
 
 /** Say how many seconds, in minutes and hours from a minute on. */
 export function secondsText(seconds) {
-    if (seconds < 60) return `${seconds.toFixed(1)} s`;
+    if (seconds < 60) return tr("<seconds> s", { seconds: seconds.toFixed(1) });
     const whole = Math.round(seconds);
     const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
-    return hours ? `${hours} h ${minutes} min` : `${minutes} min ${whole % 60} s`;
+    if (hours) return tr("<hours> h <minutes> min", { hours, minutes });
+    return tr("<minutes> min <seconds> s", { minutes, seconds: whole % 60 });
 }
 
 /** Say how long ago something was, both in seconds since 1970. */
 export function ageText(then, now) {
     const age = Math.max(0, now - then);
-    if (age < 10) return "just now";
-    const [, size, unit] = AGES.find(([below]) => age < below);
-    return `${countText(Math.floor(age / size), unit)} ago`;
+    if (age < 10) return tr("just now");
+    const [, size, one, many] = AGES.find(([below]) => age < below);
+    return trCount(one, many, Math.floor(age / size));
 }
 
-/** Say a count with its noun. */
-export function countText(count, noun) {
-    return `${count} ${noun}${count === 1 ? "" : "s"}`;
+/** Say a number of chunks. */
+export function chunksText(count) {
+    return trCount("<count> chunk", "<count> chunks", count);
 }
 
 /** Propose a name for a copy that none of the others has. */

@@ -7,9 +7,10 @@ import { blockAt, blocksOf, clock, roomOf } from "./layout.js";
 import { openPopover } from "./popover.js";
 import { linesOf, orderProblems, readTimeline, secondsAt, strip } from "./read.js";
 import { Track } from "./track.js";
+import { tr, trCount } from "../words.js";
 
 const TRACK_HEIGHT = 118;
-const ROW_HEIGHT = 34;
+const ROW_HEIGHT = 54;
 const ROWS = 3;
 const EMPTY_HEIGHT = 32;
 /** Pixels that a press may wander before it is a drag. */
@@ -24,6 +25,7 @@ const STILL = 3;
  * @property {() => void} onHeight the height has changed
  */
 
+const tool = (text, title, action) => button("adastate-tl-tool", text, title, action);
 const sorted = (problems) => problems.sort(([one], [other]) => one - other);
 
 export class TimelineEditor {
@@ -38,16 +40,16 @@ export class TimelineEditor {
             "span",
             "adastate-tl-tools",
             {},
-            button("adastate-tl-tool", "Add", "Add a prompt at the end", () => this.add()),
-            button("adastate-tl-tool", "Split", "Split the selected prompt (S)", () => this.split()),
-            button("adastate-tl-tool", "Delete", "Delete the selected prompt", () => this.remove()),
+            tool(tr("Add"), tr("Add a prompt at the end"), () => this.add()),
+            tool(tr("Split"), tr("Split the selected prompt (S)"), () => this.split()),
+            tool(tr("Delete"), tr("Delete the selected prompt"), () => this.remove()),
         );
         this.rows = make("div", "adastate-tl-problems");
         const foot = make("div", "adastate-tl-foot", {}, this.said, this.tools);
         this.element = make(
             "div",
             "adastate-timeline",
-            { "data-testid": "adastate-timeline", role: "group", "aria-label": "Timeline editor" },
+            { "data-testid": "adastate-timeline", role: "group", "aria-label": tr("Timeline editor") },
             this.track.element,
             this.rows,
             foot,
@@ -90,7 +92,7 @@ export class TimelineEditor {
     add() {
         const last = this.blocks.at(-1);
         const chunk = last ? Math.max(last.begin + 1, Math.floor((last.begin + last.end) / 2)) : 0;
-        this.addAt(chunk, last?.cue.text ?? "describe what happens");
+        this.addAt(chunk, last?.cue.text ?? tr("describe what happens"));
     }
 
     /** Add a prompt that begins with a chunk, unless one does already. */
@@ -191,9 +193,13 @@ export class TimelineEditor {
         const { end, begin, pace, sure } = this.axis;
         const length = clock(secondsAt(pace, end) - secondsAt(pace, begin), 0.1);
         const count = end - begin;
-        const chunks = `${count} ${count === 1 ? "chunk" : "chunks"}, ${sure ? "" : "about "}${length}`;
+        const chunks = sure
+            ? trCount("<count> chunk, <length>", "<count> chunks, <length>", count, { length })
+            : trCount("<count> chunk, about <length>", "<count> chunks, about <length>", count, {
+                length,
+            });
         const [whole] = problems.filter(([line]) => !line);
-        const none = this.empty ? "No timeline: one prompt for all chunks." : chunks;
+        const none = this.empty ? tr("No timeline: one prompt for all chunks.") : chunks;
         this.said.textContent = whole?.[1] ?? none;
         this.said.classList.toggle("adastate-tl-bad", Boolean(whole));
     }
@@ -230,19 +236,18 @@ export class TimelineEditor {
         });
         ruler.addEventListener("dblclick", (event) => {
             const chunk = Math.floor(this.track.chunkUnder(event.clientX));
-            this.addAt(chunk, blockAt(this.blocks, chunk)?.cue.text ?? "describe what happens");
+            this.addAt(chunk, blockAt(this.blocks, chunk)?.cue.text ?? tr("describe what happens"));
         });
         lane.addEventListener("keydown", (event) => this.#key(event));
     }
 
     #press(event) {
-        const block = event.target.closest(".adastate-tl-block");
-        if (!block || event.button !== 0) return;
-        const line = Number(event.target.dataset.edge ?? block.dataset.line);
+        const held = event.target.closest(".adastate-tl-block, .adastate-tl-join");
+        if (!held || event.button !== 0) return;
+        // A join lies over the edge of the block before it; either moves the block that follows.
+        const line = Number(event.target.dataset.edge ?? held.dataset.join ?? held.dataset.line);
         const index = this.blocks.findIndex((one) => one.cue.line === line);
         const begin = this.blocks[index].begin;
-        // The page around us stops pointer events, so a drag has to stay with this element.
-        this.track.lane.setPointerCapture(event.pointerId);
         this.drag = { index, begin, chunk: begin, from: event.clientX, at: this.track.chunkUnder(event.clientX) };
         event.stopPropagation();
     }
@@ -251,7 +256,13 @@ export class TimelineEditor {
         const { drag } = this;
         if (!drag) return;
         event.stopPropagation();
+        // It was let go outside, before it was a drag.
+        if (!event.buttons) this.drag = null;
+        if (!this.drag) return;
         if (!drag.moved && Math.abs(event.clientX - drag.from) <= STILL) return;
+        // The page around us stops pointer events, so a drag has to stay with this element; not
+        // sooner, since a click would then be the lane's and not the block's or the join's.
+        if (!drag.moved) this.track.lane.setPointerCapture(event.pointerId);
         drag.moved = true;
         const [least, most] = roomOf(this.blocks, drag.index);
         const by = Math.round(this.track.chunkUnder(event.clientX) - drag.at);

@@ -1,6 +1,7 @@
 // Where words are typed: over a block, or in the line of a problem.
 
 import { make } from "./elements.js";
+import { tr } from "../words.js";
 
 const NARROWEST = 190;
 
@@ -13,7 +14,7 @@ const NARROWEST = 190;
  */
 export function editText(parent, over, text, onDone) {
     const field = make("textarea", "adastate-tl-field", {
-        "aria-label": "Prompt",
+        "aria-label": tr("Prompt"),
         "data-testid": "adastate-prompt",
         spellcheck: "false",
     });
@@ -41,19 +42,20 @@ export function problemRow(line, text, sentence, onChange) {
         "adastate-tl-faulty",
         {
             type: "button",
-            "aria-label": `Line ${line}: ${text}`,
+            "aria-label": tr("Line <line>: <text>", { line, text }),
             "aria-invalid": "true",
             "data-testid": "adastate-faulty",
-            title: "Press to correct this line",
+            title: tr("Press to correct this line"),
         },
         text,
     );
+    const said = tr("Line <line>: <text>", { line, text: sentence });
     const row = make(
         "div",
         "adastate-tl-problem",
         { "data-testid": "adastate-problem", "data-line": line },
         shown,
-        make("div", "adastate-tl-sentence", { role: "alert" }, `Line ${line}: ${sentence}`),
+        make("div", "adastate-tl-sentence", { role: "alert" }, said),
     );
     shown.addEventListener("click", () => {
         editText(row, shown, text, (words) => {

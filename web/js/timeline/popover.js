@@ -2,12 +2,13 @@
 
 import { button, make } from "./elements.js";
 import { COUNTED, MOST, TRANSITIONS } from "./read.js";
+import { later, tr } from "../words.js";
 
 const SAID = {
-    swap: "The next prompt takes over at once.",
-    blend: "The prompts are mixed over some chunks.",
-    recache: "The memory is computed again under the new prompt.",
-    flush: "Keeps the anchor and the newest frames only.",
+    swap: later("The next prompt takes over at once."),
+    blend: later("The prompts are mixed over some chunks."),
+    recache: later("The memory is computed again under the new prompt."),
+    flush: later("Keeps the anchor and the newest frames only."),
 };
 
 /**
@@ -24,23 +25,23 @@ export function openPopover(root, cue, left, onChange, onClose) {
         min: 1,
         max: MOST,
         value: cue.count || 2,
-        "aria-label": `Number of ${COUNTED[cue.transition] ?? "chunks"}`,
+        "aria-label": tr("Number of <things>", { things: tr(COUNTED[cue.transition] ?? "chunks") }),
     });
     const kinds = TRANSITIONS.map((kind) =>
-        button(`adastate-tl-kind adastate-tl-${kind}`, kind, SAID[kind], () =>
+        button(`adastate-tl-kind adastate-tl-${kind}`, kind, tr(SAID[kind]), () =>
             onChange(kind, Number(count.value) || 2),
         ),
     );
     kinds.forEach((one, i) => one.setAttribute("aria-pressed", TRANSITIONS[i] === cue.transition));
     count.addEventListener("change", () => onChange(cue.transition, Number(count.value) || 1));
     const row = make("div", "adastate-tl-kinds", {}, ...kinds);
-    if (COUNTED[cue.transition]) row.append(count, COUNTED[cue.transition]);
+    if (COUNTED[cue.transition]) row.append(count, tr(COUNTED[cue.transition]));
     const box = make(
         "div",
         "adastate-tl-popover",
-        { role: "dialog", "aria-label": "Transition", "data-testid": "adastate-popover" },
+        { role: "dialog", "aria-label": tr("Transition"), "data-testid": "adastate-popover" },
         row,
-        make("div", "adastate-tl-said", {}, SAID[cue.transition]),
+        make("div", "adastate-tl-said", {}, tr(SAID[cue.transition])),
     );
     const close = () => {
         document.removeEventListener("pointerdown", onPress, true);

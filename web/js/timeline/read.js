@@ -1,6 +1,8 @@
 // Timelines as text: what they say and what is wrong with them. Reads as
 // adastate_core/stream/timeline.py does; tests/golden/timeline_cases.json holds both to it.
 
+import { later, tr } from "../words.js";
+
 /**
  * @typedef {object} Cue
  * @property {number} line number of its line, from 1
@@ -20,7 +22,7 @@
 
 export const TRANSITIONS = ["swap", "blend", "recache", "flush"];
 /** What the number of a transition counts. */
-export const COUNTED = { blend: "chunks", flush: "frames" };
+export const COUNTED = { blend: later("chunks"), flush: later("frames") };
 export const MOST = 64;
 
 // Python's blanks and ends of lines, which are not quite JavaScript's.
@@ -80,8 +82,9 @@ export function readTimeline(text) {
         }
     });
     if (!cues.length && !problems.length) {
-        const problem = "The timeline has no prompt";
-        problems.push([0, sentence(problem, "write a line such as 0: a red circle moves left")]);
+        const problem = tr("The timeline has no prompt");
+        const remedy = tr("write a line such as 0: a red circle moves left");
+        problems.push([0, sentence(problem, remedy)]);
     }
     return { cues, problems };
 }
@@ -125,14 +128,18 @@ export function orderProblems(cues, pace, first = null) {
     const problems = [];
     for (let i = 1; i < cues.length; i += 1) {
         if (starts[i] > starts[i - 1]) continue;
-        const problem = `it begins with chunk ${starts[i]}, and line ${cues[i - 1].line} with chunk`;
-        const remedy = "let it begin later than the line above";
-        problems.push([cues[i].line, sentence(`${problem} ${starts[i - 1]}`, remedy)]);
+        const said = { chunk: starts[i], line: cues[i - 1].line, other: starts[i - 1] };
+        const problem = tr("it begins with chunk <chunk>, and line <line> with chunk <other>", said);
+        const remedy = tr("let it begin later than the line above");
+        problems.push([cues[i].line, sentence(problem, remedy)]);
     }
     if (first !== null && starts.length && starts[0] > first) {
-        const problem = `it begins with chunk ${starts[0]}, but the first chunk to be made is`;
-        const remedy = `add a line that begins with chunk ${first}`;
-        problems.push([cues[0].line, sentence(`${problem} ${first}`, remedy)]);
+        const problem = tr(
+            "it begins with chunk <chunk>, but the first chunk to be made is <first>",
+            { chunk: starts[0], first },
+        );
+        const remedy = tr("add a line that begins with chunk <first>", { first });
+        problems.push([cues[0].line, sentence(problem, remedy)]);
     }
     return problems;
 }
@@ -144,7 +151,7 @@ class LineError extends Error {
 }
 
 function sentence(problem, remedy) {
-    return `${capital(problem)}. ${capital(remedy)}.`;
+    return tr("<problem>. <remedy>.", { problem: capital(problem), remedy: capital(remedy) });
 }
 
 function capital(text) {
@@ -165,18 +172,19 @@ function readLine(line) {
     const head = strip(seen.slice(0, colon));
     const found = clock ?? HEAD.exec(head);
     if (!found) {
-        const remedy = "begin the line with 4, 6.5s or 1:10, and a transition if you like";
-        throw new LineError(`"${short(line.slice(0, colon))}" is not a chunk or a time`, remedy);
+        const remedy = tr("begin the line with 4, 6.5s or 1:10, and a transition if you like");
+        const said = short(line.slice(0, colon));
+        throw new LineError(tr('"<text>" is not a chunk or a time', { text: said }), remedy);
     }
     const { number, unit, chunk, how, count } = found.groups;
     if (!clock && chunk && unit) throw both(head);
     if (!clock && !unit && number.includes(".")) {
-        const remedy = `write ${number}s if you mean seconds`;
-        throw new LineError(`chunk ${number} is not a whole number`, remedy);
+        const remedy = tr("write <number>s if you mean seconds", { number });
+        throw new LineError(tr("chunk <number> is not a whole number", { number }), remedy);
     }
     const start = clock ? secondsOf(found.groups.clock) : Number(number);
     const text = strip(line.slice(colon + 1));
-    if (!text) throw new LineError("there is no prompt", "write one after the colon");
+    if (!text) throw new LineError(tr("there is no prompt"), tr("write one after the colon"));
     const from = seen.search(/[a-z0-9]/);
     return {
         start,
@@ -193,13 +201,17 @@ function headEnd(seen, line) {
     if (CHUNK_CLOCK.test(seen)) throw both(line);
     if (DOUBTFUL.test(seen)) {
         throw new LineError(
-            `"${short(line)}" can be read as a time or as a chunk`,
-            "put a colon after a time, as in 1:10: people, or a space before a prompt that begins " +
-                "with a number, as in 1: 10 people",
+            tr('"<text>" can be read as a time or as a chunk', { text: short(line) }),
+            tr(
+                "put a colon after a time, as in 1:10: people, or a space before a prompt that " +
+                    "begins with a number, as in 1: 10 people",
+            ),
         );
     }
     const colon = seen.indexOf(":");
-    if (colon < 0) throw new LineError("there is no colon", "put one between the time and the prompt");
+    if (colon < 0) {
+        throw new LineError(tr("there is no colon"), tr("put one between the time and the prompt"));
+    }
     return colon;
 }
 
@@ -207,7 +219,8 @@ function secondsOf(clock) {
     const parts = clock.split(":").map(Number);
     const seconds = parts.pop();
     if (seconds >= 60 || (parts.length === 2 && parts[1] >= 60)) {
-        throw new LineError(`${clock} is not a time`, "keep minutes and seconds below 60");
+        const remedy = tr("keep minutes and seconds below 60");
+        throw new LineError(tr("<text> is not a time", { text: clock }), remedy);
     }
     const [hours, minutes] = parts.length === 2 ? parts : [0, parts[0]];
     return 3600 * hours + 60 * minutes + seconds;
@@ -216,25 +229,30 @@ function secondsOf(clock) {
 function transitionOf(how, count) {
     const name = how ?? "swap";
     if (!TRANSITIONS.includes(name)) {
-        throw new LineError(`"${name}" is not a transition`, "use swap, blend, recache or flush");
+        const remedy = tr("use swap, blend, recache or flush");
+        throw new LineError(tr('"<name>" is not a transition', { name }), remedy);
     }
     const counted = COUNTED[name];
     if (counted && count === undefined) {
-        const remedy = `write ${name} 2 for 2 ${counted}, for example`;
-        throw new LineError(`${name} has no number`, remedy);
+        const said = { name, things: tr(counted) };
+        const remedy = tr("write <name> 2 for 2 <things>, for example", said);
+        throw new LineError(tr("<name> has no number", said), remedy);
     }
     if (counted && !(Number(count) >= 1 && Number(count) <= MOST)) {
-        const remedy = `use 1 to ${MOST} ${counted}`;
-        throw new LineError(`${name} ${Number(count)} is out of range`, remedy);
+        const remedy = tr("use 1 to <most> <things>", { most: MOST, things: tr(counted) });
+        const said = { name, count: Number(count) };
+        throw new LineError(tr("<name> <count> is out of range", said), remedy);
     }
     if (!counted && count !== undefined) {
-        throw new LineError(`${name} takes no number`, `write ${name} alone`);
+        const problem = tr("<name> takes no number", { name });
+        throw new LineError(problem, tr("write <name> alone", { name }));
     }
     return { transition: name, count: Number(count ?? 0) };
 }
 
 function both(head) {
-    return new LineError(`"${short(head)}" is a chunk and a time at once`, "give one of them");
+    const problem = tr('"<text>" is a chunk and a time at once', { text: short(head) });
+    return new LineError(problem, tr("give one of them"));
 }
 
 function short(text) {

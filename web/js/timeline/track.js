@@ -2,8 +2,15 @@
 
 import { make } from "./elements.js";
 import { chunkTicks, clock, hueOf, scaleOf, secondTicks } from "./layout.js";
-import { COUNTED, secondsAt } from "./read.js";
+import { secondsAt } from "./read.js";
+import { later, tr, trCount } from "../words.js";
 
+const SAID = {
+    swap: [later("Swap"), later("Swap")],
+    blend: [later("Blend over <count> chunk"), later("Blend over <count> chunks")],
+    recache: [later("Recache"), later("Recache")],
+    flush: [later("Flush, keeping <count> frame"), later("Flush, keeping <count> frames")],
+};
 /** Pixels below which a block has no words. */
 const SLIVER = 26;
 
@@ -11,7 +18,7 @@ export class Track {
     constructor() {
         this.marks = make("div", "adastate-tl-marks");
         this.ruler = make("div", "adastate-tl-ruler", { "aria-hidden": "true" });
-        this.lane = make("div", "adastate-tl-lane", { role: "group", "aria-label": "Prompts" });
+        this.lane = make("div", "adastate-tl-lane", { role: "group", "aria-label": tr("Prompts") });
         this.head = make("div", "adastate-tl-head", { "data-testid": "adastate-head" });
         this.inner = make("div", "adastate-tl-inner", {}, this.marks, this.ruler, this.lane, this.head);
         this.element = make("div", "adastate-tl-scroller", {}, this.inner);
@@ -114,7 +121,7 @@ export class Track {
                 "data-line": cue.line,
                 tabindex: 0,
                 role: "button",
-                "aria-roledescription": "prompt block",
+                "aria-roledescription": tr("prompt block"),
                 "aria-label": labelOf(block, axis.pace),
                 "aria-keyshortcuts": "Enter Delete ArrowLeft ArrowRight S",
                 "aria-invalid": problem ? "true" : null,
@@ -150,8 +157,8 @@ export class Track {
         const knob = make("button", `adastate-tl-join adastate-tl-${cue.transition}`, {
             type: "button",
             style: left,
-            title: `${said}. Press to change.`,
-            "aria-label": `${said}, line ${cue.line}`,
+            title: tr("<transition>. Press to change.", { transition: said }),
+            "aria-label": tr("<transition>, line <line>", { transition: said, line: cue.line }),
             "data-testid": "adastate-join",
             "data-join": cue.line,
             "data-kind": cue.transition,
@@ -162,17 +169,19 @@ export class Track {
 
 /** Say how a prompt comes. */
 export function describe({ transition, count }) {
-    const counted = COUNTED[transition];
-    if (!counted) return transition === "swap" ? "Swap" : "Recache";
-    const noun = count === 1 ? counted.slice(0, -1) : counted;
-    return transition === "blend" ? `Blend over ${count} ${noun}` : `Flush, keeping ${count} ${noun}`;
+    return trCount(...SAID[transition], count);
 }
 
 function whenText(chunk, pace) {
-    return `${clock(secondsAt(pace, chunk), 0.1)} \u00b7 chunk ${chunk}`;
+    return tr("<time> \u00b7 chunk <chunk>", { time: clock(secondsAt(pace, chunk), 0.1), chunk });
 }
 
 function labelOf({ cue, begin, end }, pace) {
-    const from = `from chunk ${begin}, ${clock(secondsAt(pace, begin))}`;
-    return `${cue.text}, ${from}, for ${end - begin} chunks, ${describe(cue).toLowerCase()}`;
+    return tr("<prompt>, from chunk <chunk>, <time>, for <count> chunks, <transition>", {
+        prompt: cue.text,
+        chunk: begin,
+        time: clock(secondsAt(pace, begin)),
+        count: end - begin,
+        transition: describe(cue).toLowerCase(),
+    });
 }

@@ -80,7 +80,7 @@ SEGMENT = {"file": "segment.00001.01234567.bin", "size": 1, "held": 1}
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 3}, r"format version 3, expected version 2; update AdaState"),
+        ({"version": 3}, r"newer AdaState \(format version 3\)\. Update AdaState"),
         ({"format": "other"}, "another format"),
         ({"revision": 0}, "revision: Input should be"),
         ({"revision": "3"}, "revision: Input should be"),

@@ -93,7 +93,10 @@ def test_the_origin_is_no_part_of_it(state: StreamState) -> None:
     [
         ({"format": "other"}, "another format"),
         ({"format": None}, "another format"),
-        ({"version": VERSION + 1}, f"format version {VERSION + 1}, expected version {VERSION}"),
+        (
+            {"version": VERSION + 1},
+            f"newer AdaState .format version {VERSION + 1}.. Update AdaState",
+        ),
         ({"version": 0}, "format version 0"),
         ({"version": True}, "format version True"),
         ({"version": "1"}, "format version '1'"),
@@ -112,7 +115,7 @@ def test_a_version_is_told_before_the_rest_is_read() -> None:
         format_version('{"format": "adastate.stream", "version": 2, "new": 1}', WHAT, 2, refuse)
         == 2
     )
-    assert "update AdaState" in str(newer_version(WHAT, 3, 1))
+    assert "Update AdaState" in str(newer_version(WHAT, 3, 1))
 
 
 def header_of(state: StreamState) -> tuple[Header, dict[str, Tensor]]:

@@ -52,6 +52,19 @@ def test_keys_are_readable(stream_of_events: tuple[Harness, StreamState], tmp_pa
     assert {"content.00000", "state.00003", "root.00006.content"} <= keys
 
 
+def test_the_header_holds_what_the_page_opens_and_no_more(tmp_path: Path) -> None:
+    from safetensors import safe_open
+
+    state, page = Harness().fresh, {"workflow": '{"nodes": []}', "prompt": "{}"}
+    save_state(state, tmp_path / "a", {**page, "adastate": "x", "sha256": "y", "other": "z"})
+    save_state(state, tmp_path / "b")
+    with safe_open(tmp_path / "a", framework="pt") as file:
+        found = file.metadata()
+    with safe_open(tmp_path / "b", framework="pt") as file:
+        assert found == {**file.metadata(), **page}
+    assert load_state(tmp_path / "a") == state
+
+
 def test_every_truncation_is_refused(
     stream_of_events: tuple[Harness, StreamState], tmp_path: Path
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adastate_core.config import StreamConfig
@@ -34,6 +34,7 @@ def log_of(count: int) -> EventLog:
     return EventLog(chunk(i) for i in range(count))
 
 
+@settings(deadline=None)  # a slow machine is no failure
 @given(count=st.sampled_from([0, 1, 255, 256, 257, 600]), data=st.data())
 def test_it_is_the_sequence_of_what_was_appended(count: int, data: st.DataObject) -> None:
     events: list[Event] = [chunk(i) for i in range(count)]
@@ -63,6 +64,7 @@ def test_appending_shares_the_past() -> None:
     assert longer._full is log._full
 
 
+@settings(deadline=None)  # a slow machine is no failure
 @given(count=st.sampled_from([1, 256, 700]), data=st.data())
 def test_what_differs_is_found_in_blocks(count: int, data: st.DataObject) -> None:
     log = log_of(count)

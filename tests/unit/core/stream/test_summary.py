@@ -20,7 +20,7 @@ from adastate_core.stream.events import (
 )
 from adastate_core.stream.state import StreamState
 from adastate_core.stream.summary import describe_stream, receipt
-from tests.support.reference_host import Harness, text
+from tests.support.reference_host import Harness
 
 SHAPE = (1, 1, 1, 2)
 
@@ -67,7 +67,7 @@ def test_the_receipt_of_a_chunk() -> None:
         "event": "chunk",
         "chunk": 5,
         "seed": 7,
-        "prompt": "01234567",
+        "prompt": "unknown prompt",
         "anchor": "none",
         "held": True,
         "weights": "ffffffff",
@@ -82,9 +82,19 @@ def test_a_prompt_is_listed_where_it_takes_effect() -> None:
     state = harness.fresh
     for prompt in (0, 0, 1, 1, 0):
         state = harness.step(state, prompt=prompt)
-    zero, one = text(0).digest[:8], text(1).digest[:8]
     found = [(row["chunk"], row["prompt"]) for row in describe_stream(state)["prompts"]]
-    assert found == [(0, zero), (2, one), (4, zero)]
+    first, second = "unknown prompt", "unknown prompt 2"
+    assert found == [(0, first), (2, second), (4, first)]
+
+
+def test_a_prompt_is_named_by_its_text() -> None:
+    events = [
+        chunk(0, prompt="a red circle"),
+        chunk(1, positive="9876543210", prompt="a blue square"),
+    ]
+    found = describe_stream(StreamState(SHAPE, events=events))["prompts"]  # type: ignore[arg-type]
+    assert [row["prompt"] for row in found] == ["a red circle", "a blue square"]
+    assert receipt(events[0])["prompt"] == "a red circle"
 
 
 def test_drift_is_a_share_of_the_norm() -> None:

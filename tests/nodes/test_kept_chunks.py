@@ -150,11 +150,11 @@ def test_a_cancelled_run_leaves_its_finished_chunks_in_a_file(
     (path,) = folder.glob("stopped_*")
     (kept,) = harness.run("AdaStateLoad", f"adastate/{path.name} [output]")
     assert kept.chunk_index == 2
-    continued, _ = harness.step(kept, 2)
-    torch.testing.assert_close(continued.content(), whole.content(), atol=1e-5, rtol=0)
     panels = importlib.import_module(f"{pack.__name__}.adastate_comfy.panel.panels")
     document = panels.PANELS.feed("", "7").document()
     assert (document["state"], document["text"]) == ("stopped", words)
+    continued, _ = harness.step(kept, 2)
+    torch.testing.assert_close(continued.content(), whole.content(), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("broken"), MemoryError("full")])

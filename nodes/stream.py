@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.samplers import Sampler
 from comfy.sd import VAE
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..adastate_comfy.kept_chunks import KeptChunks
 from ..adastate_comfy.sampling.length import chunks_wanted
 from ..adastate_comfy.sampling.stream_run import StreamInputs, StreamRun
 from ..adastate_comfy.sockets.latents import from_model_space
@@ -95,8 +95,6 @@ class AdaStateStream(io.ComfyNode):
         fps: float = DEFAULT_FPS,
     ) -> io.NodeOutput:
         """Check everything that can be checked, then let the core stream."""
-        # Collected as they come: a bounded history may have forgotten the first ones by the end.
-        made: list[Tensor] = []
         with live_view(cls.hidden) as view:
             chunks = chunks_wanted(model, state, chunks, seconds, fps, most=MOST_CHUNKS)
             inputs = StreamInputs(
@@ -115,6 +113,8 @@ class AdaStateStream(io.ComfyNode):
                 fps=fps,
             )
             view.show_with(pictures_for(inputs))
+            kept = KeptChunks(cls.hidden, chunks, view)
             run = StreamRun.prepare(inputs, view=view)
-            after = run.run(run.start, chunks, lambda new: made.append(new.newest_content()))
-        return io.NodeOutput(after, from_model_space(after, torch.cat(made, dim=2)))
+            with kept:
+                after = run.run(run.start, chunks, kept.add)
+        return io.NodeOutput(after, from_model_space(after, kept.content()))

@@ -15,6 +15,7 @@ from comfy.model_patcher import ModelPatcher
 from ...adastate_core.fingerprint import ModelFingerprint
 from ..devices import private_rng
 from .checkpoint import declared_shift
+from .demo_words import mark_demo
 from .loading import load_streaming_model, with_shift
 
 _FOLDER = Path(__file__).resolve().parents[2] / "assets" / "demo"
@@ -54,7 +55,7 @@ def load_demo_model() -> ModelPatcher:
     path = str(_FOLDER / _DIT)
     model = with_shift(load_streaming_model(path, {}), declared_shift(path))
     with_demo_colours(model.get_model_object("latent_format"))
-    return model
+    return mark_demo(model)
 
 
 def is_demo(fingerprint: ModelFingerprint | None) -> bool:

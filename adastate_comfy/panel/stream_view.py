@@ -44,7 +44,7 @@ class StreamView:
         self._pictures: PictureSource | None = None
         self._feed = PANELS.feed(place.workflow, place.node) if place is not None else None
         self._plan = RunPlan(0, 0, 1, 1, 16.0)
-        self._chunk = 0
+        self._chunk = self._first = 0
         self._begun = False
         self._since = self._told = 0.0
         self._made: dict[str, tuple[float, bool]] = {}
@@ -65,6 +65,14 @@ class StreamView:
         if self._place is not None:
             self._pictures = pictures
 
+    @property
+    def has_parts_before(self) -> bool:
+        """Whether this is part of a node other parts of which have made chunks in this run."""
+        feed, place = self._feed, self._place
+        if feed is None or place is None or not place.is_part or feed.run != place.run:
+            return False
+        return self._begun and self._first > feed.plan.first_chunk
+
     def begin(self, start: StreamState, plan: RunPlan) -> None:
         """Begin the run, or go on where the node's part before this one stopped.
 
@@ -72,7 +80,8 @@ class StreamView:
             start: The stream so far.
             plan: What the node is to make.
         """
-        self._plan, self._chunk, self._begun = plan, plan.first_chunk, True
+        self._plan, self._begun = plan, True
+        self._chunk = self._first = plan.first_chunk
         self._since = time.monotonic()
         feed, place = self._feed, self._place
         if feed is None or place is None:

@@ -59,6 +59,7 @@ def check_step(
     # Guidance of other nodes may ask for the negative at any cfg.
     guided = guided or (negative is not None and any(map(guidance_functions, patchers)))
     conditions = record_conditions(positive, negative, guided, cfg)
+    check_text(first, positive, negative if guided else None)
     check_image(first, positive, negative)
     check_frame_rate(first, positive, negative)
     return conditions
@@ -123,6 +124,29 @@ def check_frame_rate(bound: BoundModel, *conditionings: list[Any] | None) -> Non
                     f"set frame_rate to {expected:g} before the prompt; choose the speed of the "
                     "video on Create Video"
                 ),
+            )
+
+
+def check_text(bound: BoundModel, positive: list[Any], negative: list[Any] | None) -> None:
+    """Refuse prompts whose tokens have another width than the model reads, where that is known.
+
+    Raises:
+        ConfigError: If a prompt was encoded for another model.
+    """
+    width = bound.traits.text_width
+    for name, given in (("positive", positive), ("negative", negative)):
+        seen = given[0][0].shape[-1] if given else width
+        if width and seen != width:
+            raise ConfigError(
+                name,
+                problem=(
+                    f"{'this' if name == 'positive' else 'the negative'} prompt comes from another "
+                    f"text encoder than this model's: {seen} numbers a token, the model reads "
+                    f"{width}"
+                ),
+                seen=f"{seen} numbers a token",
+                expected=f"{width}",
+                remedy="load the text encoder that belongs to the model",
             )
 
 

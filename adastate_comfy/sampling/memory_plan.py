@@ -18,6 +18,9 @@ _REMEDY = (
     "lower window_frames, or set cache_precision to fp8 or cache_place to system memory, on Apply "
     "AdaState; or take a smaller latent"
 )
+_LEAST_ACTIVATIONS = 5
+"""Activations as wide as the model that attention cannot do without: what goes on beside it, its
+queries, keys and values, and its result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +79,8 @@ def plan_memory(
         fps: Frames per second of the video.
 
     Raises:
-        ConfigError: If the keys and values that one chunk sees exceed the memory they are kept
-            in, even if nothing else were there.
+        ConfigError: If what cannot be moved away exceeds the memory of a device, even if nothing
+            else were there.
     """
     batch, _, frames, height, width = block_shape
     bound = models[0]
@@ -86,24 +89,19 @@ def plan_memory(
     size = _FrameBytes.of(bound, (height, width))
     copies = batch * (1 + guided) * len(models)
     kv_format = bound.pool.kv_format
-    place = kv_format.device or model.load_device
-    total = comfy.model_management.get_total_memory(place)
-    planned = size.kept * (frames + kept) * copies
-    if planned > total:
-        raise ConfigError(
-            "memory for the KV cache",
-            problem=f"the memory of past frames needs {_gib(planned)}; {place} has {_gib(total)}",
-            seen=f"{_gib(planned)} planned",
-            expected=f"at most the {_gib(total)} of {place}",
-            remedy=_REMEDY,
-        )
+    ready_bytes = 0 if kv_format.reads_per_layer else size.ready * kept * copies
+    _require_room(
+        bound,
+        cache=size.kept * (frames + kept) * copies,
+        forward=ready_bytes + batch * frames * _least_activations(bound, (height, width)),
+    )
     one_cache_bytes = size.kept * kept * copies
     return MemoryPlan(
         one_cache_bytes=one_cache_bytes,
         # The one that a run began from, which a failure falls back to, the one that a commit
         # reads and the one that it writes; for a single chunk the first two are one.
         caches=min(together, 2) + 1,
-        ready_bytes=0 if kv_format.reads_per_layer else size.ready * kept * copies,
+        ready_bytes=ready_bytes,
         activation_bytes=int(model.model.memory_required(list(block_shape))),
         weight_bytes=max(int(each.model.model_size()) for each in models),
         length=pace_of(bound, fps).describe(chunks, begins=first),
@@ -121,8 +119,7 @@ def announce(plan: MemoryPlan, bound: BoundModel) -> str:
         working += plan.cache_bytes
     needed = working + plan.weight_bytes
     total = comfy.model_management.get_total_memory(device)
-    owner = "your computer" if device.type == "cpu" else "your card"
-    said = f"{plan.length}; needs {_about(needed)} GiB; {owner} has {_number(total)}"
+    said = f"{plan.length}; needs {_about(needed)} GiB; {_owner(device)} has {_number(total)}"
     if needed > total >= working:
         said += ", so parts of the model wait in system memory, which is slower"
     logging.info("AdaState: %s (%s).", said, plan)
@@ -164,6 +161,56 @@ class _FrameBytes:
         # Values are used as they are kept; keys are rotated, and both are cast where types differ.
         ready = values * computed.itemsize
         return cls(kept, ready // 2 if held == computed else ready)
+
+
+def _require_room(bound: BoundModel, *, cache: int, forward: int) -> None:
+    """Refuse what no device has room for, even with the weights elsewhere.
+
+    What the host expects of a forward is meant for planning, and runs have got by with less: only
+    what they certainly take counts here.
+
+    Args:
+        bound: The MODEL.
+        cache: Bytes of the keys and values that one chunk sees, its own included.
+        forward: Bytes that a forward takes at least.
+
+    Raises:
+        ConfigError: If they exceed the memory of the device they are on.
+    """
+    device = bound.model.load_device
+    place = bound.pool.kv_format.device or device
+    needs = {place: cache}
+    shared = place if same_device(place, device) else device
+    needs[shared] = needs.get(shared, 0) + forward
+    for where, needed in needs.items():
+        total = comfy.model_management.get_total_memory(where)
+        if needed <= total:
+            continue
+        remedy = "take a smaller width and height"
+        if same_device(place, where):
+            remedy += ", or lower window_frames or set cache_precision to fp8 "
+            remedy += "or cache_place to system memory " if where.type != "cpu" else ""
+            remedy += "on Apply AdaState"
+        raise ConfigError(
+            "memory for the KV cache",
+            problem=(
+                f"this needs about {_number(needed)} GiB, and {_owner(where)} has {_number(total)}"
+            ),
+            seen=f"{_gib(needed)} planned",
+            expected=f"at most the {_gib(total)} of {where}",
+            remedy=remedy,
+        )
+
+
+def _least_activations(bound: BoundModel, size: tuple[int, int]) -> int:
+    """Return the bytes of one latent frame that a forward of one conditioning takes at least."""
+    tokens = bound.traits.geometry(*size).tokens_per_frame
+    kept = tokens * bound.traits.width * computing_dtype(bound.model).itemsize
+    return _LEAST_ACTIVATIONS * kept
+
+
+def _owner(device: torch.device) -> str:
+    return "your computer" if device.type == "cpu" else "your card"
 
 
 def _gib(count: int) -> str:

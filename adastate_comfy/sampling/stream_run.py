@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,7 @@ from ...adastate_core.attention.kv_cache import KVCachePool
 from ...adastate_core.rollout.stream_chunks import Host, StreamRequest, stream_chunks
 from ...adastate_core.stream.state import StreamState
 from ..model.binding import BoundModel, bound_model
+from ..model.demo_words import demo_note
 from ..model.fingerprint import fingerprint_of, joint_digest, joint_fingerprint, weights_digest
 from ..model.keys import KEY
 from ..model.kv_pool_patcher import pool_patcher_of
@@ -96,9 +98,9 @@ class StreamRun:
         """
         bound, state = bound_model(inputs.model), inputs.state
         view = view or StreamView()
-        view.note = bound.binding.note
         if inputs.prompts is not None:
             view.prompt = inputs.prompts.caption(state.chunk_index)
+        view.note = _note(inputs, bound, view.prompt.text)
         together = together or (1 if view.decodes else inputs.chunks)
         models = [bound]
         if inputs.model_low_noise is not None:
@@ -177,9 +179,10 @@ class StreamRun:
         """
 
         def made(after: StreamState) -> None:
-            self.progress.chunk(after)
+            # Who keeps it comes first: the progress bar raises the host's interruption.
             if on_chunk is not None:
                 on_chunk(after)
+            self.progress.chunk(after)
 
         def make(state: StreamState, request: StreamRequest) -> StreamState:
             after = stream_chunks(state, request, self.host, self.pool, made, self.progress.replay)
@@ -206,6 +209,15 @@ def _block_shape(state: StreamState, bound: BoundModel) -> tuple[int, int, int, 
     batch, channels, height, width = state.latent_shape
     frames = bound.policy.state_frames(bound.config) + bound.config.chunk_frames
     return batch, channels, frames, height, width
+
+
+def _note(inputs: StreamInputs, bound: BoundModel, prompt: str) -> str:
+    """Return what an artist should know of the options and of the prompts."""
+    texts = inputs.prompts.encoded if inputs.prompts is not None else [prompt]
+    unknown, last = demo_note(bound.model, texts), inputs.state.last_chunk
+    if unknown and (last is None or last.prompt != prompt):  # once for the parts of a timeline
+        logging.warning("AdaState: %s.", unknown)
+    return "; ".join(note for note in (bound.binding.note, unknown) if note)
 
 
 def _panel_plan(start: StreamState, bound: BoundModel, inputs: StreamInputs) -> RunPlan:

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from ..attention.layers import AttentionCalls
 from ..attention.rope import SpatialRope, TemporalRope, rope_frequencies, spatial_frequencies
-from .family import ModelTraits, refuse
+from .family import ModelTraits, refuse, width_read
 
 
 class CosmosPredict2Family:
@@ -53,4 +53,5 @@ class CosmosPredict2Family:
             frame_rate=float(place.base_fps),
             spatial_rope=SpatialRope(*spatial_frequencies(pairs, down, along), "half"),
             fills_up=True,
+            text_width=width_read(dit, "blocks.0.cross_attn.k_proj"),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from ..attention.geometry import AttentionGeometry, TextPlace
 from ..attention.layers import AttentionCalls
@@ -34,6 +34,7 @@ class ModelTraits:
         heads: Heads of its self-attention.
         fills_up: Whether the host pads a latent that is no whole number of patches; others fail on
             it.
+        text_width: Numbers of a text token as its text encoder gives them; 0 if that is not known.
     """
 
     family: str
@@ -52,6 +53,7 @@ class ModelTraits:
     needs_image: bool = False
     heads: int = 1
     fills_up: bool = False
+    text_width: int = 0
 
     def geometry(self, height: int, width: int) -> AttentionGeometry:
         """Return how the model numbers frames of a latent height and width."""
@@ -101,6 +103,23 @@ class Family(Protocol):
     def describe(self, model: object) -> ModelTraits:
         """Describe a module that matches."""
         ...
+
+
+def width_read(model: object, path: str) -> int:
+    """Return how many numbers a linear layer of a module reads; 0 if there is no such layer.
+
+    Args:
+        model: The module.
+        path: Names of attributes and numbers of items, joined by full stops.
+    """
+    part: Any = model
+    for name in path.split("."):
+        try:
+            part = part[int(name)] if name.isdigit() else getattr(part, name)
+        except (AttributeError, IndexError, TypeError):
+            return 0
+    width = getattr(part, "in_features", 0)
+    return width if isinstance(width, int) else 0
 
 
 def refuse(name: str, reason: str, served: str) -> NoReturn:

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from ..attention.layers import AttentionCalls
 from ..attention.rope import SpatialRope, TemporalRope, rope_frequencies, spatial_frequencies
-from .family import ModelTraits, refuse
+from .family import ModelTraits, refuse, width_read
 
 _MASK = 1
 
@@ -52,4 +52,5 @@ class HunyuanVideoFamily:
             text="prefix",
             time_stride=4,
             spatial_rope=SpatialRope(*spatial_frequencies(len(time), down, along)),
+            text_width=width_read(dit, "txt_in.input_embedder"),
         )

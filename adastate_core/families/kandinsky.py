@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from ..attention.layers import AttentionCalls
 from ..attention.rope import SpatialRope, TemporalRope, rope_frequencies, spatial_frequencies
-from .family import ModelTraits, refuse
+from .family import ModelTraits, refuse, width_read
 
 _PRO_WIDTH = 4096
 
@@ -47,6 +47,7 @@ class Kandinsky5Family:
             calls=AttentionCalls(),
             time_stride=4,
             spatial_rope=_space(dit, len(time), down, along),
+            text_width=width_read(dit, "text_embeddings.in_layer"),
         )
 
 

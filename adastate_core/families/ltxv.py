@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from ..attention.layers import AttentionCalls
 from ..attention.rope import Frequencies, SpatialRope, TemporalRope
-from .family import ModelTraits, refuse
+from .family import ModelTraits, refuse, width_read
 
 _STRIDE, _FRAME_RATE, _THETA, _PIXELS = 8, 25.0, 10000.0, 32
 
@@ -54,6 +54,7 @@ class LtxVideoFamily:
             first_index=_first_index(dit.causal_temporal_positioning, dit.use_middle_indices_grid),
             frame_rate=_FRAME_RATE,
             spatial_rope=SpatialRope(down, along),
+            text_width=width_read(dit, "caption_projection.linear_1"),
         )
 
 

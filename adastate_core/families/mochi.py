@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..attention.layers import AttentionCalls
 from ..attention.rope import Frequencies, SpatialRope, TemporalRope
-from .family import ModelTraits
+from .family import ModelTraits, width_read
 
 _AREA = 192.0 * 192.0
 
@@ -44,6 +44,7 @@ class MochiFamily:
             text="suffix",
             time_stride=6,
             spatial_rope=SpatialRope(down, along, area=_AREA),
+            text_width=width_read(dit, "t5_yproj"),
         )
 
 

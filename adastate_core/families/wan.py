@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from ..attention.layers import AttentionCalls
 from ..attention.rope import SpatialRope, TemporalRope, rope_frequencies, spatial_frequencies
-from .family import ModelTraits, refuse
+from .family import ModelTraits, refuse, width_read
 
 _MASK = 4
 _SERVED = ("WanModel", "CausalWanModel")
@@ -62,6 +62,7 @@ class WanFamily:
             spatial_rope=SpatialRope(*spatial_frequencies(pairs, across, across)),
             needs_image=_joined(model) > 0,
             fills_up=True,
+            text_width=width_read(wan, "text_embedding.0"),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -170,7 +171,11 @@ def test_a_freed_server_continues_with_one_replay(client: ComfyClient) -> None:
 
 
 @pytest.mark.floor
-def test_cancelling_stops_at_a_step_and_leaves_no_memory(client: ComfyClient) -> None:
+def test_cancelling_stops_at_a_step_and_leaves_its_chunks_and_no_memory(
+    client: ComfyClient, base_dir: Path
+) -> None:
+    files = base_dir / "output" / "adastate"
+    kept = set(files.glob("stopped_*"))
     client.run(chain([1, 2]))
     before = client.get("/adastate_test/kv")
     client.post("/adastate_test/reset")
@@ -187,6 +192,14 @@ def test_cancelling_stops_at_a_step_and_leaves_no_memory(client: ComfyClient) ->
     with pytest.raises(PromptInterrupted):
         client.run(graph)
     assert forwards(client) < 100
+    (written,) = set(files.glob("stopped_*")) - kept
+    graph = {
+        "load": node("AdaStateLoad", file=f"adastate/{written.name} [output]"),
+        "read": node("AdaStateRead", state=["load", 0]),
+        "index": node("PreviewAny", source=["read", 3]),
+    }
+    (index,) = client.run(graph).outputs["index"]["text"]
+    assert 4 <= int(index) < 500  # two chunks before, and two or more of this node
     after = client.get("/adastate_test/kv")
     assert before["largest"] == after["largest"] == SET_BYTES
     assert after["sets"] <= 2

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.test_streams import node
 from tools.client import ComfyClient
-from tools.events import PromptError
+from tools.events import PromptError, PromptInterrupted
 from tools.server import ComfyServer
 
 STEPS, CHUNKS = 2, 4
@@ -111,6 +114,28 @@ def test_an_edit_runs_what_comes_after_it(
     assert after.outputs["digest"] != before.outputs["digest"]
     client.free()
     assert client.run(graph(AFTER)).outputs["digest"] == after.outputs["digest"]
+
+
+@pytest.mark.floor
+def test_a_cancelled_timeline_goes_on_where_it_stopped(client: ComfyClient, base_dir: Path) -> None:
+    """ComfyUI keeps its finished chunks, so no file is written of them."""
+    chunks, files = 12, base_dir / "output" / "adastate"
+    before = set(files.glob("stopped_*"))
+    client.free()
+    client.post("/adastate_test/reset")
+
+    def interrupt() -> None:
+        while forwards(client) < 3 * (STEPS + 1):
+            time.sleep(0.02)
+        client.interrupt()
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(PromptInterrupted):
+        client.run(graph(BEFORE, chunks=chunks))
+    assert set(files.glob("stopped_*")) == before
+    client.post("/adastate_test/reset")
+    client.run(graph(BEFORE, chunks=chunks))
+    assert forwards(client) <= (chunks - 2) * (STEPS + 1)
 
 
 @pytest.mark.floor

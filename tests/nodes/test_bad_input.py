@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,25 @@ def test_a_cache_larger_than_the_device(harness: NodeHarness) -> None:
     (state,) = harness.run("AdaStateNewStream", latent, 0)
     with refused(r"^The memory of past frames needs .* GiB; cpu has"):
         harness.step(state)
+
+
+def test_a_size_that_the_computer_cannot_hold_is_refused_before_work(
+    harness: NodeHarness, core: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a computer of 24 GiB, which the one of the tests need not be."""
+    import comfy.model_management
+
+    monkeypatch.setattr(comfy.model_management, "get_total_memory", lambda *_, **__: 24 << 30)
+    latent = {"samples": torch.zeros(1).expand(1, 16, 1, 8192, 8192)}
+    (state,) = harness.run("AdaStateNewStream", latent, 0)
+    with pytest.raises(core.AdaStateError) as error:
+        harness.step(state)
+    said = str(error.value)
+    assert re.fullmatch(
+        r"This needs about \d+ GiB, and your computer has 24\. Take a smaller width and height, or "
+        r"lower window_frames or set cache_precision to fp8 on Apply AdaState\.",
+        said,
+    ), said
 
 
 def test_nan_in_a_chunk(harness: NodeHarness, streamed: Any) -> None:

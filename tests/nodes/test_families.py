@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -111,6 +111,25 @@ def step(harness: NodeHarness, case: Case, state: Any, chunks: int, **changes: A
         "sigmas": comfy.samplers.calculate_sigmas(sampling, "simple", 2),
     }
     return harness.run("AdaStateStream", model, state, **{**inputs, **changes})
+
+
+def test_a_prompt_of_another_text_encoder_is_refused(
+    harness: NodeHarness, case: Case, core: Any
+) -> None:
+    other = replace(case, text_width=case.text_width + 32)
+    words = (
+        f"This prompt comes from another text encoder than this model's: {other.text_width} "
+        f"numbers a token, the model reads {case.text_width}. Load the text encoder that belongs "
+        "to the model."
+    )
+    with pytest.raises(core.AdaStateError) as error:
+        step(harness, case, fresh(harness, case), 1, positive=other.conditioning(0))
+    assert str(error.value) == words
+    negative = other.conditioning(1)
+    with pytest.raises(core.AdaStateError, match="The negative prompt comes from another"):
+        step(harness, case, fresh(harness, case), 1, negative=negative, cfg=2.0)
+    # Without guidance it takes no part.
+    step(harness, case, fresh(harness, case), 1, negative=negative)
 
 
 class Direct:

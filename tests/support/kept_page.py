@@ -18,8 +18,6 @@ SETTINGS = {
     "Comfy.RightSidePanel.IsOpen": False,
     # The canvas is drawn by the processor that also makes the video.
     "LiteGraph.Canvas.MaximumFps": 10,
-    # The canvas is drawn by the processor that also makes the video.
-    "LiteGraph.Canvas.MaximumFps": 10,
 }
 _READY = "window.app?.isGraphReady && app.extensionManager?.workflow?.activeWorkflow"
 _CLEAR = """async (settings) => {

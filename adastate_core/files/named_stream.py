@@ -253,9 +253,13 @@ def _require_newest(origin: StreamOrigin, manifest: AnyManifest | None) -> AnyMa
 def _moved_on(origin: StreamOrigin, manifest: AnyManifest | None, now: str) -> str:
     if manifest is None:
         return f'the folder of the stream "{origin.name}" has gone since it was opened'
+    if not origin.revision:
+        return f'another run has begun the stream "{origin.name}" first'
+    if manifest.stream != origin.stream:
+        return f'the stream "{origin.name}" is another one than when it was opened'
     return (
-        f'the stream "{origin.name}" has moved on: it is at {now}, and this continued from '
-        f"revision {origin.revision}"
+        f'another run has committed to the stream "{origin.name}" first: it is at {now}, and this '
+        f"continued from revision {origin.revision}"
     )
 
 

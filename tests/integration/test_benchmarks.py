@@ -46,6 +46,12 @@ ROWS = {
         **{f"system memory: {name}": target for name, target in EXACT.items()},
         **{f"fp8 in system memory: {name}": target for name, target in FP8.items()},
     },
+    "pictures": {
+        "colours of a chunk's latents": 10,
+        "decoded images of a chunk made small": 100,
+        "in the thread: files of colours": 50,
+        "in the thread: files of images": 500,
+    },
     "speed": {"without decoding": 17, "with decoding": 17},
 }
 """Every row with its target; one that goes missing here was measured before.

@@ -67,7 +67,7 @@ def test_a_node_that_fails_is_named_and_what_follows_does_not_run(
     done = queue_api(file, file, "--server", server.url)
     assert done.returncode == 1
     assert "AdaStateStream (step): " in done.stderr
-    assert "cfg: got 3.0 without a negative" in done.stderr
+    assert "cfg above 1 needs a negative prompt. Connect one to negative" in done.stderr
     assert "2 of 2" not in done.stdout
     assert queue_api(file, "--server", server.url, "--set", "step.cfg=1").returncode == 0
 

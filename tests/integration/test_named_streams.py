@@ -162,7 +162,7 @@ def test_of_two_commits_to_one_revision_the_second_fails(
     with pytest.raises(PromptError) as error:
         client.run(graph)
     assert error.value.node_id == "late"
-    assert "another prompt committed first" in error.value.exception_message
+    assert 'Another run has begun the stream "rivals" first.' in error.value.exception_message
     (kept,) = folder_of(server, "rivals").parent.glob("rivals.refused_*")
     assert str(kept) in error.value.exception_message
     assert revision(server, "rivals") == 1
@@ -216,5 +216,5 @@ def test_a_relay_that_is_killed_ends_as_if_it_was_not(mortal_server: ComfyServer
         assert total == seen + 1
         assert outputs["digest"] == uninterrupted(client, total)
     kinds = sorted({path.name.split(".")[0] for path in folder_of(server, "relay").iterdir()})
-    assert kinds == ["", "log", "manifest", "segment"]
-    assert len(list(folder_of(server, "relay").iterdir())) == 4
+    assert kinds == ["", "log", "manifest", "segment", "thumbnail"]
+    assert len(list(folder_of(server, "relay").iterdir())) == 5

@@ -40,7 +40,7 @@ check:
 	@$(DEV) -m nox --session check
 
 bench:
-	@$(RUN) --dev -m benchmarks $(ARGS)
+	@$(DEV) -m benchmarks $(ARGS)
 
 train-demo:
 	@$(RUN) -m training $(ARGS)

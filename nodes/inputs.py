@@ -96,8 +96,9 @@ def preview_vae_input() -> io.Input:
         "vae",
         optional=True,
         tooltip=(
-            "Shows a true, moving picture of each chunk while it is made. A tiny VAE costs least; "
-            "without one the colours are estimated from latents."
+            "Decodes each chunk while the stream is made, to show it in its true colours. Use a "
+            "tiny VAE: a full one can take as long as the chunk, and several times that on a CPU. "
+            "Without one the colours are estimated from latents, which costs nothing."
         ),
     )
 

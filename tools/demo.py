@@ -49,10 +49,6 @@ def run_demo(workflow_file: Path, output: Path) -> tuple[Path, Path]:
         try:
             with server, ComfyClient(server.url) as client:
                 prompt = load_prompt(workflow_file, client)
-                for node in prompt.values():
-                    # No page looks on: pictures of chunks would only cost time.
-                    if node["class_type"] == "AdaStateStream":
-                        node["inputs"].pop("vae", None)
                 print(f'running "{workflow_file.stem}"', flush=True)
                 bar = PromptBar(prompt)
                 result = client.run(prompt, bar.update)

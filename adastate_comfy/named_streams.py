@@ -11,6 +11,7 @@ import folder_paths
 
 from ..adastate_core.errors import AdaStateError, StateMismatchError
 from ..adastate_core.files.named_stream import commit_or_keep, stream_digest
+from ..adastate_core.stream.pace import video_frames
 from ..adastate_core.stream.state import StreamState
 from .page_metadata import page_metadata
 from .thumbnails import keep_thumbnail
@@ -24,7 +25,7 @@ def streams_folder() -> Path:
     return Path(folder_paths.get_output_directory()) / FOLDER_SHOWN
 
 
-def video_frames(latent_frames: int | None, form: str) -> int | None:
+def recorded_frames(latent_frames: int | None, form: str) -> int | None:
     """Count the video frames of latent frames, None if they or their format are not known.
 
     Args:
@@ -35,7 +36,7 @@ def video_frames(latent_frames: int | None, form: str) -> int | None:
     stride = getattr(found, "temporal_downscale_ratio", 0)
     if latent_frames is None or not stride:
         return 0 if latent_frames == 0 else None
-    return 1 + (latent_frames - 1) * int(stride) if latent_frames else 0
+    return video_frames(latent_frames, int(stride))
 
 
 def revision_of(state: StreamState) -> int:

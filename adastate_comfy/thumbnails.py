@@ -8,23 +8,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import folder_paths
-
 from ..adastate_core.files.atomic import PARTIAL
 from ..adastate_core.files.stream_card import THUMBNAIL
 from ..adastate_core.stream.events import ChunkEvent
 from ..adastate_core.stream.state import StreamState
 from .model.demo_models import is_demo, with_demo_colours
 from .panel.latent_colours import colours_of
+from .panel.panels import PANELS
 from .panel.pictures import small_pixels
 from .panel.tiles import TILE_WIDTH, moving
 from .sockets.latents import latent_format
 
 _SECONDS = 0.75
 """How long it plays before it begins again."""
-
-_LARGEST = 1 << 20
-"""Bytes of a tile beyond which it is none of ours."""
 
 
 def keep_thumbnail(folder: Path, state: StreamState) -> None:
@@ -57,11 +53,9 @@ def recorded_form(state: StreamState) -> Any:
 
 def _tile_of(chunk: ChunkEvent) -> bytes:
     """Return the tile that a panel shows of a chunk, if one does: it may be truer in colour."""
+    tile = PANELS.newest_tile(chunk.latents)
     with suppress(OSError):
-        panels = Path(folder_paths.get_temp_directory()) / "adastate" / "panels"
-        for tile in panels.glob(f"*/{chunk.latents[:16]}_????????.webp"):
-            if 0 < tile.stat().st_size < _LARGEST:
-                return tile.read_bytes()
+        return tile.read_bytes() if tile is not None else b""
     return b""
 
 

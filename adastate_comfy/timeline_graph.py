@@ -114,7 +114,7 @@ def open_timeline(hidden: io.HiddenHolder, state: StreamState, pace: Pace, chunk
     if place is None:
         return
     first = state.chunk_index
-    plan = RunPlan(first, chunks, pace.chunk_frames, pace.time_stride, pace.fps)
+    plan = RunPlan(first, chunks, pace)
     # Which chunks are still part of the stream is known when the first step runs: ComfyUI may have
     # kept what the ones before it made.
     words = pace.describe(chunks, begins=state.next_frame == 0)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...adastate_core.stream.pace import video_frames
 from ...adastate_core.stream.state import StreamState
 from .pictures import ChunkPictures, small_pixels
 from .tiles import TILE_WIDTH
@@ -34,8 +35,8 @@ class LatentColours:
         assert chunk.content is not None
         hidden = None if chunk.state is None else self._pixels(chunk.state[:1, :, -1:])
         frames = self._pixels(chunk.content[:1])
-        first = 1 if chunk.frame == 0 else self._stride
-        return ChunkPictures(frames, hidden, "latent", first + (len(frames) - 1) * self._stride)
+        images = video_frames(len(frames), self._stride, begins=chunk.frame == 0)
+        return ChunkPictures(frames, hidden, "latent", images)
 
     def _pixels(self, latents: Tensor) -> Any:
         return small_pixels(colours_of(latents, self._form), TILE_WIDTH)

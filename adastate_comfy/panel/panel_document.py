@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from ...adastate_core.stream.pace import Pace
+
 PanelState = Literal["running", "done", "stopped", "failed"]
 VERSION = 1
 _EXACT = 1 << 53
@@ -15,16 +17,15 @@ _EXACT = 1 << 53
 class RunPlan:
     """What a run is to make.
 
-    >>> plan = RunPlan(first_chunk=0, chunks=12, chunk_frames=3, time_stride=4, fps=16.0)
-    >>> plan.seconds_of(chunks=12), plan.last_chunk
-    (8.8125, 12)
+    >>> RunPlan(
+    ...     first_chunk=8, chunks=4, pace=Pace(chunk_frames=3, time_stride=4, fps=16)
+    ... ).last_chunk
+    12
 
     Args:
         first_chunk: Absolute index of its first chunk.
         chunks: How many.
-        chunk_frames: Latent frames of a chunk.
-        time_stride: Images of a latent frame, except the first of a video.
-        fps: Images per second.
+        pace: How long chunks are.
         steps: Sampler steps of a chunk.
         width: Width of the video in pixels.
         height: Its height.
@@ -32,9 +33,7 @@ class RunPlan:
 
     first_chunk: int
     chunks: int
-    chunk_frames: int
-    time_stride: int
-    fps: float
+    pace: Pace
     steps: int = 0
     width: int = 0
     height: int = 0
@@ -48,15 +47,11 @@ class RunPlan:
         """Return the plan with at least the chunks of a part of it, and what the part knows."""
         first = min(self.first_chunk, part.first_chunk)
         chunks = max(self.last_chunk, part.last_chunk) - first
-        return replace(part, first_chunk=first, chunks=chunks, fps=self.fps)
+        return replace(part, first_chunk=first, chunks=chunks, pace=self.pace)
 
-    def seconds_of(self, chunks: int) -> float:
-        """Return how long the first chunks of a stream last."""
-        return self.images_of(chunks * self.chunk_frames) / self.fps
 
-    def images_of(self, latent_frames: int) -> int:
-        """Return how many images the first latent frames of a video make."""
-        return 1 + (latent_frames - 1) * self.time_stride if latent_frames > 0 else 0
+NO_PLAN = RunPlan(0, 0, Pace(chunk_frames=1, time_stride=1, fps=16.0))
+"""The plan of a panel that has not shown a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +126,7 @@ class PanelDocument:
     run: str = ""
     state: PanelState = "done"
     text: str = ""
-    plan: RunPlan = field(default_factory=lambda: RunPlan(0, 0, 1, 1, 16.0))
+    plan: RunPlan = NO_PLAN
     chunk: int = 0
     step: int = 0
     seconds_left: float | None = None
@@ -155,12 +150,12 @@ class PanelDocument:
             "run": self.run,
             "state": self.state,
             **self.status(),
-            "fps": plan.fps,
+            "fps": plan.pace.fps,
             "width": plan.width,
             "height": plan.height,
             "first_chunk": plan.first_chunk,
             "chunks_wanted": plan.chunks,
-            "seconds_wanted": round(plan.seconds_of(plan.last_chunk), 3),
+            "seconds_wanted": round(plan.pace.seconds_of(plan.last_chunk, begins=True), 3),
             "folder": self.folder,
         }
 

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import Any
 
 from server import PromptServer
@@ -108,6 +109,13 @@ class PanelFeed:
     def ends_with(self, latents: str | None) -> bool:
         """Say whether the newest chunk is this one; None stands for no chunk."""
         return (self.latest.latents if self.latest else None) == latents
+
+    def newest_tile(self, latents: str) -> Path | None:
+        """Return the file of the newest chunk's tile, if it is of these latents and has one."""
+        newest = self._document.chunks[-1] if self._document.chunks else None
+        if newest is None or newest.latents != latents or newest.tile is None:
+            return None
+        return self._store.path / newest.tile
 
     def extend(self, plan: RunPlan) -> None:
         """Change what the run is to make."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 from .panel_document import chunks_to_json
@@ -31,6 +32,12 @@ class Panels:
             while len(self._feeds) > _IN_MEMORY:
                 self._feeds.popitem(last=False)
             return self._feeds[key]
+
+    def newest_tile(self, latents: str) -> Path | None:
+        """Return the file of the tile that a panel shows of these latents as its newest chunk."""
+        with self._lock:
+            feeds = list(self._feeds.values())
+        return next((tile for feed in feeds if (tile := feed.newest_tile(latents))), None)
 
     def document(self, workflow: str, node: str) -> dict[str, Any] | None:
         """Return the document of a panel, or None if there is none."""

@@ -10,13 +10,14 @@ from statistics import median
 import comfy.model_management
 
 from ...adastate_core.stream.events import ChunkEvent, FlushEvent, GivenLatentsEvent
+from ...adastate_core.stream.pace import Pace
 from ...adastate_core.stream.state import StreamState
-from .panel_document import ChunkEntry, RunPlan
+from .panel_document import NO_PLAN, ChunkEntry, RunPlan
 from .panels import PANELS
 from .pictures import ChunkPictures, PictureSource
 from .place import NodePlace
 from .prompt_text import PromptText
-from .words import done_words, progress_words
+from .words import progress_words
 
 _PAUSE = 0.2
 """Seconds between two words on how far a chunk is."""
@@ -43,7 +44,7 @@ class StreamView:
         self._place = place
         self._pictures: PictureSource | None = None
         self._feed = PANELS.feed(place.workflow, place.node) if place is not None else None
-        self._plan = RunPlan(0, 0, 1, 1, 16.0)
+        self._plan = NO_PLAN
         self._chunk = self._first = 0
         self._begun = False
         self._since = self._told = 0.0
@@ -145,9 +146,9 @@ class StreamView:
             logging.warning("AdaState: no picture of chunk %d: %s", chunk.index, error)
         plan = self._plan
         before = feed.latest
-        images = pictures.images if pictures is not None else _images_of(chunk, plan)
+        images = pictures.images if pictures is not None else _images_of(chunk, plan.pace)
         follows = before is not None and before.index == chunk.index - 1
-        start = plan.seconds_of(chunk.index)
+        start = plan.pace.seconds_of(chunk.index, begins=True)
         if follows and before is not None:
             start = before.start + before.seconds
         took, blended = self._made.pop(chunk.latents, (0.0, False))
@@ -155,7 +156,7 @@ class StreamView:
             index=chunk.index,
             latents=chunk.latents,
             start=round(start, 4),
-            seconds=round(images / plan.fps, 4),
+            seconds=round(images / plan.pace.fps, 4),
             frames=images,
             prompt=chunk.prompt,
             seed=chunk.seed,
@@ -175,7 +176,7 @@ class StreamView:
             return None
         if place.is_part and self._chunk < feed.plan.last_chunk:
             return None
-        text = text or done_words(feed.plan)
+        text = text or feed.plan.pace.describe(feed.plan.last_chunk, begins=True)
         feed.end("done", text)
         return text
 
@@ -195,7 +196,7 @@ class StreamView:
         return text
 
     def _words(self) -> str:
-        return progress_words(self._plan, self._chunk, self.prompt.text, self._left())
+        return progress_words(self._chunk, self._plan.last_chunk, self.prompt.text, self._left())
 
     def _left(self) -> float | None:
         """Estimate the seconds that are left from the newest chunks."""
@@ -223,5 +224,5 @@ def transition_to(state: StreamState) -> str:
     return "swap"
 
 
-def _images_of(chunk: ChunkEvent, plan: RunPlan) -> int:
-    return plan.images_of(chunk.frame + plan.chunk_frames) - plan.images_of(chunk.frame)
+def _images_of(chunk: ChunkEvent, pace: Pace) -> int:
+    return pace.frames_of(1, begins=chunk.frame == 0)

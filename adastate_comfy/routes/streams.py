@@ -29,7 +29,7 @@ from ...adastate_core.files.stream_bin import (
 )
 from ...adastate_core.files.stream_card import StreamCard
 from ...adastate_core.files.stream_shelf import fork_stream, list_streams, rename_stream
-from ..named_streams import FOLDER_SHOWN, streams_folder, video_frames
+from ..named_streams import FOLDER_SHOWN, recorded_frames, streams_folder
 from .guard import read_texts
 
 PATH = "/adastate/streams"
@@ -111,7 +111,7 @@ def _shown(card: StreamCard) -> dict[str, Any]:
         "name": card.name,
         "revision": card.revision,
         "chunks": card.chunks,
-        "frames": video_frames(card.latent_frames, card.latent_format),
+        "frames": recorded_frames(card.latent_frames, card.latent_format),
         "prompt": card.prompt,
         "size": card.size,
         "changed": card.changed,

@@ -27,6 +27,7 @@ from ..progress import StreamProgress
 from ..sockets.latents import into_model_space
 from .checks import check_step
 from .expert_pair import ExpertPairHost, pair_models, steps_above
+from .length import pace_of
 from .memory_plan import announce, plan_memory
 from .model_checks import check_size
 from .session import ComfyHost
@@ -227,9 +228,7 @@ def _panel_plan(start: StreamState, bound: BoundModel, inputs: StreamInputs) -> 
     return RunPlan(
         first_chunk=start.chunk_index,
         chunks=inputs.chunks,
-        chunk_frames=bound.config.chunk_frames,
-        time_stride=bound.traits.time_stride,
-        fps=inputs.fps,
+        pace=pace_of(bound, inputs.fps),
         steps=len(inputs.sigmas) - 1,
         width=width * scale,
         height=height * scale,

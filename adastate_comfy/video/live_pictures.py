@@ -39,21 +39,16 @@ class DecodedPictures:
     decodes = True
 
     def __init__(self, vae: Any, latent_shape: tuple[int, ...]) -> None:
-        self.vae, self._shape = vae, (1, *latent_shape[1:])
+        self._vae, self._shape = vae, (1, *latent_shape[1:])
         self._decoder = open_decoder(vae, self._shape)
         self._seen = ""
-
-    def follows(self, state: StreamState) -> bool:
-        """Say whether the last chunk that was decoded is the newest one of a stream."""
-        last = state.last_chunk
-        return last is not None and last.latents == self._seen
 
     def pictures_of(self, state: StreamState) -> ChunkPictures:
         """Make pictures of the newest chunk."""
         self._decoder.load()
         *before, chunk = newest_latents(state)
         if before and before[-1][0] != self._seen:
-            self._decoder = open_decoder(self.vae, self._shape)
+            self._decoder = open_decoder(self._vae, self._shape)
             self._decoder.load()
             self._decode(self._decoder, state, before[-1][1])
         images = self._decode(self._decoder, state, chunk[1])

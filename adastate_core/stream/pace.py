@@ -45,8 +45,7 @@ class Pace:
             chunks: How many.
             begins: Whether the first of them begins the video.
         """
-        missing = self.time_stride - 1 if begins and chunks else 0
-        return chunks * self.chunk_frames * self.time_stride - missing
+        return video_frames(chunks * self.chunk_frames, self.time_stride, begins=begins)
 
     def seconds_of(self, chunks: int, *, begins: bool) -> float:
         """Return how long some chunks last; the arguments are those of `frames_of`."""
@@ -69,6 +68,21 @@ class Pace:
         return (
             f"{count_of(chunks, 'chunk')} = {count_of(frames, 'frame')}, {frames / self.fps:.1f} s"
         )
+
+
+def video_frames(latent_frames: int, time_stride: int, *, begins: bool = True) -> int:
+    """Return the video frames of latent frames.
+
+    >>> video_frames(21, time_stride=4), video_frames(3, time_stride=4, begins=False)
+    (81, 12)
+
+    Args:
+        latent_frames: How many.
+        time_stride: Video frames of one latent frame after the first (s).
+        begins: Whether the first of them begins the video.
+    """
+    missing = time_stride - 1 if begins and latent_frames else 0
+    return latent_frames * time_stride - missing
 
 
 def count_of(count: int, noun: str) -> str:

@@ -276,8 +276,9 @@ def test_a_chunk_writes_its_own_line_however_many_came_before(
 ) -> None:
     panel = f"{pack.__name__}.adastate_comfy.panel"
     parts = {n: importlib.import_module(f"{panel}.{n}") for n in ("panel_document", "panel_feed")}
+    pace = importlib.import_module(f"{pack.__name__}.adastate_core.stream.pace").Pace(3, 4, 16.0)
     feed = parts["panel_feed"].PanelFeed("w", "many")
-    plan = parts["panel_document"].RunPlan(0, 5000, 3, 4, 16.0)
+    plan = parts["panel_document"].RunPlan(0, 5000, pace)
     feed.begin("run1", plan, "", set())
     written: list[int] = []
     file = base_dir / "temp" / feed.document()["folder"] / "chunks.jsonl"

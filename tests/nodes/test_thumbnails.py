@@ -48,6 +48,23 @@ def test_it_moves_and_follows_the_stream(harness: NodeHarness, folder: Path) -> 
     assert not list(folder.glob(".*.partial"))
 
 
+def test_it_is_the_tile_that_a_panel_shows_of_the_chunk(
+    harness: NodeHarness, folder: Path, base_dir: Path
+) -> None:
+    """Where a VAE decoded it, the tile has the truer colours."""
+    from comfy_api.latest import io
+
+    harness.hidden = {io.Hidden.unique_id: "7"}
+    try:
+        state, _ = harness.step(opened(harness)[0])
+    finally:
+        harness.hidden = {}
+    tiles = [p for p in (base_dir / "temp").rglob("*.webp") if "_hidden" not in p.name]
+    shown = [p for p in tiles if p.name.startswith(state.last_chunk.latents[:16])]
+    committed(harness, state)
+    assert (folder / "thumbnail.webp").read_bytes() in [p.read_bytes() for p in shown]
+
+
 @pytest.mark.parametrize("obstacle", ["folder", "link", "error"])
 def test_what_is_in_its_way_does_not_stop_a_commit(
     harness: NodeHarness,

@@ -91,9 +91,9 @@ class TimelinePrompts:
         return state
 
     def receipt(self, chunk: int) -> dict[str, Any]:
-        """Return what a chunk was made under, as JSON values."""
+        """Return how the stream came to the prompt of a chunk, as JSON values."""
         prompt = self.plan.at(chunk)
-        made: dict[str, Any] = {"text": prompt.text}
+        made: dict[str, Any] = {}
         if prompt.before is not None:
             made |= {"blended_from": prompt.before, "share": round(prompt.share, 4)}
         if prompt.transition != "swap":

@@ -27,7 +27,7 @@ def check_name(name: object) -> str:
         raise _refused("the stream has no name", "nothing", "a name")
     if len(name) > MAX_LENGTH or len(name.encode("utf-8", "replace")) > _MAX_BYTES:
         raise _refused(
-            "the name of the stream is too long",
+            f"the name of the stream is too long: {len(name)} characters",
             f"{len(name)} characters",
             f"{MAX_LENGTH} at most, fewer of long scripts",
         )

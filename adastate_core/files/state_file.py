@@ -78,7 +78,7 @@ def save_state(state: StreamState, path: Path, page: Mapping[str, str] | None = 
     except (OSError, SafetensorError) as error:
         raise StateFileError(
             f"state file {path.name}",
-            problem=f"the file {path.name} cannot be written ({error})",
+            problem=f"state file {path.name} cannot be written ({error})",
             seen=str(error),
             expected="a writable folder with free space",
             remedy="free some space, or change filename_prefix on Save State",
@@ -112,6 +112,14 @@ def load_state(path: Path) -> StreamState:
     """
     what = f"state file {path.name}"
     refuse = partial(foreign, what)
+    if not path.exists():
+        raise StateFileError(
+            what,
+            problem=f"{what} is not there",
+            seen="no file",
+            expected="a file written by Save State",
+            remedy="choose another file on Load State",
+        )
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             text = _checked_text(path, file.metadata() or {})
@@ -183,7 +191,7 @@ def _checked_text(path: Path, metadata: Mapping[str, str]) -> str:
     if "adastate" not in metadata:
         raise StateFileError(
             f"state file {path.name}",
-            problem=f"the file {path.name} was not written by Save State",
+            problem=f"state file {path.name} was not written by Save State",
             seen="a safetensors file without an AdaState header",
             expected="a file written by Save State",
             remedy="choose another file on Load State",
@@ -197,7 +205,7 @@ def _checked_text(path: Path, metadata: Mapping[str, str]) -> str:
 def _unreadable(path: Path, seen: str) -> StateFileError:
     return StateFileError(
         f"state file {path.name}",
-        problem=f"the file {path.name} is damaged: {seen}",
+        problem=f"state file {path.name} is damaged: {seen}",
         seen=seen,
         expected="a complete AdaState file",
         remedy="choose another file on Load State, or save the state again",

@@ -242,7 +242,7 @@ def test_unreadable_state_files(harness: NodeHarness, streamed: Any, base_dir: P
     Path(path).write_bytes(data[: len(data) // 2])
     name = f"broken/{Path(path).name} [output]"
     assert harness.nodes["AdaStateLoad"].validate_inputs(name) is True
-    with refused(f"^The file {Path(path).name} is damaged"):
+    with refused(f"^State file {Path(path).name} is damaged"):
         harness.run("AdaStateLoad", name)
     for foreign in ("../x.adastate.safetensors", "gone.adastate.safetensors [input]", "a.txt"):
         message = harness.nodes["AdaStateLoad"].validate_inputs(foreign)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -120,9 +121,10 @@ def test_a_linked_folder_inside_the_output_folder_is_followed(save: Any, base_di
     assert (base_dir / "output" / "real" / path.name).is_file()
 
 
-@pytest.mark.parametrize("prefix", ["../out", "", ".", "a/..", "/tmp/out"])
+@pytest.mark.parametrize("prefix", ["../out", "", ".", "a/..", "/elsewhere/out"])
 def test_a_name_outside_the_output_folder_is_refused(save: Any, prefix: str) -> None:
-    with pytest.raises(ValueError, match=r"^(The folder of )?filename_prefix"):
+    said = f'^filename_prefix "{re.escape(prefix)}" leads out of the output folder'
+    with pytest.raises(ValueError, match=said):
         save(prefix)
 
 
@@ -135,7 +137,9 @@ def test_numbers_go_on(save: Any) -> None:
 
 def test_names_that_do_not_fit_are_refused_first(save: Any, base_dir: Path) -> None:
     for name in ("n" * 230, "\xfc" * 115):
-        with pytest.raises(ValueError, match=r"^filename_prefix is too long"):
+        with pytest.raises(
+            ValueError, match=r"^filename_prefix is too long for this disk by \d+ bytes"
+        ):
             save(f"long/{name}")
     assert list((base_dir / "output" / "long").iterdir()) == []
     longest = 255 - len(f"_00001{SUFFIX}") - len("..4194304.partial")

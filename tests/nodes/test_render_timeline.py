@@ -128,7 +128,7 @@ def test_receipts_say_the_prompts(harness: NodeHarness, render: Any, output: Pat
     render(harness.fresh(), 6, positive=None, clip=Clip(), timeline=TIMELINE)
     (path,) = output.glob("*.mp4")
     chunks = [line for line in receipts(path) if line["event"] == "chunk"]
-    texts = [line["text"] for line in chunks]
+    texts = [line["prompt"] for line in chunks]
     assert texts == [
         "red circle moving left",
         *["blue square moving right"] * 3,

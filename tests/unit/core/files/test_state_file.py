@@ -72,7 +72,7 @@ def test_every_truncation_is_refused(
     data = (tmp_path / "whole").read_bytes()
     for percent in range(100):
         (tmp_path / "cut").write_bytes(data[: len(data) * percent // 100])
-        with pytest.raises(StateFileError, match=r"cut.*cannot be read|cut.*is damaged"):
+        with pytest.raises(StateFileError, match=r"^State file cut is damaged"):
             load_state(tmp_path / "cut")
 
 
@@ -86,7 +86,10 @@ def test_flipped_bytes_are_noticed(
         damaged = bytearray(data)
         damaged[position] ^= 0x15
         (tmp_path / "bad").write_bytes(damaged)
-        with pytest.raises(StateFileError, match=r"ile bad .*(damaged|read|written)"):
+        with pytest.raises(
+            StateFileError,
+            match=r"^State file bad (is damaged|cannot be read|was written|was not written)",
+        ):
             load_state(tmp_path / "bad")
 
 
@@ -104,7 +107,7 @@ def test_foreign_and_newer_files_are_named(
     save_file({"x": torch.zeros(1)}, tmp_path / "newer", metadata=metadata)
     with pytest.raises(StateFileError, match=r"format version 99.*Update AdaState"):
         load_state(tmp_path / "newer")
-    with pytest.raises(StateFileError, match=r"gone.* is damaged"):
+    with pytest.raises(StateFileError, match=r"^State file gone is not there\."):
         load_state(tmp_path / "gone")
 
 

@@ -49,7 +49,7 @@ def refused(path: Path) -> str:
         load_state(path)
     message = str(error.value)
     assert "\n" not in message
-    assert message.startswith((f"State file {path.name} ", f"The file {path.name} "))
+    assert message.startswith(f"State file {path.name} ")
     assert len(message) < 900
     return message
 

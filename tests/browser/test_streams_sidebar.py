@@ -196,9 +196,9 @@ WORDS = {
     "sizeText(999)": "999 bytes",
     "sizeText(1310720)": "1.3 MB",
     "sizeText(250e9)": "250 GB",
-    "secondsText(8.83)": "8.8 s",
-    "secondsText(61)": "1 min 1 s",
-    "secondsText(7265)": "2 h 1 min",
+    "lengthOf(8.83)": "8.8 s",
+    "lengthOf(61)": "1 min 01 s",
+    "lengthOf(7265)": "2 h 1 min",
     "ageText(100, 103)": "just now",
     "ageText(100, 161)": "1 minute ago",
     "ageText(100, 100 + 86400 * 3)": "3 days ago",
@@ -217,6 +217,7 @@ WORDS = {
 
 @ON_CANVAS
 def test_lengths_sizes_and_ages_in_words(page: Any) -> None:
+    words = "['streams/words.js', 'lengths.js'].map((f) => import(`/extensions/adastate/js/${f}`))"
     for call, said in WORDS.items():
-        asked = f"() => import('/extensions/adastate/js/streams/words.js').then((w) => w.{call})"
+        asked = f"() => Promise.all({words}).then(([a, b]) => ({{ ...a, ...b }}).{call})"
         assert page.evaluate(asked) == said, call

@@ -1,6 +1,6 @@
 // The line about the selected chunk, and what can be done with it.
 
-import { make, setText } from "./elements.js";
+import { make, setText } from "../elements.js";
 import { chunkLine } from "./format.js";
 import { later, tr } from "../words.js";
 
@@ -28,12 +28,12 @@ const TEST_IDS = {
 export class Details {
     /** @param {(action: string) => string|void} onAction  What it returns is shown for a moment. */
     constructor(onAction) {
-        this.element = make("div", { name: "adastate-details", testId: "adastate-details" });
-        this.line = make("div", { name: "adastate-line" });
-        this.buttons = make("div", { name: "adastate-actions" });
+        this.element = make("div", "adastate-details", { testId: "adastate-details" });
+        this.line = make("div", "adastate-line");
+        this.buttons = make("div", "adastate-actions");
         for (const [action, name, purpose] of ACTIONS) {
             const [text, title] = [tr(name), tr(purpose)];
-            const button = make("button", { text, title, testId: TEST_IDS[action] });
+            const button = make("button", "", { textContent: text, title, testId: TEST_IDS[action] });
             button.type = "button";
             button.addEventListener("click", () => this.run(button, text, () => onAction(action)));
             this.buttons.append(button);

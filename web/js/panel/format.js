@@ -1,6 +1,7 @@
 // How the panel words lengths, times and what happens.
 
 import { chunksOfRun } from "./document.js";
+import { lengthOf } from "../lengths.js";
 import { later, plain, tr } from "../words.js";
 
 const DOT = " \u00b7 ";
@@ -10,14 +11,6 @@ const STATES = {
     stopped: later("Stopped"),
     failed: later("Failed"),
 };
-
-/** Return a length of video: `2.6 s`, `1 min 05 s`. */
-export function formatSeconds(seconds, words = tr) {
-    if (seconds < 59.95) return words(later("<seconds> s"), { seconds: seconds.toFixed(1) });
-    const whole = Math.round(seconds);
-    const [minutes, rest] = [Math.floor(whole / 60), String(whole % 60).padStart(2, "0")];
-    return words(later("<minutes> min <seconds> s"), { minutes, seconds: rest });
-}
 
 /** Return how long the work goes on, rounded as one says it: `12 s left`, `3 min left`. */
 export function formatTimeLeft(seconds) {
@@ -45,9 +38,9 @@ export function statusLine(panel) {
 function lengthText(panel, words) {
     const newest = panel.chunks.at(-1);
     const seconds = newest ? newest.start + newest.seconds : 0;
-    const made = formatSeconds(seconds, words);
+    const made = lengthOf(seconds, words);
     if (panel.secondsWanted <= seconds + 0.05) return made;
-    const wanted = formatSeconds(panel.secondsWanted, words);
+    const wanted = lengthOf(panel.secondsWanted, words);
     return words(later("<made> of <wanted>"), { made, wanted });
 }
 
@@ -75,11 +68,11 @@ export function shareDone(panel) {
 /** Return one line about a chunk. */
 export function chunkLine(chunk) {
     const parts = [tr("Chunk <chunk>", { chunk: chunk.index })];
-    const end = formatSeconds(chunk.start + chunk.seconds);
+    const end = lengthOf(chunk.start + chunk.seconds);
     parts.push(tr("<begin> to <end>", { begin: chunk.start.toFixed(1), end }));
     if (chunk.seed !== null) parts.push(tr("seed <seed>", { seed: chunk.seed }));
     if (chunk.transition && chunk.transition !== "swap") parts.push(chunk.transition);
-    if (chunk.took !== null) parts.push(tr("made in <time>", { time: formatSeconds(chunk.took) }));
+    if (chunk.took !== null) parts.push(tr("made in <time>", { time: lengthOf(chunk.took) }));
     return parts.join(DOT);
 }
 

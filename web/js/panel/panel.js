@@ -2,7 +2,7 @@
 
 import { chunksOfRun } from "./document.js";
 import { Details } from "./details.js";
-import { make, setText } from "./elements.js";
+import { make, setText } from "../elements.js";
 import { shareDone, statusLine } from "./format.js";
 import { Stage } from "./stage.js";
 import { Strip } from "./strip.js";
@@ -28,15 +28,15 @@ export class Panel {
     }
 
     build() {
-        this.element = make("div", { name: "adastate-panel", testId: "adastate-panel" });
-        this.hint = make("div", { name: "adastate-hint" });
+        this.element = make("div", "adastate-panel", { testId: "adastate-panel" });
+        this.hint = make("div", "adastate-hint");
         this.stage = new Stage((seconds) => this.onTime(seconds));
-        this.status = make("div", { name: "adastate-status", testId: "adastate-status" });
+        this.status = make("div", "adastate-status", { testId: "adastate-status" });
         this.status.setAttribute("aria-live", "polite");
-        this.what = make("span", { name: "adastate-what" });
-        this.how = make("span", { name: "adastate-how" });
+        this.what = make("span", "adastate-what");
+        this.how = make("span", "adastate-how");
         this.status.append(this.what, this.how);
-        this.bar = make("div", { name: "adastate-bar", role: "progressbar" });
+        this.bar = make("div", "adastate-bar", { role: "progressbar" });
         this.bar.append(make("div"));
         this.strip = new Strip({
             urlOf: (file) => this.urlOf(file),

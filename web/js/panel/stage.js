@@ -1,12 +1,12 @@
 // The large picture of a panel: the newest or selected chunk, or the finished video.
 
-import { make } from "./elements.js";
+import { make } from "../elements.js";
 import { makePicture } from "./pictures.js";
 
 export class Stage {
     /** @param {(seconds: number|null) => void} onTime  Told where the video plays; null: no video. */
     constructor(onTime) {
-        this.element = make("div", { name: "adastate-stage", testId: "adastate-stage" });
+        this.element = make("div", "adastate-stage", { testId: "adastate-stage" });
         this.onTime = onTime;
         this.shown = "";
         this.resume = () => {};

@@ -1,6 +1,6 @@
 // The filmstrip: a cell for every chunk, of which only those in view are in the page.
 
-import { make, makeSvg, setText } from "./elements.js";
+import { make, makeSvg, setText } from "../elements.js";
 import { chunkTitle } from "./format.js";
 import { makePicture } from "./pictures.js";
 import {
@@ -47,25 +47,25 @@ export class Strip {
     }
 
     build() {
-        this.element = make("div", { name: "adastate-strip" });
-        const heads = make("div", { name: "adastate-heads" });
+        this.element = make("div", "adastate-strip");
+        const heads = make("div", "adastate-heads");
         heads.append(
-            make("span", { text: tr("prompt") }),
-            make("span", { text: tr("video"), title: tr("What each chunk shows") }),
-            make("span", { text: tr("hidden"), title: tr("The hidden state after each chunk") }),
+            make("span", "", { textContent: tr("prompt") }),
+            make("span", "", { textContent: tr("video"), title: tr("What each chunk shows") }),
+            make("span", "", { textContent: tr("hidden"), title: tr("The hidden state after each chunk") }),
         );
         const curves = make("span");
         curves.append(
-            make("i", { name: "adastate-motion", text: tr("motion"), title: tr(MOTION) }),
-            make("i", { name: "adastate-drift", text: tr("drift"), title: tr(DRIFT) }),
+            make("i", "adastate-motion", { textContent: tr("motion"), title: tr(MOTION) }),
+            make("i", "adastate-drift", { textContent: tr("drift"), title: tr(DRIFT) }),
         );
         heads.append(curves);
-        this.scroller = make("div", { name: "adastate-scroller", role: "listbox" });
+        this.scroller = make("div", "adastate-scroller", { role: "listbox" });
         this.scroller.tabIndex = 0;
         this.scroller.dataset.captureWheel = "true";
         this.scroller.setAttribute("aria-label", tr("Chunks of the stream"));
-        this.reel = make("div", { name: "adastate-reel" });
-        this.prompts = make("div", { name: "adastate-prompts" });
+        this.reel = make("div", "adastate-reel");
+        this.prompts = make("div", "adastate-prompts");
         this.curves = makeSvg("svg", { class: "adastate-curves", "aria-hidden": "true" });
         this.paths = {};
         for (const measure of ["motion", "drift"]) {
@@ -217,14 +217,14 @@ export class Strip {
     }
 
     makeCell(chunk) {
-        const cell = make("div", { name: "adastate-cell", role: "option", title: chunkTitle(chunk) });
+        const cell = make("div", "adastate-cell", { role: "option", title: chunkTitle(chunk) });
         cell.id = `${this.id}-${chunk.index}`;
         cell.dataset.chunk = chunk.index;
         cell.setAttribute("aria-label", tr("Chunk <chunk>", { chunk: chunk.index }));
-        const tile = make("div", { name: "adastate-tile", testId: "adastate-tile" });
+        const tile = make("div", "adastate-tile", { testId: "adastate-tile" });
         tile.dataset.chunk = chunk.index;
-        tile.append(make("span", { name: "adastate-number", text: String(chunk.index) }));
-        const hidden = make("div", { name: "adastate-hidden", testId: "adastate-hidden" });
+        tile.append(make("span", "adastate-number", { textContent: String(chunk.index) }));
+        const hidden = make("div", "adastate-hidden", { testId: "adastate-hidden" });
         cell.append(tile, hidden);
         this.empty.set(cell, () => {
             if (chunk.tile) tile.prepend(makePicture(this.host.urlOf(chunk.tile), this.host.moving()));
@@ -249,7 +249,7 @@ export class Strip {
         runs.forEach((run, number) => {
             let label = this.prompts.children[number];
             if (!label) {
-                label = make("div", { name: "adastate-prompt" });
+                label = make("div", "adastate-prompt");
                 label.append(make("span"));
                 this.prompts.append(label);
             }

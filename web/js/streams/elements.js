@@ -1,17 +1,7 @@
-// Small parts that the sidebar and the menu of names are made of. Text never becomes markup.
+// Parts that the sidebar and the menu of names are made of.
 
+import { make } from "../elements.js";
 import { thumbnailAddress } from "./requests.js";
-
-/** Return a new element with a class, properties and children. */
-export function make(tag, name, properties = {}, ...children) {
-    const element = document.createElement(tag);
-    if (name) element.className = name;
-    const { testId, ...others } = properties;
-    if (testId) element.dataset.testid = testId;
-    Object.assign(element, others);
-    element.append(...children);
-    return element;
-}
 
 /** Return a button with an icon, and with a text or a title that says what it does. */
 export function button(icon, title, testId, onclick, text = "") {

@@ -2,7 +2,8 @@
 
 import { app } from "../host.js";
 import { setName } from "./continue.js";
-import { make, thumbnail } from "./elements.js";
+import { make } from "../elements.js";
+import { thumbnail } from "./elements.js";
 import { attempt } from "./notes.js";
 import { listStreams } from "./requests.js";
 import { lengthText } from "./words.js";

@@ -1,6 +1,7 @@
 // One stream in the sidebar, and one in the bin.
 
-import { button, make, thumbnail } from "./elements.js";
+import { make } from "../elements.js";
+import { button, thumbnail } from "./elements.js";
 import { ageText, lengthText, sizeText } from "./words.js";
 import { tr } from "../words.js";
 

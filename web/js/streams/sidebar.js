@@ -2,7 +2,8 @@
 
 import { api, app } from "../host.js";
 import { continueStream } from "./continue.js";
-import { button, make } from "./elements.js";
+import { make } from "../elements.js";
+import { button } from "./elements.js";
 import { ask, attempt, confirm, say } from "./notes.js";
 import { act, listStreams } from "./requests.js";
 import { binRow, streamRow } from "./row.js";

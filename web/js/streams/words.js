@@ -1,5 +1,6 @@
 // What is written about a stream. Imports nothing of the page.
 
+import { lengthOf } from "../lengths.js";
 import { later, tr, trCount } from "../words.js";
 
 const UNITS = [later("bytes"), "KB", "MB", "GB", "TB"];
@@ -25,16 +26,7 @@ export function lengthText({ frames, chunks, problem }, fps) {
     if (chunks === null) return tr("continue it once to see its length");
     const counted = chunksText(chunks);
     if (frames === null || !(fps > 0)) return counted;
-    return tr("<length>, <chunks>", { length: secondsText(frames / fps), chunks: counted });
-}
-
-/** Say how many seconds, in minutes and hours from a minute on. */
-export function secondsText(seconds) {
-    if (seconds < 60) return tr("<seconds> s", { seconds: seconds.toFixed(1) });
-    const whole = Math.round(seconds);
-    const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
-    if (hours) return tr("<hours> h <minutes> min", { hours, minutes });
-    return tr("<minutes> min <seconds> s", { minutes, seconds: whole % 60 });
+    return tr("<length>, <chunks>", { length: lengthOf(frames / fps), chunks: counted });
 }
 
 /** Say how long ago something was, both in seconds since 1970. */

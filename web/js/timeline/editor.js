@@ -1,7 +1,8 @@
 // The editor of one timeline: blocks and text are the same thing, and the text is the truth.
 
 import { addLine, deleteLine, moveLine, setLine, setPrompt, setTransition } from "./edit.js";
-import { button, make } from "./elements.js";
+import { make } from "../elements.js";
+import { button } from "./button.js";
 import { editText, problemRow } from "./fields.js";
 import { blockAt, blocksOf, clock, roomOf } from "./layout.js";
 import { openPopover } from "./popover.js";

@@ -1,6 +1,6 @@
 // Where words are typed: over a block, or in the line of a problem.
 
-import { make } from "./elements.js";
+import { make } from "../elements.js";
 import { tr } from "../words.js";
 
 const NARROWEST = 190;
@@ -16,7 +16,7 @@ export function editText(parent, over, text, onDone) {
     const field = make("textarea", "adastate-tl-field", {
         "aria-label": tr("Prompt"),
         "data-testid": "adastate-prompt",
-        spellcheck: "false",
+        spellcheck: false,
     });
     field.value = text;
     parent.append(field);

@@ -1,6 +1,7 @@
 // The small window that changes a transition.
 
-import { button, make } from "./elements.js";
+import { make } from "../elements.js";
+import { button } from "./button.js";
 import { COUNTED, MOST, TRANSITIONS } from "./read.js";
 import { later, tr } from "../words.js";
 

@@ -1,6 +1,6 @@
 // The track as elements: ruler, blocks, joins, and what has been made of it.
 
-import { make } from "./elements.js";
+import { make } from "../elements.js";
 import { chunkTicks, clock, hueOf, scaleOf, secondTicks } from "./layout.js";
 import { secondsAt } from "./read.js";
 import { later, tr, trCount } from "../words.js";

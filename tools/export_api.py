@@ -11,6 +11,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from tools import environment
 from tools.client import ComfyClient
@@ -21,14 +22,19 @@ WORKFLOWS = environment.ROOT / "workflows"
 PROMPTS = environment.ROOT / "workflows" / "api"
 
 
-def main() -> int:
-    """Start ComfyUI, ask it for its nodes, and convert."""
+def ask_object_info() -> dict[str, Any]:
+    """Start ComfyUI, and return what it says of its nodes and the pack's."""
     with tempfile.TemporaryDirectory(prefix="adastate-export-") as scratch:
         server = ComfyServer(
             environment.tree_path(), Path(sys.executable), Path(scratch), environment.ROOT
         )
         with server, ComfyClient(server.url) as client:
-            object_info = client.object_info()
+            return dict(client.object_info())
+
+
+def main() -> int:
+    """Convert every workflow."""
+    object_info = ask_object_info()
     PROMPTS.mkdir(parents=True, exist_ok=True)
     for workflow in sorted(WORKFLOWS.glob("*.json")):
         prompt = to_api(json.loads(workflow.read_text(encoding="utf-8")), object_info)

@@ -10,16 +10,12 @@ translations with it: a test compares them.
 from __future__ import annotations
 
 import json
-import sys
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tools import environment
-from tools.client import ComfyClient
+from tools.export_api import ask_object_info
 from tools.script_texts import script_texts
-from tools.server import ComfyServer
 
 LOCALES = environment.ROOT / "locales"
 
@@ -47,14 +43,9 @@ def _texts(name: str, tooltip: str | None) -> dict[str, str]:
 
 
 def main() -> int:
-    """Start ComfyUI, ask it for the pack's nodes, and write their texts and the scripts'."""
-    with tempfile.TemporaryDirectory(prefix="adastate-export-") as scratch:
-        server = ComfyServer(
-            environment.tree_path(), Path(sys.executable), Path(scratch), environment.ROOT
-        )
-        with server, ComfyClient(server.url) as client:
-            object_info = client.object_info()
-    ours = {n: node_texts(i) for n, i in object_info.items() if n.startswith("AdaState")}
+    """Write the texts of the pack's nodes and of its scripts."""
+    nodes = ask_object_info().items()
+    ours = {name: node_texts(info) for name, info in nodes if name.startswith("AdaState")}
     _write("nodeDefs", ours)
     write_script_texts()
     return 0

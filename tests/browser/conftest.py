@@ -22,7 +22,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from tests.support.editor import Editor  # noqa: E402
-from tests.support.kept_page import KeptPage  # noqa: E402
+from tests.support.kept_page import KeptPage, change_settings, wait_until_ready  # noqa: E402
 from tools import browser as setup  # noqa: E402
 from tools.server import ComfyServer  # noqa: E402
 
@@ -152,3 +152,18 @@ def editor(
     yield editor
     problems = [each for each in page.problems if not editor.expects(each)]
     assert not problems, "the console says:\n" + "\n".join(problems)
+
+
+@pytest.fixture
+def speak(editor: Editor, server: ComfyServer, kept: KeptPage) -> Iterator[Callable[[str], None]]:
+    """Yield a function that opens the page in another language; the next test has English again."""
+
+    def open_in(language: str) -> None:
+        settings = {"Comfy.VueNodes.Enabled": editor.renderer == "vue", "Comfy.Locale": language}
+        change_settings(server, settings)
+        editor.page.reload()
+        wait_until_ready(editor.page)
+
+    yield open_in
+    change_settings(server, {"Comfy.Locale": "en"})
+    kept.drop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,6 @@ import pytest
 
 from tests.support.editor import Editor
 from tests.support.shipped import open_short, with_node
-
-from .conftest import change_settings, wait_until_ready
 
 pytestmark = pytest.mark.browser
 
@@ -27,16 +25,10 @@ SHOWN = """() => [...document.querySelectorAll('[class*="adastate-"], [class*="a
 
 
 @pytest.fixture
-def translated(editor: Editor, server: Any) -> Iterator[Editor]:
-    """Yield the page in another language; pages that are opened later have English again."""
-    settings = {"Comfy.VueNodes.Enabled": editor.renderer == "vue"}
-    change_settings(server, {**settings, "Comfy.Locale": LANGUAGE})
-    try:
-        editor.page.reload()
-        wait_until_ready(editor.page)
-        yield editor
-    finally:
-        change_settings(server, {**settings, "Comfy.Locale": "en"})
+def translated(editor: Editor, speak: Callable[[str], None]) -> Editor:
+    """Return the page in another language."""
+    speak(LANGUAGE)
+    return editor
 
 
 def texts(language: str, name: str) -> dict[str, Any]:

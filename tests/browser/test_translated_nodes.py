@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ KIND = "AdaStateStreamTimeline"
 
 pytestmark = pytest.mark.browser
 
-READY = "window.app?.isGraphReady && app.extensionManager?.workflow?.activeWorkflow"
 LABELS = """(kind) => {
     const node = app.graph.nodes.find((each) => each.type === kind);
     return {
@@ -37,14 +36,10 @@ LONE = """(kind) => {
 
 
 @pytest.fixture
-def translated(editor: Editor) -> Iterator[Editor]:
-    """Yield the page in another language; pages that are opened later have English again."""
-    change = "(language) => app.extensionManager.setting.set('Comfy.Locale', language)"
-    editor.page.evaluate(change, LANGUAGE)
-    editor.page.reload()
-    editor.page.wait_for_function(READY, timeout=120_000)
-    yield editor
-    editor.page.evaluate(change, "en")
+def translated(editor: Editor, speak: Callable[[str], None]) -> Editor:
+    """Return the page in another language."""
+    speak(LANGUAGE)
+    return editor
 
 
 def test_nodes_and_their_help_in_another_language(translated: Editor) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.support.harness import SMALL, NodeHarness
-from tests.support.tiny_models import WAN, WAN_VAE
+from tests.support.tiny_models import WAN
 
 SIDE, TOP, GAP = 16, 40, 10
 HEIGHT, WIDTH = 32, 64
@@ -25,13 +25,6 @@ def comparison(pack: Any) -> Any:
 @pytest.fixture(scope="module")
 def harness(node_classes: dict[str, Any], tiny_models: Any) -> NodeHarness:
     return NodeHarness(node_classes, WAN, SMALL)
-
-
-@pytest.fixture(scope="module")
-def vae(tiny_models: Any) -> Any:
-    import nodes
-
-    return nodes.VAELoader().load_vae(WAN_VAE)[0]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.harness import SMALL, NodeHarness
-from tests.support.tiny_models import WAN, WAN_VAE
+from tests.support.tiny_models import WAN
 from tests.support.tiny_vaes import random_weights, taehv, wan_21, wan_22
 
 TIME_STRIDE = {16: 4, 32: 4, 48: 4, 128: 8}
@@ -72,13 +72,6 @@ def test_tiny_vaes_as_comfyui_loads_them(pack: Any, channels: int) -> None:
 @pytest.fixture(scope="module")
 def harness(node_classes: dict[str, Any], tiny_models: Any) -> NodeHarness:
     return NodeHarness(node_classes, WAN, SMALL)
-
-
-@pytest.fixture(scope="module")
-def vae(tiny_models: Any) -> Any:
-    import nodes
-
-    return nodes.VAELoader().load_vae(WAN_VAE)[0]
 
 
 def whole(harness: NodeHarness, vae: Any, state: Any) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.harness import NodeHarness
-from tests.support.tiny_models import WAN, WAN_VAE
+from tests.support.tiny_models import WAN
 from tests.support.tiny_vaes import random_weights, taehv, wan_21, wan_22
 
 MAKERS = [wan_21, wan_22, taehv(16), taehv(48), taehv(128)]
@@ -85,13 +85,6 @@ def test_other_and_changed_vaes_are_refused(core: Any) -> None:
             encoding.stream_encoder(changed)
         with pytest.raises(ValueError, match=r"of another layout.*with VAE Decode"):
             decoding.stream_decoder(changed)
-
-
-@pytest.fixture(scope="module")
-def vae(tiny_models: Any) -> Any:
-    import nodes
-
-    return nodes.VAELoader().load_vae(WAN_VAE)[0]
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,19 @@ import comfy.latent_formats
 import folder_paths
 
 from ..adastate_core.errors import AdaStateError, StateMismatchError
-from ..adastate_core.files.named_stream import commit_or_keep, stream_digest
-from ..adastate_core.stream.pace import video_frames
+from ..adastate_core.files.named_stream import commit_or_keep, open_stream, stream_digest
+from ..adastate_core.stream.pace import count_of, video_frames
 from ..adastate_core.stream.state import StreamState
 from .page_metadata import page_metadata
+from .panel.panels import PANELS
+from .sockets.latents import image_size
 from .thumbnails import keep_thumbnail
 
 FOLDER_SHOWN = "adastate/streams"
 """The folder of all streams, seen from ComfyUI's output folder."""
+
+_chunks_seen: dict[Path, int] = {}
+"""How many chunks each stream had when this server saw its folder last."""
 
 
 def streams_folder() -> Path:
@@ -62,6 +67,34 @@ def check_name(name: str | None) -> bool | str:
     return True
 
 
+def open_one(name: str, start: StreamState) -> tuple[StreamState, str]:
+    """Open a named stream, and tell what an artist may not expect of it.
+
+    Args:
+        name: Its name.
+        start: What it begins with while there is none.
+
+    Returns:
+        The stream, and what to write under the node before anything is made: whether it goes on,
+        whether its folder has gone since, and whether `start` is of another size.
+
+    Raises:
+        AdaStateError: As `open_stream`.
+    """
+    state = open_stream(streams_folder(), name, start)
+    folder = _folder_of(state)
+    if not revision_of(state):
+        gone = _chunks_seen.get(folder, 0)
+        lost = f": the one of {count_of(gone, 'chunk')} that was here has gone" if gone else ""
+        return state, f"new stream{lost}"
+    _chunks_seen[folder] = state.chunk_index
+    text = f"continuing: {count_of(state.chunk_index, 'chunk')}"
+    ours, others = (image_size(of.latent_shape, state.latent_format) for of in (state, start))
+    if ours != others:
+        text += f" of {ours[0]} x {ours[1]}; start is {others[0]} x {others[1]}, and not used"
+    return state, text
+
+
 def commit_one(
     states: list[StreamState], prompt: Mapping[str, Any] | None, extra: Mapping[str, Any] | None
 ) -> tuple[StreamState, str]:
@@ -92,4 +125,16 @@ def commit_one(
     assert committed.origin is not None
     name, revision = committed.origin.name, committed.origin.revision
     keep_thumbnail(streams_folder() / name, committed)
-    return committed, f"{name}: revision {revision}, {committed.chunk_index} chunks"
+    _chunks_seen[_folder_of(committed)] = committed.chunk_index
+    length = [count_of(committed.chunk_index, "chunk")]
+    last = committed.last_chunk
+    # A stream has no frame rate; the node that made its newest chunk had one.
+    seconds = PANELS.seconds_until(last.latents) if last is not None else None
+    if seconds is not None:
+        length.append(f"{seconds:.1f} s")
+    return committed, f"{name}: revision {revision}, {', '.join(length)}"
+
+
+def _folder_of(state: StreamState) -> Path:
+    assert state.origin is not None
+    return streams_folder() / state.origin.name

@@ -14,7 +14,7 @@ from ..adastate_core.files.state_file import SUFFIX, save_claimed
 from ..adastate_core.stream.state import StreamState
 from .output_names import find_target
 from .page_metadata import page_metadata
-from .sockets.latents import latent_format
+from .sockets.latents import image_size
 
 _NAME = re.compile(r"\.adastate( ?\(\d+\))?\.safetensors$", re.IGNORECASE)
 """End of a name; browsers, and the host's uploads, number a second file of the same name there."""
@@ -42,7 +42,8 @@ def save_numbered(
         VideoFileError: If no file can be made there.
         StateFileError: If the stream cannot be written.
     """
-    target = find_target(prefix, _image_size(state), [f"_00001{SUFFIX}"], prompt, extra)
+    size = image_size(state.latent_shape, state.latent_format)
+    target = find_target(prefix, size, [f"_00001{SUFFIX}"], prompt, extra)
     path = target.claim("_{:05}", [SUFFIX])
     save_claimed(state, path, page_metadata(prompt, extra))
     return path, f"{(Path(target.subfolder) / path.name).as_posix()} [output]"
@@ -96,9 +97,3 @@ def _roots() -> list[tuple[Path, str]]:
 def _holds_a_state(path: Path) -> bool:
     """Tell files of states from names that are claimed for one that is being written."""
     return path.is_file() and not path.name.startswith(".") and path.stat().st_size > 0
-
-
-def _image_size(state: StreamState) -> tuple[int, int]:
-    """Return width and height of the stream's images, as far as its latent format says."""
-    scale = latent_format(state.latent_format).spacial_downscale_ratio if state.latent_format else 8
-    return state.latent_shape[3] * scale, state.latent_shape[2] * scale

@@ -7,13 +7,11 @@ from comfy_api.latest import io
 from ..adastate_comfy.named_streams import (
     check_name,
     commit_one,
+    open_one,
     revision_of,
     stream_version,
-    streams_folder,
 )
 from ..adastate_comfy.progress import write_under
-from ..adastate_core.files.named_stream import open_stream
-from ..adastate_core.stream.pace import count_of
 from ..adastate_core.stream.state import StreamState
 from .inputs import CATEGORY, state_input, state_output
 
@@ -71,10 +69,8 @@ class AdaStateOpenStream(io.ComfyNode):
     @classmethod
     def execute(cls, name: str, start: StreamState) -> io.NodeOutput:
         """Read and check the folder."""
-        state = open_stream(streams_folder(), name, start)
-        begun = revision_of(state) > 0
-        chunks = count_of(state.chunk_index, "chunk")
-        write_under(cls.hidden.unique_id, f"continuing: {chunks}" if begun else "new stream")
+        state, text = open_one(name, start)
+        write_under(cls.hidden.unique_id, text)
         return io.NodeOutput(state, revision_of(state))
 
 

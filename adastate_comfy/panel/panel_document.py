@@ -96,6 +96,11 @@ class ChunkEntry:
     hidden: str | None = None
     picture: str | None = None
 
+    @property
+    def end(self) -> float:
+        """Return the second of the video at which it ends."""
+        return self.start + self.seconds
+
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values; a seed that the page would round is a text."""
         return {**asdict(self), "seed": self.seed if self.seed <= _EXACT else str(self.seed)}

@@ -39,6 +39,12 @@ class Panels:
             feeds = list(self._feeds.values())
         return next((tile for feed in feeds if (tile := feed.newest_tile(latents))), None)
 
+    def seconds_until(self, latents: str) -> float | None:
+        """Return when the chunk of these latents ends in its stream, if a panel shows it last."""
+        with self._lock:
+            feeds = list(self._feeds.values())
+        return next((feed.latest.end for feed in feeds if feed.ends_with(latents)), None)
+
     def document(self, workflow: str, node: str) -> dict[str, Any] | None:
         """Return the document of a panel, or None if there is none."""
         with self._lock:

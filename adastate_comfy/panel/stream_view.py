@@ -150,7 +150,7 @@ class StreamView:
         follows = before is not None and before.index == chunk.index - 1
         start = plan.pace.seconds_of(chunk.index, begins=True)
         if follows and before is not None:
-            start = before.start + before.seconds
+            start = before.end
         took, blended = self._made.pop(chunk.latents, (0.0, False))
         entry = ChunkEntry(
             index=chunk.index,

@@ -43,6 +43,17 @@ def video_samples(latent: io.Latent.Type, source: str) -> Tensor:
     return samples
 
 
+def image_size(latent_shape: tuple[int, int, int, int], form: str) -> tuple[int, int]:
+    """Return width and height of the images of latents, as far as their format says.
+
+    Args:
+        latent_shape: (B, C, H, W) of one latent frame.
+        form: Name of the latent format, or an empty text.
+    """
+    scale = latent_format(form).spacial_downscale_ratio if form else 8
+    return latent_shape[3] * scale, latent_shape[2] * scale
+
+
 def samples_for(state: StreamState, latent: io.Latent.Type, source: str) -> Tensor:
     """Return the samples of a video LATENT in the space that a stream records its latents in."""
     samples = video_samples(latent, source)

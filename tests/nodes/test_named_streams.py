@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import shutil
 from collections.abc import Iterator
@@ -171,3 +172,52 @@ def test_names_are_checked_before_anything_runs(
     streams.mkdir(parents=True)
     (streams / "out").symlink_to(streams.parent, target_is_directory=True)
     assert "leads out of the streams folder" in node.validate_inputs(name="out")
+
+
+@pytest.fixture
+def said(pack: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what the two nodes write under themselves."""
+    words: list[str] = []
+    module = importlib.import_module(f"{pack.__name__}.nodes.named_streams")
+    monkeypatch.setattr(module, "write_under", lambda _, text: words.append(text))
+    return words
+
+
+@pytest.fixture
+def shown(harness: NodeHarness) -> Iterator[NodeHarness]:
+    """Return nodes that have a place on the page, and so a panel."""
+    from comfy_api.latest import io
+
+    harness.hidden = {io.Hidden.unique_id: "7"}
+    yield harness
+    harness.hidden = {}
+
+
+def test_open_says_what_comes_before_anything_is_made(
+    shown: NodeHarness, streams: Path, said: list[str]
+) -> None:
+    opened(shown, "told")
+    committed(shown, shown.step(opened(shown, "told")[0], 2)[0])
+    opened(shown, "told")
+    assert said == [
+        "new stream",
+        "new stream",
+        # 3 latent frames each: 9 and 12 frames at 16 a second.
+        "told: revision 1, 2 chunks, 1.3 s",
+        "continuing: 2 chunks",
+    ]
+    said.clear()
+    (other,) = shown.run("AdaStateNewStream", {"samples": torch.zeros(1, 16, 5, 8, 4)}, 0)
+    state, _ = shown.run("AdaStateOpenStream", "told", other)
+    assert said == ["continuing: 2 chunks of 48 x 32; start is 32 x 64, and not used"]
+    assert state.latent_shape[2:] == (4, 6)
+    shutil.rmtree(streams / "told")
+    opened(shown, "told")
+    assert said[1:] == ["new stream: the one of 2 chunks that was here has gone"]
+
+
+def test_a_length_that_no_panel_knows_is_not_guessed(
+    harness: NodeHarness, streams: Path, said: list[str]
+) -> None:
+    committed(harness, harness.step(opened(harness, "quiet")[0])[0])
+    assert said[-1] == "quiet: revision 1, 1 chunk"

@@ -120,6 +120,7 @@ class PanelDocument:
         run: Id of the run.
         state: Whether it goes on, or how it ended.
         text: What to say now.
+        note: What an artist should know of the whole run, or an empty text.
         plan: What the run is to make.
         chunk: The chunk that is being made.
         step: The step of it.
@@ -131,6 +132,7 @@ class PanelDocument:
     run: str = ""
     state: PanelState = "done"
     text: str = ""
+    note: str = ""
     plan: RunPlan = NO_PLAN
     chunk: int = 0
     step: int = 0
@@ -141,6 +143,7 @@ class PanelDocument:
         """Return what changes while it runs, as JSON values."""
         return {
             "text": self.text,
+            "note": self.note,
             "chunk": self.chunk,
             "step": self.step,
             "steps": self.plan.steps,

@@ -48,6 +48,8 @@ class PanelFeed:
         self._lock = threading.Lock()
         self._waiting: deque[Future[None]] = deque()
         self._large: deque[str] = deque()
+        self._dropped: set[str] = set()
+        """Pictures of chunks that are no longer shown, until pages have heard of that."""
         self.latest: ChunkEntry | None = None
         """The newest chunk, also while its pictures are still encoded."""
         self.times: deque[float] = deque(maxlen=5)
@@ -74,7 +76,9 @@ class PanelFeed:
         with self._lock:
             return self._document.to_json()
 
-    def begin(self, run: str, plan: RunPlan, text: str, history: set[str] | None) -> None:
+    def begin(
+        self, run: str, plan: RunPlan, text: str, history: set[str] | None, note: str = ""
+    ) -> None:
         """Begin a run, or a part of it.
 
         Args:
@@ -83,6 +87,7 @@ class PanelFeed:
             text: What to say.
             history: Digests of the chunks that are still part of the stream; None keeps all that
                 the plan has a place for.
+            note: What an artist should know of the whole run.
         """
         self.wait()
         document = self._document
@@ -93,9 +98,10 @@ class PanelFeed:
                 for entry in before
                 if (entry.index < plan.last_chunk if history is None else entry.latents in history)
             ]
-            dropped = _names_of(before) - _names_of(document.chunks)
+            self._dropped |= _names_of(before) - _names_of(document.chunks)
             document.run, document.plan, document.state = run, plan, "running"
-            document.text, document.chunk, document.step = text, plan.first_chunk, 0
+            document.text, document.note = text, note
+            document.chunk, document.step = plan.first_chunk, 0
             document.seconds_left = None
             self.latest = document.chunks[-1] if document.chunks else None
             panel = document.to_json()
@@ -104,7 +110,6 @@ class PanelFeed:
         self._try(lambda: self._store.rewrite(document.chunks))
         self._try(lambda: self._store.write_head(document.head()))
         self._send("begin", panel=panel)
-        self._try(lambda: self._store.remove(sorted(dropped)))
 
     def ends_with(self, latents: str | None) -> bool:
         """Say whether the newest chunk is this one; None stands for no chunk."""
@@ -117,10 +122,11 @@ class PanelFeed:
             return None
         return self._store.path / newest.tile
 
-    def extend(self, plan: RunPlan) -> None:
-        """Change what the run is to make."""
+    def extend(self, plan: RunPlan, note: str = "") -> None:
+        """Change what the run is to make, and add what an artist should know of it."""
         with self._lock:
             self._document.plan = plan
+            self._document.note = note or self._document.note
 
     def status(self, text: str, chunk: int, step: int, seconds_left: float | None) -> None:
         """Say how far the run is.
@@ -169,6 +175,7 @@ class PanelFeed:
         document = self._document
         with self._lock:
             document.run, document.state, document.text = run, "failed", text
+            document.note = ""
             document.seconds_left = None
             panel = document.to_json()
         self._try(lambda: self._store.write_head(document.head()))
@@ -189,8 +196,11 @@ class PanelFeed:
             self._try(lambda: encode(pictures))
         with self._lock:
             self._document.chunks.append(done)
+            gone = sorted(self._dropped - _names_of(self._document.chunks))
+            self._dropped.clear()
         self._try(lambda: self._store.append(done))
         self._send("chunk", chunk=done.to_json())
+        self._try(lambda: self._store.remove(gone))
 
     def _keep_few(self, large: str | None) -> None:
         """Remove large pictures of chunks before the newest ones."""

@@ -38,7 +38,7 @@ class StreamView:
     ) -> None:
         self.prompt = prompt
         self.note = ""
-        """What every line under the node is to end with."""
+        """What an artist should know of the whole run; every line under the node ends with it."""
         self.joined = False
         """Whether it goes on where another part of the node stopped."""
         self._place = place
@@ -91,10 +91,11 @@ class StreamView:
         if place.is_part and feed.run == place.run:
             self._plan = feed.plan.covering(plan)
             if feed.state == "running" and feed.ends_with(last.latents if last else None):
-                feed.extend(self._plan)
+                feed.extend(self._plan, self.note)
                 self.joined = True
                 return
-        feed.begin(place.run, self._plan, self._words(), {c.latents for c in start.chunks})
+        history = {chunk.latents for chunk in start.chunks}
+        feed.begin(place.run, self._plan, self._words(), history, self.note)
 
     def step(self, step: int) -> str | None:
         """Note a sampler step, from 1; return what to say of it, if anything."""

@@ -45,3 +45,26 @@ def test_a_stream_is_seen_while_it_is_made_and_after(editor: Editor, kind: str) 
     editor.look_at(kind)
     page.get_by_test_id("adastate-tile").nth(CHUNKS - 1).wait_for()
     page.wait_for_function(ALL_DRAWN, arg=CHUNKS)
+
+
+def test_a_timeline_shows_where_it_is(editor: Editor) -> None:
+    """Its nodes run hidden; all that they say is on the one that the artist sees."""
+    kind, page = "AdaStateStreamTimeline", editor.page
+    open_short(editor, with_node(kind), chunks=4, steps=4)
+    editor.set(kind, timeline="0: red circle, sand\n2 blend 1: blue square, sand")
+    editor.look_at(kind)
+    editor.start()
+    status = page.get_by_test_id("adastate-status")
+    for text in ("red circle", "blue square"):
+        page.wait_for_function(
+            """(text) => window.adastateEnded === undefined
+                && document.querySelector("[data-testid=adastate-status]")?.innerText.includes(text)
+            """,
+            arg=text,
+            timeout=120_000,
+        )
+    assert editor.wait()["end"] == "execution_success"
+    assert page.get_by_test_id("adastate-tile").count() == 4
+    assert page.locator(".adastate-prompt").count() == 2
+    assert "4 chunks" in status.inner_text()
+    editor.shoot(fit=False)

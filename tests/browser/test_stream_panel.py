@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.editor import LOOK
+
 pytestmark = pytest.mark.browser
 
 ADD_NODE = """() => {
@@ -70,6 +72,7 @@ def test_panel_follows_a_stream_and_rewinds_it(page: Any) -> None:
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
     page.locator(".adastate-selected[data-chunk='1']").wait_for()
+    page.evaluate(LOOK, "AdaStateStream")
     nodes = page.evaluate(NODES)
     page.get_by_test_id("adastate-rewind").click()
     page.wait_for_function(f"{NODES} === {nodes + 1}")

@@ -28,7 +28,11 @@ START = """(text) => {
     };
     const node = make('AdaStateStreamTimeline', [500, 60]);
     make('AdaStateNewStream', [60, 60]).connect(0, node, 'state');
-    node.widgets.find((widget) => widget.name === 'timeline').value = text;
+    const set = (name, value) => {
+        node.widgets.find((widget) => widget.name === name).value = value;
+    };
+    set('timeline', text);
+    set('chunks', 12);
     app.canvas.ds.scale = 1;
     app.canvas.ds.offset = [0, 60];
     app.canvas.setDirty(true, true);

@@ -36,3 +36,48 @@ def test_a_timeline_that_is_wrong(editor: Editor) -> None:
     editor.press_run()
     check_error(editor, 'Line 2: "fade" is not a transition.', "error-timeline")
     assert editor.failed_nodes() == [kind]
+
+
+UNWIRE = """([kind, name]) => {
+    const node = app.graph.nodes.find((each) => each.type === kind);
+    node.disconnectInput(node.inputs.findIndex((input) => input.name === name));
+}"""
+
+
+def test_guidance_without_a_negative_prompt(editor: Editor) -> None:
+    """It shows while it runs: the sentence pops up, as the page's own words name only the node."""
+    kind = "AdaStateStream"
+    editor.expect("PromptExecutionError", "cfg above 1")
+    open_short(editor, with_node(kind))
+    editor.set(kind, cfg=3.0)
+    editor.page.evaluate(UNWIRE, [kind, "negative"])
+    editor.start()
+    told = editor.wait()
+    assert told["end"] == "execution_error"
+    assert told["exception_type"] == "AdaState.ConfigError"
+    toast = editor.page.locator(".p-toast-detail").first
+    toast.wait_for()
+    sentence = "cfg above 1 needs a negative prompt. Connect one to negative, or set cfg to 1."
+    assert toast.inner_text() == sentence
+    check_error(editor, sentence, "error-negative")
+    status = editor.page.get_by_test_id("adastate-panel").inner_text()
+    assert not TECHNICAL.search(status)
+    assert "cfg above 1 needs a negative prompt" in status
+
+
+def test_words_that_the_demo_does_not_know(editor: Editor) -> None:
+    kind = "AdaStateStream"
+    open_short(editor, with_node(kind))
+    text = """(text) => {
+        const node = app.graph.nodes.find((each) => each.type === "CLIPTextEncode"
+            && each.outputs[0].links?.some((id) => {
+                const link = app.graph.links.get(id);
+                const { type, inputs } = app.graph.getNodeById(link.target_id);
+                return type === "AdaStateStream" && inputs[link.target_slot].name === "positive";
+            }));
+        node.widgets[0].value = text;
+    }"""
+    editor.page.evaluate(text, "a cat in the rain")
+    editor.run()
+    editor.page.get_by_text("does not know").first.wait_for()
+    editor.shoot("unknown-words")

@@ -84,11 +84,19 @@ def test_the_node_says_them_while_it_streams(
 ) -> None:
     import comfy.samplers
     from comfy_api.latest import io
+    from server import PromptServer
 
     written: list[str] = []
     for name in ("progress", "video.live_pictures"):
         module = importlib.import_module(f"{pack.__name__}.adastate_comfy.{name}")
         monkeypatch.setattr(module, "write_under", lambda _, text: written.append(text))
+    panels: list[dict[str, Any]] = []
+
+    def send(event: str, data: Any, sid: str | None = None) -> None:
+        if event == "adastate.panel" and data["what"] == "begin":
+            panels.append(data["panel"])
+
+    monkeypatch.setattr(PromptServer.instance, "send_sync", send)
 
     def run(node: str, *args: Any, **kwargs: Any) -> Any:
         text = {io.Hidden.unique_id: "3", io.Hidden.dynprompt: OnePrompt("a cat")}
@@ -112,4 +120,5 @@ def test_the_node_says_them_while_it_streams(
     )
     assert all("the demo does not know: cat. It knows: red, yellow" in text for text in written)
     assert len(written) > 1
+    assert panels[0]["note"].startswith("the demo does not know: cat. It knows: red, yellow")
     assert "AdaState: the demo does not know: cat." in caplog.text

@@ -124,6 +124,31 @@ def test_events_come_in_order_and_name_their_files(
     assert any(text.startswith("chunk 1 of 2 - a red circle - ") for text in status)
 
 
+def test_pictures_of_an_older_run_stay_until_a_page_has_newer_ones(
+    harness: NodeHarness, place: Any, events: list[dict[str, Any]], base_dir: Path
+) -> None:
+    """A page that was just told of the new run may still be loading what it showed before."""
+    there: list[bool] = []
+
+    def look(event: str, data: Any, sid: str | None = None) -> None:
+        if event == "adastate.panel" and data["what"] != "status":
+            there.append(older.exists())
+
+    place("7")
+    harness.step(harness.fresh(), 1)
+    panel, chunk = events[0]["panel"], next(e["chunk"] for e in events if e["what"] == "chunk")
+    older = base_dir / "temp" / panel["folder"] / chunk["tile"]
+    place("7", "run2")
+    events.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        from server import PromptServer
+
+        patch.setattr(PromptServer.instance, "send_sync", look)
+        harness.step(harness.fresh(), 2, seed=1)
+    assert there == [True, True, False, False]
+    assert not older.exists()
+
+
 @pytest.mark.parametrize(("seed", "told"), [(1 << 53, 1 << 53), ((1 << 64) - 1, f"{2**64 - 1}")])
 def test_the_page_gets_every_digit_of_a_seed(
     harness: NodeHarness, place: Any, events: list[dict[str, Any]], seed: int, told: object

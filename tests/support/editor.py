@@ -31,7 +31,7 @@ _LISTEN = """() => {
             window.adastateEnded = JSON.stringify({ end, ...detail });
         }, { once: true });
 }"""
-_LOOK = """(kind) => {
+LOOK = """(kind) => {
     const node = app.graph.nodes.find((each) => each.type === kind);
     const { ds, canvas } = app.canvas;
     ds.scale = Math.min(1, (canvas.clientHeight - 160) / node.size[1]);
@@ -117,7 +117,7 @@ class Editor:
 
     def look_at(self, kind: str) -> None:
         """Bring the first node of a type into view, as large as the window allows."""
-        self.page.evaluate(_LOOK, kind)
+        self.page.evaluate(LOOK, kind)
         self.page.wait_for_timeout(300)
 
     def fit(self) -> None:

@@ -10,6 +10,8 @@ from tests.support.editor import Editor
 
 FOLDER = Path(__file__).parents[2] / "workflows"
 GENERATORS = ("AdaStateStream", "AdaStateStreamTimeline", "AdaStateRender")
+SIZE = 64
+"""Width and height of their videos, a quarter of the work of those that they ship with."""
 _seeds = itertools.count(1000)
 
 
@@ -29,10 +31,12 @@ def with_node(kind: str) -> str:
 
 
 def open_short(editor: Editor, name: str, chunks: int = 2, steps: int = 2) -> None:
-    """Open a shipped workflow, and make it short."""
+    """Open a shipped workflow, and make it short and small."""
     editor.open(name)
     there = kinds(name)
     for kind in there.intersection(GENERATORS):
         editor.set(kind, chunks=chunks, seed=next(_seeds))
+    if "EmptyHunyuanLatentVideo" in there:
+        editor.set("EmptyHunyuanLatentVideo", width=SIZE, height=SIZE)
     if "BasicScheduler" in there:
         editor.set("BasicScheduler", steps=steps)

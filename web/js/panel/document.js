@@ -20,6 +20,7 @@
  * @property {string} run
  * @property {"running"|"done"|"stopped"|"failed"} state
  * @property {string} text
+ * @property {string} note  What an artist should know of the whole run.
  * @property {number} width
  * @property {number} height
  * @property {number} firstChunk
@@ -45,6 +46,7 @@ export function readDocument(raw) {
         run: text(raw.run),
         state: STATES.includes(raw.state) ? raw.state : "done",
         text: text(raw.text),
+        note: text(raw.note),
         width: number(raw.width) || 1,
         height: number(raw.height) || 1,
         firstChunk: number(raw.first_chunk) ?? 0,
@@ -85,6 +87,7 @@ export function chunksOfRun(panel) {
 function applyStatus(panel, status) {
     if (!status || typeof status !== "object") return null;
     if (typeof status.text === "string") panel.text = status.text;
+    if (typeof status.note === "string") panel.note = status.note;
     panel.chunk = number(status.chunk) ?? panel.chunk;
     panel.step = number(status.step);
     panel.steps = number(status.steps) ?? panel.steps;

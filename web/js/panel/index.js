@@ -2,7 +2,7 @@
 
 import { api, executionIds, findNode, loadStyle, outputsOf, rootGraph } from "../host.js";
 import { applyEvent, readDocument, readVideo } from "./document.js";
-import { addPanel, MOVING, SHOW, toggleWidget } from "./widget.js";
+import { addPanel, hideHostLine, MOVING, SHOW, toggleWidget } from "./widget.js";
 
 const NODES = new Set(["AdaStateStream", "AdaStateStreamTimeline", "AdaStateRender"]);
 
@@ -34,6 +34,10 @@ export function setUpPanel() {
         setup() {
             loadStyle("css/panel.css");
             api.addEventListener("adastate.panel", (event) => quietly(() => onEvent(event.detail)));
+            api.addEventListener("progress_text", ({ detail }) => {
+                // After the page itself, which makes the line when it hears the first one.
+                setTimeout(() => quietly(() => hideHostLine(findNode(detail?.nodeId))));
+            });
         },
         nodeCreated(node) {
             if (!NODES.has(node.comfyClass)) return;

@@ -8,8 +8,9 @@ import { Stage } from "./stage.js";
 import { Strip } from "./strip.js";
 import { tr } from "../words.js";
 
-export const EMPTY_HEIGHT = 52;
-export const FULL_HEIGHT = 316;
+const EMPTY_HEIGHT = 52;
+const FULL_HEIGHT = 316;
+const NOTE_HEIGHT = 40;
 
 export class Panel {
     /**
@@ -17,12 +18,13 @@ export class Panel {
      * @param {(file: object) => string} host.viewUrl  Address of a file that the server shows.
      * @param {() => boolean} host.moving  Whether pictures move.
      * @param {(action: string, chunk: object) => string|void} host.onAction
-     * @param {(filled: boolean) => void} host.onFilled  Told when the panel needs more or less room.
+     * @param {() => void} host.onHeight  Told when the panel needs more or less room.
      */
     constructor(host) {
         this.host = host;
         this.document = null;
         this.selected = null;
+        this.room = EMPTY_HEIGHT;
         this.build();
         this.show(null);
     }
@@ -36,6 +38,7 @@ export class Panel {
         this.what = make("span", "adastate-what");
         this.how = make("span", "adastate-how");
         this.status.append(this.what, this.how);
+        this.note = make("div", "adastate-note", { testId: "adastate-note" });
         this.bar = make("div", "adastate-bar", { role: "progressbar" });
         this.bar.append(make("div"));
         this.strip = new Strip({
@@ -50,6 +53,7 @@ export class Panel {
             this.hint,
             this.stage.element,
             this.status,
+            this.note,
             this.bar,
             this.strip.element,
             this.details.element,
@@ -62,9 +66,14 @@ export class Panel {
         return Boolean(document?.chunks.length || document?.video || document?.state === "running");
     }
 
+    /** Return how high it has to be. */
+    get height() {
+        if (!this.filled) return EMPTY_HEIGHT;
+        return FULL_HEIGHT + (this.document.note ? NOTE_HEIGHT : 0);
+    }
+
     /** Show a document, or that there is none yet. */
     show(document) {
-        const was = this.filled;
         const run = this.document?.run;
         this.document = document;
         if (!document || document.run !== run) this.selected = null;
@@ -76,7 +85,14 @@ export class Panel {
         this.hint.title = this.hint.textContent;
         if (document) this.refresh();
         else this.stage.clear();
-        if (was !== this.filled) this.host.onFilled(this.filled);
+        this.makeRoom();
+    }
+
+    /** Ask for another height where what is shown needs one. */
+    makeRoom() {
+        if (this.room === this.height) return;
+        this.room = this.height;
+        this.host.onHeight();
     }
 
     /** Draw all of the document again; what is unchanged stays as it is. */
@@ -93,10 +109,15 @@ export class Panel {
         setText(this.what, what);
         this.what.title = what;
         setText(this.how, how);
+        const { note } = this.document;
+        setText(this.note, note.charAt(0).toUpperCase() + note.slice(1));
+        this.note.title = this.note.textContent;
+        this.element.classList.toggle("adastate-noted", Boolean(note));
         this.element.dataset.state = this.document.state;
         const share = shareDone(this.document);
         this.bar.firstChild.style.width = `${(100 * share).toFixed(1)}%`;
         this.bar.setAttribute("aria-valuenow", String(Math.round(100 * share)));
+        this.makeRoom();
     }
 
     /** Make all pictures again, as when they should no longer move. */

@@ -2,7 +2,7 @@
 
 import { api, app, say, setting, vueNodes } from "../host.js";
 import { branchHere, editPrompt, rewindHere } from "./graph_edits.js";
-import { EMPTY_HEIGHT, FULL_HEIGHT, Panel } from "./panel.js";
+import { Panel } from "./panel.js";
 import { prefersStills } from "./pictures.js";
 import { tr } from "../words.js";
 
@@ -10,6 +10,7 @@ export const SHOW = "AdaState.Panel.Show";
 export const MOVING = "AdaState.Panel.MovingTiles";
 const NAME = "adastate_panel";
 const MARGIN = 8;
+const HOST_LINE = "$$node-text-preview";
 let widgets = 0;
 
 /** Give a node its panel. */
@@ -18,7 +19,7 @@ export function addPanel(node) {
         viewUrl,
         moving: () => setting(MOVING, true) && !prefersStills(),
         onAction: (action, chunk) => act(node, action, chunk),
-        onFilled: () => makeRoom(node),
+        onHeight: () => makeRoom(node),
     });
     panel.element.addEventListener("wheel", (event) => onWheel(panel, event), { passive: false });
     panel.element.addEventListener("pointerdown", letCanvasPan);
@@ -34,13 +35,14 @@ export function toggleWidget(node, shown) {
     if (!shown && widget) {
         node.removeWidget(widget);
         useHostPlayer(node, true);
+        setHostLine(node, true);
     }
     node.setDirtyCanvas?.(true, true);
 }
 
 function showWidget(node) {
     const { adastatePanel: panel } = node;
-    const height = () => (panel.filled ? FULL_HEIGHT : EMPTY_HEIGHT) + 2 * MARGIN;
+    const height = () => panel.height + 2 * MARGIN;
     // Nodes 2.0 keeps a widget's place for a new node of the same id, as after an undo, and with it
     // the old element, unless the type is another.
     const type = `${NAME}_${(widgets += 1)}`;
@@ -55,6 +57,21 @@ function showWidget(node) {
     // The option keeps it out of prompts, this out of saved workflows.
     widget.serialize = false;
     useHostPlayer(node, false);
+    hideHostLine(node);
+}
+
+/** Hide the line that the host writes under a node whose panel says the same. */
+export function hideHostLine(node) {
+    if (node?.adastatePanel && node.widgets.some((widget) => widget.name === NAME)) {
+        setHostLine(node, false);
+    }
+}
+
+function setHostLine(node, shown) {
+    const line = node.widgets?.find((widget) => widget.name === HOST_LINE);
+    if (!line) return;
+    line.hidden = !shown;
+    line.options.hidden = !shown;
 }
 
 /** Give the video of a result to the host's own player, or keep it for the panel's stage. */

@@ -2,17 +2,14 @@
 
     python tools/environment.py run -- -m docs.make_pictures
 
-Runs the workflows of the demo models, or those that are named, on a real server. With `--graph` it
-also takes the screenshot of the editor, which needs Playwright and a Chromium (`CHROMIUM_PATH` may
-name one).
+Runs the workflows of the demo models, or those that are named, on a real server. With `--page` it
+takes the pictures of ComfyUI's page instead, which need a browser (`page_pictures.py`).
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import io
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -26,6 +23,7 @@ from PIL import Image
 from adastate_core.metrics.chart import draw_chart
 from adastate_core.metrics.measures import measure_stream
 from docs import registry_images
+from docs.page_pictures import open_page, take_graph, take_nodes
 from docs.thumbnails import beside as _beside
 from docs.thumbnails import named as _named
 from docs.thumbnails import save_thumbnail
@@ -53,6 +51,10 @@ DOCS, HELP, WORKFLOWS = (
     environment.ROOT / "web" / "docs",
     environment.ROOT / "workflows",
 )
+
+WITH_NODES = (DEMO, LOOP, RENDER, TIMELINE, STEPS, BRANCH, NAMED)
+"""The workflows that nodes are shown in."""
+NODES = sorted(path.stem for path in HELP.glob("*.md"))
 
 CHUNKS, CHUNK_FRAMES, STRIDE, FPS = 12, 3, 4, 12
 
@@ -228,64 +230,6 @@ def _strip(frames: Pictures, states: Pictures) -> Image.Image:
     return canvas.image.quantize(192)
 
 
-def screenshot(url: str) -> None:
-    """Take the picture of the demo workflow in the editor, after it ran there."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as library:
-        chromium = library.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM_PATH"), args=["--no-sandbox"]
-        )
-        page = chromium.new_page(viewport={"width": 2300, "height": 1330})
-        page.goto(url)
-        page.wait_for_function("window.app?.graph && window.app.extensionManager", timeout=120_000)
-        page.wait_for_timeout(3000)
-        page.evaluate(_OPEN, DEMO)
-        while not page.evaluate(_IDLE):
-            page.wait_for_timeout(1000)
-        page.keyboard.press("Escape")  # the choice of templates that greets a new user
-        page.wait_for_timeout(4000)
-        clip = page.evaluate(_FIT)
-        page.wait_for_timeout(2500)
-        taken = page.screenshot(clip=clip)
-        chromium.close()
-    picture = Image.open(io.BytesIO(taken)).convert("RGB")
-    size = (1600, round(picture.height * 1600 / picture.width))
-    smaller = picture.resize(size, Image.Resampling.LANCZOS)
-    smaller.save(DOCS / "graph.jpg", quality=80, optimize=True)
-
-
-_OPEN = """async (name) => {
-    await app.extensionManager.setting.set("Comfy.VueNodes.Enabled", false);
-    await app.extensionManager.setting.set("Comfy.TutorialCompleted", true);
-    await app.extensionManager.setting.set("Comfy.Minimap.Visible", false);
-    await app.extensionManager.setting.set("Comfy.Graph.CanvasInfo", false);
-    const url = `/api/workflow_templates/adastate/${encodeURIComponent(name)}.json`;
-    await app.loadGraphData(await (await fetch(url)).json(), true, true, name);
-    await app.queuePrompt(0, 1);
-    await new Promise((done) => setTimeout(done, 2000));
-}"""
-_IDLE = """async () => {
-    const queue = await (await fetch("/queue")).json();
-    return queue.queue_running.length + queue.queue_pending.length === 0;
-}"""
-_FIT = """() => {
-    const {ds, canvas} = app.canvas;
-    app.canvas.deselectAll();
-    const nodes = app.graph.nodes;
-    const left = Math.min(...nodes.map((n) => n.pos[0])) - 30;
-    const top = Math.min(...nodes.map((n) => n.pos[1])) - 100;
-    const width = Math.max(...nodes.map((n) => n.pos[0] + n.size[0])) + 30 - left;
-    const height = Math.max(...nodes.map((n) => n.pos[1] + n.size[1])) + 30 - top;
-    ds.scale = Math.min((canvas.clientWidth - 70) / width, (canvas.clientHeight - 110) / height);
-    ds.offset[0] = -left + 65 / ds.scale;
-    ds.offset[1] = -top + 95 / ds.scale;
-    app.canvas.setDirty(true, true);
-    return {x: 65, y: 95 + canvas.getBoundingClientRect().top,
-        width: width * ds.scale, height: height * ds.scale};
-}"""
-
-
 @contextlib.contextmanager
 def new_server() -> Iterator[ComfyServer]:
     """Run a server with a base directory of its own."""
@@ -298,19 +242,20 @@ def new_server() -> Iterator[ComfyServer]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make all pictures from the command line."""
     parser = argparse.ArgumentParser(prog="docs.make_pictures", description="Make the pictures.")
-    parser.add_argument("--graph", action="store_true", help="the screenshot of the editor too")
+    parser.add_argument("--page", action="store_true", help="pictures of the page instead")
     parser.add_argument(
         "workflows", nargs="*", help=f"workflows to draw, all by default: {', '.join(DRAWN)}"
     )
     options = parser.parse_args(arguments)
+    if options.page:
+        with new_server() as server, open_page(server.url) as page:
+            take_graph(page, DEMO, DOCS / "graph.jpg")
+            take_nodes(page, WITH_NODES, NODES, HELP)
+        return 0
     with new_server() as server, ComfyClient(server.url) as client:
         for name in options.workflows or DRAWN:
             runs = [run(client, server.base_dir, name) for _ in range(RUNS.get(name, 1))]
             DRAWN[name]([file for files in runs for file in files])
-    if options.graph:
-        # Another server, so that nothing is cached and the previews appear.
-        with new_server() as server:
-            screenshot(server.url)
     return 0
 
 

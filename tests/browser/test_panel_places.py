@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 
 KIND = "AdaStateStream"
 CHUNKS = 2
-SHOWN = """(kind) => app.graph.nodes.filter((node) => node.type === kind)
+SHOWN = """(kind) => app.canvas.graph.nodes.filter((node) => node.type === kind)
     .map((node) => node.adastatePanel.document?.chunks.length ?? 0)"""
 DRAWN = """(count) => [...document.querySelectorAll("[data-testid=adastate-tile] img")]
     .filter((image) => image.complete && image.naturalWidth > 0).length >= count"""
@@ -90,7 +90,7 @@ def without_scripts(editor: Editor, kept: KeptPage) -> Iterator[Editor]:
     page.route(ours, lambda route: route.abort())
     page.reload()
     wait_until_ready(page)
-    editor.expect(r"adastate\.js")
+    editor.expect(r"adastate\.js", "Unhandled message")
     yield editor
     page.unroute(ours)
     kept.drop()

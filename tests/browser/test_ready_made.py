@@ -88,9 +88,19 @@ def test_cards_move(editor: Editor) -> None:
         url = f"/api/workflow_templates/adastate/{urllib.parse.quote(name)}.jpg"
         page.evaluate(_CARD, url)
         card = page.locator("#card-under-test")
-        shots = []
-        for _ in range(6):
-            shots.append(Image.open(io.BytesIO(card.screenshot())).convert("RGB"))
-            page.wait_for_timeout(400)
-        assert any(ImageChops.difference(shots[0], shot).getbbox() for shot in shots[1:]), name
+        assert moves(card), name
         page.evaluate("() => document.getElementById('card-under-test').remove()")
+
+
+def moves(card: Any) -> bool:
+    """Look at a picture until it has changed, for some seconds at most."""
+    first = shot(card)
+    for _ in range(10):
+        card.page.wait_for_timeout(200)
+        if ImageChops.difference(first, shot(card)).getbbox():
+            return True
+    return False
+
+
+def shot(card: Any) -> Image.Image:
+    return Image.open(io.BytesIO(card.screenshot())).convert("RGB")

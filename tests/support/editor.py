@@ -32,7 +32,7 @@ _LISTEN = """() => {
         }, { once: true });
 }"""
 LOOK = """(kind) => {
-    const node = app.graph.nodes.find((each) => each.type === kind);
+    const node = app.canvas.graph.nodes.find((each) => each.type === kind);
     const { ds, canvas } = app.canvas;
     ds.scale = Math.min(1, (canvas.clientHeight - 160) / node.size[1]);
     ds.offset[0] = canvas.clientWidth / ds.scale / 2 - node.pos[0] - node.size[0] / 2;

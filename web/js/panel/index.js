@@ -35,8 +35,10 @@ export function setUpPanel() {
             loadStyle("css/panel.css");
             api.addEventListener("adastate.panel", (event) => quietly(() => onEvent(event.detail)));
             api.addEventListener("progress_text", ({ detail }) => {
-                // After the page itself, which makes the line when it hears the first one.
-                setTimeout(() => quietly(() => hideHostLine(findNode(detail?.nodeId))));
+                const hide = () => quietly(() => hideHostLine(findNode(detail?.nodeId)));
+                // The page makes the line when it hears the first text: before this, or after it.
+                hide();
+                queueMicrotask(hide);
             });
         },
         nodeCreated(node) {

@@ -231,11 +231,12 @@ def _strip(frames: Pictures, states: Pictures) -> Image.Image:
 
 
 @contextlib.contextmanager
-def new_server() -> Iterator[ComfyServer]:
-    """Run a server with a base directory of its own."""
+def new_server(*flags: str) -> Iterator[ComfyServer]:
+    """Run a server with a base directory of its own, and more flags."""
     with tempfile.TemporaryDirectory(prefix="adastate-pictures-") as base:
         python = Path(sys.executable)
-        with ComfyServer(environment.tree_path(), python, Path(base), environment.ROOT) as server:
+        tree = environment.tree_path()
+        with ComfyServer(tree, python, Path(base), environment.ROOT, args=flags) as server:
             yield server
 
 
@@ -248,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     if options.page:
-        with new_server() as server, open_page(server.url) as page:
+        with new_server("--preview-method", "none") as server, open_page(server.url) as page:
             take_graph(page, DEMO, DOCS / "graph.jpg")
             take_nodes(page, WITH_NODES, NODES, HELP)
         return 0

@@ -18,6 +18,7 @@ GRAPH_WIDTH, NODE_WIDTH = 1600, 560
 SHORT = 4
 """Chunks that a workflow makes for the pictures of its nodes."""
 
+_NOTICES_LAST = 8000
 _SETTINGS = {
     "Comfy.TutorialCompleted": True,
     "Comfy.VueNodes.Enabled": False,
@@ -103,7 +104,7 @@ def take_graph(page: Any, workflow: str, path: Path) -> None:
     page.evaluate(_OPEN, [workflow, 1 << 30])
     page.evaluate(_RUN)
     page.evaluate(_FIT)
-    page.wait_for_timeout(3000)
+    page.wait_for_timeout(_NOTICES_LAST)
     _taken(page, page.evaluate(_FIT), GRAPH_WIDTH).save(path, quality=80, optimize=True)
 
 

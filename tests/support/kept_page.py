@@ -22,7 +22,8 @@ SETTINGS = {
 _READY = "window.app?.isGraphReady && app.extensionManager?.workflow?.activeWorkflow"
 _CLEAR = """async (settings) => {
     const { command, setting, sidebarTab, toast, workflow } = app.extensionManager;
-    toast.removeAll();
+    if (toast.dismissAll) toast.dismissAll();
+    else toast.removeAll();
     for (const [id, value] of Object.entries(settings)) await setting.set(id, value);
     sidebarTab.activeSidebarTabId = null;
     await command.execute("Comfy.NewBlankWorkflow");

@@ -90,7 +90,7 @@ def without_scripts(editor: Editor, kept: KeptPage) -> Iterator[Editor]:
     page.route(ours, lambda route: route.abort())
     page.reload()
     wait_until_ready(page)
-    editor.expect(r"adastate\.js", "Unhandled message")
+    editor.expect(r"adastate\.js", "Unhandled message|Unknown message type")
     yield editor
     page.unroute(ours)
     kept.drop()

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.editor import Editor
+from tests.support.shipped import open_short
+
 from .test_pages import OPEN
 
 ROOT = Path(__file__).parents[2]
@@ -297,26 +300,17 @@ def test_a_render_without_a_timeline_has_one_quiet_line(page: Any) -> None:
     assert not page.problems
 
 
-def test_what_is_made_is_marked(page: Any) -> None:
-    page.evaluate(OPEN, "03 Stream a timeline")
-    editor = page.get_by_test_id("adastate-timeline")
-    editor.get_by_test_id("adastate-block").first.wait_for()
-    assert editor.locator(".adastate-tl-made").count() == 0
-    assert "about" in editor.locator(".adastate-tl-status").inner_text()
-    page.evaluate("app.queuePrompt(0)")
-    made = editor.locator(".adastate-tl-made")
-    made.wait_for(state="attached", timeout=120_000)
-    page.wait_for_function(
-        """() => app.graph.nodes.find((node) => node.type === 'AdaStateStreamTimeline')
-            .adastatePanel.document?.state === 'done'""",
-        timeout=120_000,
-    )
+def test_what_is_made_is_marked(page: Any, editor: Editor) -> None:
+    track = start(page)
+    assert track.locator(".adastate-tl-made").count() == 0
+    assert "about" in track.locator(".adastate-tl-status").inner_text()
+    open_short(editor, "03 Stream a timeline", chunks=6)
+    editor.run()
     page.wait_for_function(
         """() => {
-            const made = document.querySelector('.adastate-tl-made').getBoundingClientRect();
-            const whole = document.querySelector('.adastate-tl-inner').getBoundingClientRect();
-            return made.width > 0.98 * whole.width;
+            const made = document.querySelector('.adastate-tl-made')?.getBoundingClientRect();
+            const whole = document.querySelector('.adastate-tl-inner')?.getBoundingClientRect();
+            return made?.width > 0.98 * whole?.width;
         }"""
     )
-    assert "about" not in editor.locator(".adastate-tl-status").inner_text()
-    assert not page.problems
+    assert "about" not in track.locator(".adastate-tl-status").inner_text()

@@ -37,7 +37,9 @@ export async function translations() {
 }
 
 /** Say something in a corner of the page for some seconds. */
-export function say(severity, summary, detail, life = 5000) {
+export function say(severity, sentence, detail, life = 5000) {
+    // It stands there as a title.
+    const summary = sentence.replace(/\.$/, "");
     app.extensionManager?.toast?.add({ severity, summary, detail, life });
 }
 

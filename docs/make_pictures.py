@@ -52,9 +52,11 @@ DOCS, HELP, WORKFLOWS = (
     environment.ROOT / "workflows",
 )
 
-WITH_NODES = (DEMO, LOOP, RENDER, TIMELINE, STEPS, BRANCH, NAMED)
+WITH_NODES = (LOOP, RENDER, TIMELINE, STEPS, NAMED)
 """The workflows that nodes are shown in."""
-NODES = sorted(path.stem for path in HELP.glob("*.md"))
+PANELS = {"AdaStateStream", "AdaStateStreamTimeline"}
+"""Nodes whose pages show their panel, from a longer stream."""
+NODES = sorted({path.stem for path in HELP.glob("*.md")} - PANELS)
 
 CHUNKS, CHUNK_FRAMES, STRIDE, FPS = 12, 3, 4, 12
 

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 GRAPH_WIDTH, NODE_WIDTH = 1600, 560
-SHORT = 4
+SHORT = 3
 """Chunks that a workflow makes for the pictures of its nodes."""
 
 _NOTICES_LAST = 8000

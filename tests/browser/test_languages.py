@@ -45,17 +45,22 @@ def check_words(editor: Editor) -> None:
     assert len(seen & set(ours.values())) > 5, seen
 
 
-def test_the_panel_and_the_timeline_are_translated(translated: Editor) -> None:
+def test_everything_of_ours_is_translated(translated: Editor) -> None:
+    check_panel_and_timeline(translated)
+    check_sidebar(translated)
+
+
+def check_panel_and_timeline(translated: Editor) -> None:
     kind = "AdaStateStreamTimeline"
     open_short(translated, with_node(kind))
     translated.run()
     translated.page.locator(".adastate-tl-made").first.wait_for(state="attached")
     check_words(translated)
     translated.look_at(kind)
-    translated.shoot(fit=False)
+    translated.shoot("translated-panel", fit=False)
 
 
-def test_the_sidebar_is_translated(translated: Editor) -> None:
+def check_sidebar(translated: Editor) -> None:
     open_short(translated, with_node("AdaStateCommitStream"))
     translated.set("AdaStateOpenStream", name=f"language {translated.place}")
     translated.run()
@@ -65,4 +70,4 @@ def test_the_sidebar_is_translated(translated: Editor) -> None:
     label = texts(LANGUAGE, "nodeDefs")["AdaStateCommitStream"]["display_name"]
     titles = "() => app.graph.nodes.map((node) => node.title)"
     assert label in translated.page.evaluate(titles)
-    translated.shoot()
+    translated.shoot("translated-sidebar")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.editor import Editor
 from tests.support.kept_page import KeptPage, wait_until_ready
-from tests.support.shipped import open_short, with_node
+from tests.support.shipped import GENERATORS, open_short, with_node
 
 pytestmark = pytest.mark.browser
 
@@ -96,11 +96,12 @@ def without_scripts(editor: Editor, kept: KeptPage) -> Iterator[Editor]:
     kept.drop()
 
 
-@pytest.mark.parametrize("kind", ["AdaStateStream", "AdaStateStreamTimeline", "AdaStateRender"])
-def test_everything_runs_without_the_scripts(without_scripts: Editor, kind: str) -> None:
+def test_everything_runs_without_the_scripts(without_scripts: Editor, subtests: Any) -> None:
     editor = without_scripts
-    open_short(editor, with_node(kind), chunks=CHUNKS)
-    editor.run()
-    assert editor.failed_nodes() == []
-    assert editor.page.get_by_test_id("adastate-panel").count() == 0
-    editor.shoot(f"no-scripts-{kind}")
+    for kind in GENERATORS:
+        with subtests.test(kind):
+            open_short(editor, with_node(kind), chunks=CHUNKS)
+            editor.run()
+            assert editor.failed_nodes() == []
+            assert editor.page.get_by_test_id("adastate-panel").count() == 0
+            editor.shoot(f"no-scripts-{kind}")

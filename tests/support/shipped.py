@@ -56,5 +56,7 @@ def open_short(editor: Editor, name: str, chunks: int = 2, steps: int = 2) -> No
         editor.set(kind, chunks=chunks, seed=next(_seeds))
     if "EmptyHunyuanLatentVideo" in there:
         editor.set("EmptyHunyuanLatentVideo", width=SIZE, height=SIZE)
+    if "AdaStateOpenStream" in there:
+        editor.set("AdaStateOpenStream", name=f"stream {next(_seeds)}")
     if "BasicScheduler" in there:
         editor.set("BasicScheduler", steps=steps)

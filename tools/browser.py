@@ -23,6 +23,9 @@ _PAGE_PACKAGE = f"comfyui-frontend-package=={NEWEST_PAGE}"
 _PAGE_SHA256 = "37912597537a731a8f421179618a736c24184c5bdbfa327f38b2fb7c291852d9"
 _PAGE_FOLDER = "comfyui_frontend_package/static/"
 
+AGAIN = ("--reruns", "1")
+"""A busy processor draws a page late at times: what fails is tried once more, on a new page."""
+
 _COMMANDS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 SKIPPED = (
@@ -107,7 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"setup: {error}", file=sys.stderr)
         return 1
     os.environ["CHROMIUM_PATH"] = str(chromium)
-    return run_tests.main(["browser", *given])
+    for_pytest = given[given.index("--") + 1 :] if "--" in given else given
+    return run_tests.main(["browser", "--", *AGAIN, *for_pytest])
 
 
 def _starts(path: str) -> bool:

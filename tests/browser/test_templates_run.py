@@ -11,6 +11,8 @@ from tests.support.shipped import RUNNABLE, open_short
 
 pytestmark = pytest.mark.browser
 
+SHOWN = """(count) => [...document.querySelectorAll("video")]
+    .filter((video) => video.readyState >= 2).length >= count"""
 OVERLAPS = """() => {
     const titled = ({ pos, size }) => [pos[0], pos[1] - 30, size[0], size[1] + 30];
     const boxes = app.graph.nodes.filter((node) => !node.flags.collapsed)
@@ -39,5 +41,8 @@ def test_templates_run(editor: Editor, subtests: Any) -> None:
             open_short(editor, name)
             editor.run()
             assert editor.failed_nodes() == []
+            editor.fit()
+            videos = len(editor.nodes("SaveVideo") + editor.nodes("AdaStateRender"))
+            editor.page.wait_for_function(SHOWN, arg=videos)
             editor.shoot(name)
             assert editor.page.evaluate(OVERLAPS) == []

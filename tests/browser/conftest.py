@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from tests.support.editor import Editor  # noqa: E402
+from tests.support.editor import DESK, LAPTOP, Editor  # noqa: E402
 from tests.support.kept_page import KeptPage, change_settings, wait_until_ready  # noqa: E402
 from tools import browser as setup  # noqa: E402
 from tools.server import ComfyServer  # noqa: E402
@@ -41,8 +41,9 @@ FORGET = """if (!sessionStorage.getItem("adastate-test")) {
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let a run be about one of ComfyUI's pages only."""
+    """Let a run be about one of ComfyUI's pages only, and keep more pictures."""
     parser.addoption("--page", choices=PAGES, help="which of ComfyUI's pages to test")
+    parser.addoption("--desk", action="store_true", help="pictures at the size of a desk as well")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -150,7 +151,9 @@ def editor(
     """Yield the page as somebody who works with it; its console must stay clean."""
     version = metadata.version("comfyui-frontend-package")
     version = setup.NEWEST_PAGE if page_version == "newest" else version
-    editor = Editor(page, renderer, SHOTS / f"{version}-{renderer}", request.node.originalname)
+    sizes = (LAPTOP, DESK) if request.config.getoption("--desk") else (LAPTOP,)
+    shots = SHOTS / f"{version}-{renderer}"
+    editor = Editor(page, renderer, shots, request.node.originalname, sizes)
     yield editor
     problems = [each for each in page.problems if not editor.expects(each)]
     assert not problems, "the console says:\n" + "\n".join(problems)

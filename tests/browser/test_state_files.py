@@ -134,4 +134,4 @@ def test_what_is_no_state_file_is_told(editor: Editor, tmp_path: Path) -> None:
     other = tmp_path / "model.safetensors"
     other.write_bytes(b"x")
     choose(editor, other)
-    editor.page.get_by_text("model.safetensors was not written by Save State.").first.wait_for()
+    editor.page.get_by_text("model.safetensors was not written by Save State").first.wait_for()

@@ -56,7 +56,7 @@ def test_guidance_without_a_negative_prompt(editor: Editor) -> None:
     assert told["end"] == "execution_error"
     assert told["exception_type"] == "AdaState.ConfigError"
     sentence = "cfg above 1 needs a negative prompt. Connect one to negative, or set cfg to 1."
-    editor.page.get_by_text(sentence, exact=True).first.wait_for()
+    editor.page.get_by_text(sentence, exact=True).filter(visible=True).first.wait_for()
     check_error(editor, sentence, "error-negative")
     status = editor.page.get_by_test_id("adastate-panel").inner_text()
     assert not TECHNICAL.search(status)

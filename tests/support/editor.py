@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-SIZES = ((1440, 820), (1800, 1200))
-"""A laptop, on which the tests are done, and a desk."""
+LAPTOP, DESK = (1440, 820), (1800, 1200)
+"""Sizes of the window. The tests are done on a laptop."""
 
 _OPEN = """async (name) => {
     const url = `/api/workflow_templates/adastate/${encodeURIComponent(name)}.json`;
@@ -50,11 +51,19 @@ class Editor:
         renderer: How it draws nodes.
         shots: Where pictures of it are kept.
         test: Name of the test, which they are named after.
+        sizes: Sizes of the window at which they are taken.
     """
 
-    def __init__(self, page: Any, renderer: str, shots: Path, test: str) -> None:
+    def __init__(
+        self,
+        page: Any,
+        renderer: str,
+        shots: Path,
+        test: str,
+        sizes: Sequence[tuple[int, int]] = (LAPTOP,),
+    ) -> None:
         self.page, self.renderer = page, renderer
-        self._shots, self._test = shots, test
+        self._shots, self._test, self._sizes = shots, test, sizes
         self._expected: list[str] = []
 
     def expect(self, *said: str) -> None:
@@ -126,13 +135,17 @@ class Editor:
         self.page.wait_for_timeout(700)  # it glides there
 
     def shoot(self, name: str = "", *, fit: bool = True) -> None:
-        """Keep a picture of the page at both sizes."""
+        """Keep a picture of the page, at every size that is asked for."""
         self._shots.mkdir(parents=True, exist_ok=True)
-        for width, height in SIZES:
-            self.page.set_viewport_size({"width": width, "height": height})
+        for size in self._sizes:
+            self._resize(size)
             if fit:
                 self.fit()
-            path = self._shots / f"{name or self._test}-{width}x{height}.png"
-            self.page.screenshot(path=path)
-        width, height = SIZES[0]
-        self.page.set_viewport_size({"width": width, "height": height})
+            width, height = size
+            self.page.screenshot(path=self._shots / f"{name or self._test}-{width}x{height}.png")
+        self._resize(LAPTOP)
+
+    def _resize(self, size: tuple[int, int]) -> None:
+        width, height = size
+        if self.page.viewport_size != {"width": width, "height": height}:
+            self.page.set_viewport_size({"width": width, "height": height})

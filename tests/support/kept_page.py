@@ -7,7 +7,7 @@ import urllib.request
 from typing import Any
 
 from tests.support.console import Console
-from tests.support.editor import SIZES
+from tests.support.editor import LAPTOP
 from tools.server import ComfyServer
 
 SETTINGS = {
@@ -30,7 +30,7 @@ _CLEAR = """async (settings) => {
     for (const open of [...workflow.openWorkflows])
         if (open.path !== workflow.activeWorkflow.path) await workflow.closeWorkflow(open);
 }"""
-_NOWHERE = (SIZES[0][0] // 2, SIZES[0][1] - 4)
+_NOWHERE = (LAPTOP[0] // 2, LAPTOP[1] - 4)
 """Where no tab of a workflow is, which would show a preview over the page."""
 _OPEN_STILL = "[role=dialog], [data-testid=error-overlay], .adastate-names"
 
@@ -66,7 +66,7 @@ class KeptPage:
 
     def _open(self, server: ComfyServer) -> Any:
         self.loads += 1
-        width, height = SIZES[0]
+        width, height = LAPTOP
         page = self._context.new_page()
         page.set_viewport_size({"width": width, "height": height})
         page.problems = Console(page).problems

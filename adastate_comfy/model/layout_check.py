@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...adastate_core.attention.block_attention import SelfAttention
-from ...adastate_core.attention.geometry import AttentionGeometry, split_text
+from ...adastate_core.attention.geometry import AttentionGeometry, video_part
 from ...adastate_core.errors import UnsupportedFamilyError
 
 # Half precision rounds keys to about 0.01 of their size; a wrong layout is off by 1 or more.
@@ -41,7 +41,7 @@ class LayoutProbe:
     def attend(self, call: SelfAttention) -> Tensor:
         """Compare the keys of all frames with those of the first; never returns."""
         tokens, spatial_rope = self.geometry.tokens_per_frame, self.geometry.spatial_rope
-        k, _ = split_text(call.k, self.geometry.text, self.frames * tokens)
+        k = video_part(call.k, self.geometry.text, self.frames * tokens)
         native = self.geometry.native(0, self.frames)
         first = k[:, :tokens]
         if self._spatial and spatial_rope is not None:

@@ -43,7 +43,8 @@ class Panels:
         """Return when the chunk of these latents ends in its stream, if a panel shows it last."""
         with self._lock:
             feeds = list(self._feeds.values())
-        return next((feed.latest.end for feed in feeds if feed.ends_with(latents)), None)
+        ends = (feed.latest.end for feed in feeds if feed.latest and feed.latest.latents == latents)
+        return next(ends, None)
 
     def document(self, workflow: str, node: str) -> dict[str, Any] | None:
         """Return the document of a panel, or None if there is none."""

@@ -22,7 +22,7 @@ from ..config import StreamConfig
 from ..errors import ConfigError, LayoutError
 from ..layout import CachedFrames, FrameMix, FrameRef, SlotLayout
 from .block_attention import SelfAttention
-from .geometry import AttentionGeometry, merge_text, split_text
+from .geometry import AttentionGeometry, video_part
 from .kv_cache import KVCache, select_frames
 
 
@@ -91,19 +91,30 @@ class ChunkAttention:
         Raises:
             LayoutError: If the cached frames do not fit the block.
         """
-        place, tokens = self.geometry.text, self.frames * self.geometry.tokens_per_frame
-        q, text_q = split_text(call.q, place, tokens)
-        k, text_k = split_text(call.k, place, tokens)
-        q = merge_text(self.geometry.rope.rotate(q, self._block_offsets), text_q, place)
-        k = merge_text(self.geometry.rope.rotate(k, self._block_offsets), text_k, place)
         past: list[tuple[Tensor, Tensor]] = []
         if self.layout.context:
-            past = [self._read(conditioning, call.layer, k) for conditioning in call.conditionings]
+            past = [
+                self._read(conditioning, call.layer, call.k) for conditioning in call.conditionings
+            ]
         keys, values = [p[0] for p in past], [p[1] for p in past]
+        q = self._rotated_block(call.q)
         if self._split_state:
-            return self._attend_split(call, keys, values, q, k)
-        k, v = _extend(keys, k), _extend(values, call.v)
+            return self._attend_split(call, keys, values, q, self._rotated_block(call.k))
+        k, v = self._rotated_block(call.k, keys), _extend(values, call.v)
         return call.attention(q, k, v, self._bias(k))
+
+    def _rotated_block(self, x: Tensor, past: list[Tensor] | None = None) -> Tensor:
+        """Rotate queries or keys of the block to this chunk's indices, with the past in front."""
+        moves = any(self._block_offsets)
+        out = _extend(past or [], x)
+        if out is x and moves:
+            out = x.clone(memory_format=torch.contiguous_format)
+        if moves:
+            tokens = self.frames * self.geometry.tokens_per_frame
+            block = out[:, out.shape[1] - x.shape[1] :]
+            video = video_part(block, self.geometry.text, tokens)
+            self.geometry.rope.rotate_(video, self._block_offsets)
+        return out
 
     def _layout(self, config: StreamConfig, policy: AnchorPolicy) -> SlotLayout:
         return policy.layout(config, self._cached)
@@ -253,7 +264,7 @@ class CommitAttention(ChunkAttention):
 
     def _store(self, call: SelfAttention) -> None:
         place, tokens = self.geometry.text, self.frames * self.geometry.tokens_per_frame
-        k, v = (split_text(x, place, tokens)[0] for x in (call.k, call.v))
+        k, v = (video_part(x, place, tokens) for x in (call.k, call.v))
         count = len(call.conditionings)
         slices = zip(call.conditionings, k.chunk(count), v.chunk(count), strict=True)
         for conditioning, keys, values in slices:

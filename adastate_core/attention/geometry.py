@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from .layers import AttentionCalls
@@ -54,19 +53,8 @@ class AttentionGeometry:
         return (self.first_index, *indices[1:]) if self.first_index else indices
 
 
-def split_text(x: Tensor, place: TextPlace, video_tokens: int) -> tuple[Tensor, Tensor | None]:
-    """Split (B, S, H, D) into the tokens of the video and those of the text."""
-    if place == "none":
-        return x, None
+def video_part(x: Tensor, place: TextPlace, video_tokens: int) -> Tensor:
+    """Return the tokens of the video of (B, S, H, D), as a view, without those of the text."""
     if place == "prefix":
-        cut = x.shape[1] - video_tokens
-        return x[:, cut:], x[:, :cut]
-    return x[:, :video_tokens], x[:, video_tokens:]
-
-
-def merge_text(video: Tensor, text: Tensor | None, place: TextPlace) -> Tensor:
-    """Undo `split_text`."""
-    if text is None:
-        return video
-    parts = (text, video) if place == "prefix" else (video, text)
-    return torch.cat(parts, dim=1)
+        return x[:, x.shape[1] - video_tokens :]
+    return x if place == "none" else x[:, :video_tokens]

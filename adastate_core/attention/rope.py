@@ -7,7 +7,8 @@ at b. Rotating along time touches only the channels of the temporal axis, so spa
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -16,6 +17,49 @@ from torch import Tensor
 Pairing = Literal["interleaved", "half"]
 Frequencies = tuple[tuple[float, ...], ...]
 """Radians per step of every pair of a head; one row for all heads, or one for every head."""
+
+_TABLES_KEPT = 64
+"""Tables of a rope that are kept: a chunk takes a few, new ones where positions count the video."""
+
+
+class RotationTables:
+    """The cosines and sines of a rope's rotations, each built once for a device.
+
+    Every layer of every step rotates. Tables are built by the processor, in float64, and a card
+    waits for what is copied to it.
+
+    >>> tables, built = RotationTables(), []
+    >>> for _ in range(2):
+    ...     cos, _ = tables.get("a", torch.device("cpu"), lambda: built.append(1) or torch.zeros(1))
+    >>> len(built), cos.dtype
+    (1, torch.float32)
+    """
+
+    def __init__(self) -> None:
+        self._tables: dict[Hashable, tuple[Tensor, Tensor]] = {}
+
+    def get(
+        self, key: Hashable, device: torch.device, angles: Callable[[], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return cosines and sines in float32, on a device.
+
+        Args:
+            key: What the angles depend on.
+            device: Where the tables are to be.
+            angles: Makes the angles, in float64 on the processor.
+        """
+        where = (key, device)
+        found = self._tables.get(where)
+        if found is None:
+            # Whoever trains may take what a sampler has left here.
+            with torch.inference_mode(False), torch.no_grad():
+                turns = angles()
+                cos, sin = torch.cos(turns), torch.sin(turns)
+                found = cos.to(device, torch.float32), sin.to(device, torch.float32)
+            while len(self._tables) >= _TABLES_KEPT:
+                del self._tables[next(iter(self._tables))]
+            self._tables[where] = found
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +81,9 @@ class TemporalRope:
 
     frequencies: Frequencies
     pairing: Pairing = "interleaved"
+    _tables: RotationTables = field(
+        default_factory=RotationTables, init=False, repr=False, compare=False
+    )
 
     def rotate(self, x: Tensor, frame_offsets: tuple[float, ...]) -> Tensor:
         """Rotate every frame of `x` by its offset.
@@ -50,21 +97,26 @@ class TemporalRope:
         """
         if not any(frame_offsets):
             return x
-        # Mostly it is the state alone that moves: frames at either end that stay are copied only.
-        moving = [position for position, offset in enumerate(frame_offsets) if offset]
-        first, end = moving[0], moving[-1] + 1
-        tokens = x.shape[1] // len(frame_offsets)
-        rotated = self._rotated_frames(
-            x[:, first * tokens : end * tokens], frame_offsets[first:end]
-        )
-        return torch.cat((x[:, : first * tokens], rotated, x[:, end * tokens :]), dim=1)
+        out = x.clone(memory_format=torch.contiguous_format)
+        self.rotate_(out, frame_offsets)
+        return out
 
-    def _rotated_frames(self, x: Tensor, frame_offsets: tuple[float, ...]) -> Tensor:
-        # float64 angles: the product of index and frequency must not lose bits before cos/sin.
-        rows = torch.tensor(self.frequencies, dtype=torch.float64)
-        angles = torch.tensor(frame_offsets, dtype=torch.float64)[:, None, None] * rows
-        frames = x.unflatten(1, (len(frame_offsets), -1))
-        return _rotated(frames, angles[None, :, None], self.pairing).flatten(1, 2)
+    def rotate_(self, x: Tensor, frame_offsets: tuple[float, ...]) -> None:
+        """Rotate in place; the arguments are those of `rotate`."""
+        # Mostly it is the state alone that moves: frames at either end that stay are not read.
+        moving = [position for position, offset in enumerate(frame_offsets) if offset]
+        if not moving:
+            return
+        offsets = frame_offsets[moving[0] : moving[-1] + 1]
+
+        def angles() -> Tensor:
+            # float64: the product of index and frequency must not lose bits before cos/sin.
+            rows = torch.tensor(self.frequencies, dtype=torch.float64)
+            turns = torch.tensor(offsets, dtype=torch.float64)[:, None, None] * rows
+            return turns[None, :, None]
+
+        frames = x.unflatten(1, (len(frame_offsets), -1))[:, moving[0] : moving[-1] + 1]
+        _rotate(frames, self._tables.get(offsets, x.device, angles), self.pairing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +135,9 @@ class SpatialRope:
     columns: Frequencies
     pairing: Pairing = "interleaved"
     area: float | None = None
+    _tables: RotationTables = field(
+        default_factory=RotationTables, init=False, repr=False, compare=False
+    )
 
     def rotate(self, x: Tensor, width: int, *, inverse: bool = False) -> Tensor:
         """Rotate every token of whole frames from the first place of a frame to its own, or back.
@@ -93,14 +148,19 @@ class SpatialRope:
             inverse: Whether to rotate back to the first place.
         """
         height = x.shape[1] // width
-        stretch = math.sqrt(self.area / (height * width)) if self.area else 1.0
-        steps = -stretch if inverse else stretch
-        down = torch.arange(height, dtype=torch.float64)[:, None, None, None] * steps
-        along = torch.arange(width, dtype=torch.float64)[None, :, None, None] * steps
-        rows = torch.tensor(self.rows, dtype=torch.float64)
-        columns = torch.tensor(self.columns, dtype=torch.float64)
-        angles = (down * rows + along * columns).flatten(0, 1)
-        return _rotated(x, angles[None], self.pairing)
+
+        def angles() -> Tensor:
+            stretch = math.sqrt(self.area / (height * width)) if self.area else 1.0
+            steps = -stretch if inverse else stretch
+            down = torch.arange(height, dtype=torch.float64)[:, None, None, None] * steps
+            along = torch.arange(width, dtype=torch.float64)[None, :, None, None] * steps
+            rows = torch.tensor(self.rows, dtype=torch.float64)
+            columns = torch.tensor(self.columns, dtype=torch.float64)
+            return (down * rows + along * columns).flatten(0, 1)[None]
+
+        out = x.clone(memory_format=torch.contiguous_format)
+        _rotate(out, self._tables.get((height, width, inverse), x.device, angles), self.pairing)
+        return out
 
 
 def rope_frequencies(pairs: int, base: float) -> tuple[float, ...]:
@@ -126,16 +186,19 @@ def spatial_frequencies(
     return (rows,), (columns,)
 
 
-def _rotated(x: Tensor, angles: Tensor, pairing: Pairing) -> Tensor:
-    """Rotate the leading pairs of `x` (..., heads, channels) by angles (..., heads or 1, pairs)."""
-    cos = torch.cos(angles).to(x.device, torch.float32)
-    sin = torch.sin(angles).to(x.device, torch.float32)
-    out = x.clone(memory_format=torch.contiguous_format)
-    first, second = _pairs(pairing, angles.shape[-1], x.shape[-1])
+def _rotate(x: Tensor, turns: tuple[Tensor, Tensor], pairing: Pairing) -> None:
+    """Rotate the leading pairs of `x` (..., heads, channels) in place.
+
+    Args:
+        x: Queries or keys.
+        turns: Cosines and sines, (..., heads or 1, pairs).
+        pairing: Which channels form a pair.
+    """
+    cos, sin = turns
+    first, second = _pairs(pairing, cos.shape[-1], x.shape[-1])
     a, b = x[..., first].float(), x[..., second].float()
-    out[..., first] = a * cos - b * sin
-    out[..., second] = a * sin + b * cos
-    return out
+    # Both before either is written: in float32 they are views of `x`.
+    x[..., first], x[..., second] = a * cos - b * sin, a * sin + b * cos
 
 
 def _pairs(pairing: Pairing, count: int, channels: int) -> tuple[slice, slice]:

@@ -115,6 +115,14 @@ class PanelFeed:
         """Say whether the newest chunk is this one; None stands for no chunk."""
         return (self.latest.latents if self.latest else None) == latents
 
+    def end_of(self, latents: str) -> float | None:
+        """Return the second at which the chunk of these latents ends, if it is shown."""
+        if self.latest is not None and self.latest.latents == latents:
+            return self.latest.end
+        with self._lock:
+            chunks = list(self._document.chunks)
+        return next((e.end for e in reversed(chunks) if e.latents == latents), None)
+
     def newest_tile(self, latents: str) -> Path | None:
         """Return the file of the newest chunk's tile, if it is of these latents and has one."""
         newest = self._document.chunks[-1] if self._document.chunks else None

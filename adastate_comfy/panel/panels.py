@@ -40,11 +40,11 @@ class Panels:
         return next((tile for feed in feeds if (tile := feed.newest_tile(latents))), None)
 
     def seconds_until(self, latents: str) -> float | None:
-        """Return when the chunk of these latents ends in its stream, if a panel shows it last."""
+        """Return when the chunk of these latents ends in its stream, if a panel shows it."""
         with self._lock:
-            feeds = list(self._feeds.values())
-        ends = (feed.latest.end for feed in feeds if feed.latest and feed.latest.latents == latents)
-        return next(ends, None)
+            newest_first = list(reversed(self._feeds.values()))
+        ends = (feed.end_of(latents) for feed in newest_first)
+        return next((end for end in ends if end is not None), None)
 
     def document(self, workflow: str, node: str) -> dict[str, Any] | None:
         """Return the document of a panel, or None if there is none."""

@@ -91,7 +91,10 @@ TRIES = {
     "a new scene": (STEPS, settings("AdaStateReset", scope="all")),
     "no reset": (STEPS, bypass_the_reset),
     "a blend of the branches": ("08 Branch a scene", blend_the_branches),
-    "another stream": ("09 Continue a named stream", settings("AdaStateOpenStream", name="mine")),
+    "another stream": (
+        "09 Continue a named stream",
+        settings("AdaStateOpenStream", name="of the notes"),
+    ),
 }
 
 

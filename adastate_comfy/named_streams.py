@@ -124,8 +124,9 @@ def commit_one(
     committed = commit_or_keep(streams_folder(), states[0], output, page)
     assert committed.origin is not None
     name, revision = committed.origin.name, committed.origin.revision
-    keep_thumbnail(streams_folder() / name, committed)
-    _chunks_seen[_folder_of(committed)] = committed.chunk_index
+    folder = _folder_of(committed)
+    keep_thumbnail(folder, committed)
+    _chunks_seen[folder] = committed.chunk_index
     length = [count_of(committed.chunk_index, "chunk")]
     last = committed.last_chunk
     # A stream has no frame rate; the node that made its newest chunk had one.

@@ -102,7 +102,7 @@ def open_page(url: str) -> Iterator[Any]:
 def take_graph(page: Any, workflow: str, path: Path) -> None:
     """Take the picture of a workflow in the editor, after it ran there."""
     page.evaluate(_OPEN, [workflow, 1 << 30])
-    page.evaluate(_RUN)
+    _run(page, workflow)
     page.evaluate(_FIT)
     page.wait_for_timeout(_NOTICES_LAST)
     _taken(page, page.evaluate(_FIT), GRAPH_WIDTH).save(path, quality=80, optimize=True)
@@ -116,12 +116,19 @@ def take_nodes(page: Any, workflows: Sequence[str], kinds: Sequence[str], folder
     missing = list(kinds)
     for workflow in workflows:
         page.evaluate(_OPEN, [workflow, SHORT])
-        page.evaluate(_RUN)
+        _run(page, workflow)
         page.wait_for_timeout(2000)
         missing = [kind for kind in missing if not _take(page, kind, folder)]
     for kind in missing:
         page.evaluate(_ALONE, kind)
         _take(page, kind, folder)
+
+
+def _run(page: Any, workflow: str) -> None:
+    """Run what is open; a picture of a failure is none."""
+    ended = page.evaluate(_RUN)
+    if ended != "execution_success":
+        raise RuntimeError(f"{workflow} ended with {ended}")
 
 
 def _take(page: Any, kind: str, folder: Path) -> bool:

@@ -27,7 +27,9 @@ def settings(kind: str, **values: object) -> Change:
     """Return the change that sets inputs of all nodes of a type."""
 
     def change(graph: Graph) -> None:
-        for key in of_type(graph, kind):
+        keys = of_type(graph, kind)
+        assert keys, f"there is no {kind} to change"
+        for key in keys:
             graph[key]["inputs"].update(values)
 
     return change
@@ -36,9 +38,9 @@ def settings(kind: str, **values: object) -> Change:
 def continue_with_another_prompt(graph: Graph) -> None:
     """Connect the state to a second Render Stream to Video with another prompt."""
     (first,) = of_type(graph, RENDER)
-    (encode, *_) = of_type(graph, "AdaStateTestConditioning") or of_type(graph, "CLIPTextEncode")
-    graph["prompt"] = {**graph[encode], "inputs": {**graph[encode]["inputs"]}}
-    graph["prompt"]["inputs"]["text"] = RED
+    encode = graph[first]["inputs"]["positive"][0]
+    other = {**graph[encode]["inputs"], "seed": graph[encode]["inputs"]["seed"] + 1}
+    graph["prompt"] = {**graph[encode], "inputs": other}
     inputs = {**graph[first]["inputs"], "state": [first, 0], "positive": ["prompt", 0]}
     graph["second"] = {"class_type": RENDER, "inputs": inputs}
 

@@ -23,8 +23,8 @@ _PAGE_PACKAGE = f"comfyui-frontend-package=={NEWEST_PAGE}"
 _PAGE_SHA256 = "37912597537a731a8f421179618a736c24184c5bdbfa327f38b2fb7c291852d9"
 _PAGE_FOLDER = "comfyui_frontend_package/static/"
 
-AGAIN = ("--reruns", "1")
-"""A busy processor draws a page late at times: what fails is tried once more, on a new page."""
+AGAIN = ("--reruns", "1", "-rfER")
+"""A busy processor draws a page late at times: what fails is tried again, and named in the end."""
 
 _COMMANDS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")

@@ -99,7 +99,7 @@ def test_arguments_reach_the_tier(machine: Machine, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(browser.run_tests, "main", lambda given: told.append(given) or 0)
     monkeypatch.setenv("CHROMIUM_PATH", "")
     assert browser.main(["--", "-k", "render"]) == 0
-    assert told == [["browser", "--", "--reruns", "1", "-k", "render"]]
+    assert told == [["browser", "--", *browser.AGAIN, "-k", "render"]]
 
 
 def test_another_page_than_the_expected_one_is_refused(

@@ -20,6 +20,8 @@ CachePlace = Literal["device", "system memory"]
 
 DEVICE_SHARE = 0.5
 """Largest part of a device's memory that the pool may take."""
+PINNED_SHARE = 0.25
+"""The same of page-locked memory, where tensors take up to twice their bytes."""
 
 _KEY = "adastate_memory"
 _EVERYTHING = 1e30
@@ -237,10 +239,18 @@ def make_pool(
     device, spare = model.load_device, model.offload_device
     if in_system_memory:
         device = spare = torch.device("cpu")
+    pinned = in_system_memory and _pins_memory(model.load_device)
     total = comfy.model_management.get_total_memory(device)
-    kv_format = KVFormat(precision, device if in_system_memory else None)
-    pool = KVCachePool(max_bytes=int(total * DEVICE_SHARE), kv_format=kv_format)
+    kv_format = KVFormat(precision, device if in_system_memory else None, pinned)
+    share = PINNED_SHARE if pinned else DEVICE_SHARE
+    pool = KVCachePool(max_bytes=int(total * share), kv_format=kv_format)
     return pool, KVPoolPatcher(pool, device, spare)
+
+
+def _pins_memory(device: torch.device) -> bool:
+    """Say whether the host lets system memory be page-locked for a device."""
+    limit = getattr(comfy.model_management, "MAX_PINNED_MEMORY", -1)
+    return device.type == "cuda" and limit > 0
 
 
 @cache

@@ -88,8 +88,11 @@ def plan_memory(
     kept = bound.policy.kept_frames(config)
     size = _FrameBytes.of(bound, (height, width))
     copies = batch * (1 + guided) * len(models)
-    kv_format = bound.pool.kv_format
+    kv_format, device = bound.pool.kv_format, model.load_device
     ready_bytes = 0 if kv_format.reads_per_layer else size.ready * kept * copies
+    if not same_device(kv_format.device or device, device):
+        # Two layers at a time are on their way to the device.
+        ready_bytes = 2 * size.kept * kept * copies // bound.traits.layers
     _require_room(
         bound,
         cache=size.kept * (frames + kept) * copies,

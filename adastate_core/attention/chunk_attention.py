@@ -24,6 +24,7 @@ from ..layout import CachedFrames, FrameMix, FrameRef, SlotLayout
 from .block_attention import SelfAttention
 from .geometry import AttentionGeometry, video_part
 from .kv_cache import KVCache, select_frames
+from .past_reader import PastReader, PastReading
 
 
 class ChunkAttention:
@@ -41,6 +42,9 @@ class ChunkAttention:
         ConfigError: If the content is not to attend to the state on a model with joint text.
     """
 
+    _reads_once = False
+    """Whether every layer is read a single time."""
+
     def __init__(
         self,
         config: StreamConfig,
@@ -50,14 +54,12 @@ class ChunkAttention:
         *,
         first_frame: int = 0,
     ) -> None:
-        self._past = past
         self.conditionings = tuple(past)
         cache = next(iter(past.values()))
         # A cache that was begun again, from given latents or from what a bounded history has left,
         # has less than the stream. Given frames may be more than the stream has had.
         committed = max(first_frame, cache.cached.committed)
         self._cached = replace(cache.cached, committed=committed)
-        self._kept_ready = not cache.kv_format.reads_per_layer
         self.layout = self._layout(config, policy)
         self.state_frames = len(self.layout.state)
         self.frames = len(self.layout.block)
@@ -77,7 +79,9 @@ class ChunkAttention:
             )
         native = geometry.native(self.origin, self.frames)
         self._block_offsets = _offsets(self.layout.block, native)
-        self._ready: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._past_frames = len(self.layout.context)
+        keep_ready = not (cache.kv_format.reads_per_layer or self._reads_once)
+        self._reader = PastReader(past, self._reading(), geometry, keep_ready=keep_ready)
 
     def attend(self, call: SelfAttention) -> Tensor:
         """Compute one self-attention of the block over the cache and itself.
@@ -91,44 +95,58 @@ class ChunkAttention:
         Raises:
             LayoutError: If the cached frames do not fit the block.
         """
-        past: list[tuple[Tensor, Tensor]] = []
-        if self.layout.context:
-            past = [
-                self._read(conditioning, call.layer, call.k) for conditioning in call.conditionings
-            ]
-        keys, values = [p[0] for p in past], [p[1] for p in past]
-        q = self._rotated_block(call.q)
-        if self._split_state:
-            return self._attend_split(call, keys, values, q, self._rotated_block(call.k))
-        k, v = self._rotated_block(call.k, keys), _extend(values, call.v)
-        return call.attention(q, k, v, self._bias(k))
+        q = self._rotated_queries(call.q)
+        k, v = self._visible(call)
+        bias = self._bias(k)
+        if not self._split_state:
+            return call.attention(q, k, v, bias)
+        # The state attends to everything, the content to all but the current state.
+        tokens = self.geometry.tokens_per_frame
+        cut, first = self.state_frames * tokens, self._past_frames * tokens
+        state = call.attention(q[:, :cut], k, v, bias)
+        k, v = (torch.cat((x[:, :first], x[:, first + cut :]), dim=1) for x in (k, v))
+        content = call.attention(q[:, cut:], k, v, self._bias(k))
+        return torch.cat((state, content), dim=1)
 
-    def _rotated_block(self, x: Tensor, past: list[Tensor] | None = None) -> Tensor:
-        """Rotate queries or keys of the block to this chunk's indices, with the past in front."""
-        moves = any(self._block_offsets)
-        out = _extend(past or [], x)
-        if out is x and moves:
-            out = x.clone(memory_format=torch.contiguous_format)
-        if moves:
-            tokens = self.frames * self.geometry.tokens_per_frame
-            block = out[:, out.shape[1] - x.shape[1] :]
-            video = video_part(block, self.geometry.text, tokens)
-            self.geometry.rope.rotate_(video, self._block_offsets)
+    def _rotated_queries(self, q: Tensor) -> Tensor:
+        """Rotate the block's queries to this chunk's indices; those of the host stay as they are.
+
+        Other nodes may look at them after the attention.
+        """
+        if not any(self._block_offsets):
+            return q
+        out = q.clone(memory_format=torch.contiguous_format)
+        self._rotate_block_(out)
         return out
+
+    def _rotate_block_(self, x: Tensor) -> None:
+        tokens = self.frames * self.geometry.tokens_per_frame
+        video = video_part(x, self.geometry.text, tokens)
+        self.geometry.rope.rotate_(video, self._block_offsets)
+
+    def _visible(self, call: SelfAttention) -> tuple[Tensor, Tensor]:
+        """Return the keys and values that the block attends to: the past's, then its own."""
+        moves, count = any(self._block_offsets), self._past_frames * self.geometry.tokens_per_frame
+        if not (count or moves):
+            return call.k, call.v
+        k = _with_room(call.k, count)
+        v = _with_room(call.v, count) if count else call.v
+        if count:
+            self._reader.write(call, k[:, :count], v[:, :count])
+        if moves:
+            self._rotate_block_(k[:, count:])
+        return k, v
+
+    def _reading(self) -> PastReading:
+        """Say which cached frames this chunk reads, and by how much their keys are rotated."""
+        cached, layout = self._cached, self.layout
+        first = cached.frames - len(layout.window)
+        picked = layout.picked + tuple(range(first, cached.frames))
+        native = (*cached.anchor, *cached.window)
+        return PastReading(picked, _offsets(layout.context, tuple(native[i] for i in picked)))
 
     def _layout(self, config: StreamConfig, policy: AnchorPolicy) -> SlotLayout:
         return policy.layout(config, self._cached)
-
-    def _attend_split(
-        self, call: SelfAttention, keys: list[Tensor], values: list[Tensor], q: Tensor, k: Tensor
-    ) -> Tensor:
-        """Let the state attend to everything, the content to all but the current state."""
-        cut, v = self.state_frames * self.geometry.tokens_per_frame, call.v
-        visible = _extend(keys, k)
-        state = call.attention(q[:, :cut], visible, _extend(values, v), self._bias(visible))
-        visible, v = _extend(keys, k[:, cut:]), _extend(values, v[:, cut:])
-        content = call.attention(q[:, cut:], visible, v, self._bias(visible))
-        return torch.cat((state, content), dim=1)
 
     def _bias(self, keys: Tensor) -> Tensor | None:
         """Return what is added to the logits: the logarithm of the strength, on slot 0."""
@@ -138,54 +156,6 @@ class ChunkAttention:
         anchor = len(self.layout.anchor) * self.geometry.tokens_per_frame
         bias[:anchor] = math.log(self._strength) if self._strength else -math.inf
         return bias
-
-    def _read(self, conditioning: int, layer: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the cached frames of a layer, rotated to this chunk's indices.
-
-        They are kept for the other steps of the chunk, unless the format of the cache is meant to
-        save that very memory.
-        """
-        where = (conditioning, layer)
-        if where in self._ready:
-            return self._ready[where]
-        keys, values = self._cache_of(conditioning).get(layer)
-        if keys.shape[2:] != like.shape[2:]:
-            raise LayoutError(
-                "KV cache",
-                problem="the memory of this stream belongs to another model",
-                seen=f"heads x channels {tuple(keys.shape[2:])}",
-                expected=f"{tuple(like.shape[2:])}",
-                remedy="start a new stream with this model",
-            )
-        keys, values = self._placed(keys).to(like), self._placed(values).to(like)
-        cached = self._cached
-        window = cached.window[len(cached.window) - len(self.layout.window) :]
-        native = tuple(cached.anchor[i] for i in self.layout.picked) + window
-        keys = self.geometry.rope.rotate(keys, _offsets(self.layout.context, native))
-        if self._kept_ready:
-            self._ready[where] = (keys, values)
-        return keys, values
-
-    def _placed(self, x: Tensor) -> Tensor:
-        """Pick the cached frames that the layout places, in its order."""
-        cached = self._cached
-        window = cached.frames - len(self.layout.window)
-        wanted = self.layout.picked + tuple(range(window, cached.frames))
-        if wanted == tuple(range(cached.frames)):
-            return x
-        frames = x.split(self.geometry.tokens_per_frame, dim=1)
-        return torch.cat([frames[i] for i in wanted], dim=1)
-
-    def _cache_of(self, conditioning: int) -> KVCache:
-        if conditioning not in self._past:
-            raise LayoutError(
-                "KV cache",
-                problem="a node asks for a prompt that this stream does not have",
-                seen=f"nothing cached for conditioning {conditioning}",
-                expected="a conditioning under which the stream was committed",
-                remedy="remove guidance nodes that add a prompt of their own",
-            )
-        return self._past[conditioning]
 
 
 class CommitAttention(ChunkAttention):
@@ -200,6 +170,8 @@ class CommitAttention(ChunkAttention):
         hold: Whether slot 0 stays as it is.
     """
 
+    _reads_once = True
+
     def __init__(
         self,
         config: StreamConfig,
@@ -211,7 +183,6 @@ class CommitAttention(ChunkAttention):
         hold: bool = False,
     ) -> None:
         super().__init__(config, policy, past, geometry, first_frame=first_frame)
-        self._kept_ready = False  # every layer is read once
         self._anchor = config.anchor
         self._plan = policy.commit(config, self._cached, hold=hold)
         anchor = tuple(
@@ -268,8 +239,9 @@ class CommitAttention(ChunkAttention):
         count = len(call.conditionings)
         slices = zip(call.conditionings, k.chunk(count), v.chunk(count), strict=True)
         for conditioning, keys, values in slices:
-            cache = self._cache_of(conditioning)
-            past = cache.get(call.layer) if self._cached.frames else (None, None)
+            past: tuple[Tensor | None, Tensor | None] = (None, None)
+            if self._cached.frames:
+                past = self._reader.whole(conditioning, call.layer, keys)
             self._made[conditioning].put(
                 call.layer,
                 self._select(past[0], keys, rotate=True),
@@ -279,7 +251,6 @@ class CommitAttention(ChunkAttention):
     def _select(self, past: Tensor | None, block: Tensor, *, rotate: bool) -> Tensor:
         """Gather the frames that the commit keeps, from the cache and the block."""
         tokens = self.geometry.tokens_per_frame
-        past = past.to(block.device) if past is not None else None
         first = {"anchor": 0, "window": len(self._cached.anchor)}
         first |= {"state": 0, "content": self.state_frames}
 
@@ -315,12 +286,12 @@ class CommitAttention(ChunkAttention):
         return rows[ref.source][ref.position]
 
 
-def _extend(past: list[Tensor], block: Tensor) -> Tensor:
-    """Put the cached frames of every batch slice in front of the block's."""
-    if not past:
-        return block
-    prefix = past[0] if len(past) == 1 else torch.cat(past, dim=0)
-    return torch.cat((prefix, block), dim=1)
+def _with_room(block: Tensor, count: int) -> Tensor:
+    """Return a copy of (B, S, H, D) with room for so many tokens in front."""
+    batch, tokens, *rest = block.shape
+    out = block.new_empty((batch, count + tokens, *rest))
+    out[:, count:] = block
+    return out
 
 
 def _offsets(target: tuple[float, ...], native: tuple[float, ...]) -> tuple[float, ...]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import LayoutError
 from ..layout import CachedFrames, CommitPlan, FrameMix, FrameRef
-from .kv_format import PLAIN, Fp8KV, KVFormat, PlainKV
+from .kv_format import PLAIN, EncodedKV, KVFormat
 
 
 class KVCache(nn.Module):
@@ -44,6 +44,8 @@ class KVCache(nn.Module):
         """Whether it was rebuilt from less than the whole history, or with other weights."""
         self.keys_of = nn.ModuleDict()
         self.values_of = nn.ModuleDict()
+        self._arrives: torch.cuda.Event | None = None
+        """When what is copied to page-locked memory without waiting is there."""
 
     @classmethod
     def empty(cls, tokens_per_frame: int, kv_format: KVFormat = PLAIN) -> KVCache:
@@ -67,9 +69,21 @@ class KVCache(nn.Module):
             )
         self.keys_of[name] = self.kv_format.encode(keys, self.tokens_per_frame)
         self.values_of[name] = self.kv_format.encode(values, self.tokens_per_frame)
+        if self.kv_format.pinned and keys.is_cuda:
+            self._arrives = self._arrives or torch.cuda.Event()
+            self._arrives.record(torch.cuda.current_stream(keys.device))
 
     def get(self, layer: int) -> tuple[Tensor, Tensor]:
         """Return the keys and values of one layer, (B, S, H, D), where they are kept.
+
+        Raises:
+            LayoutError: If this layer was not part of the commit.
+        """
+        keys, values = self.encoded(layer)
+        return keys.decode(), values.decode()
+
+    def encoded(self, layer: int) -> tuple[EncodedKV, EncodedKV]:
+        """Return the keys and values of one layer as they are kept.
 
         Raises:
             LayoutError: If this layer was not part of the commit.
@@ -83,7 +97,11 @@ class KVCache(nn.Module):
                 expected="every layer committed",
                 remedy="remove nodes that skip layers of this model",
             )
-        return _encoded(self.keys_of, name).decode(), _encoded(self.values_of, name).decode()
+        return _encoded(self.keys_of, name), _encoded(self.values_of, name)
+
+    def __contains__(self, layer: int) -> bool:
+        """Say whether a layer was stored."""
+        return str(layer) in self.keys_of
 
     def copy_frames(self, target: KVCache) -> None:
         """Copy the frames that a smaller cache has: all or none of slot 0, the newest window."""
@@ -91,11 +109,13 @@ class KVCache(nn.Module):
         head = len(target.cached.anchor) * tokens
         tail = (cached.frames - len(target.cached.window)) * tokens
 
-        def copied(x: PlainKV | Fp8KV) -> PlainKV | Fp8KV:
+        def copied(x: EncodedKV) -> EncodedKV:
             whole = x.decode()
             kept = torch.cat((whole[:, :head], whole[:, tail:]), dim=1)
             return target.kv_format.encode(kept, tokens)
 
+        if self._arrives is not None:
+            self._arrives.synchronize()
         with torch.inference_mode(False), torch.no_grad():
             for name in self.keys_of:
                 target.keys_of[name] = copied(_encoded(self.keys_of, name))
@@ -241,7 +261,7 @@ def select_frames(
 
     def frame(kept: FrameRef | FrameMix) -> Tensor:
         if isinstance(kept, FrameRef):
-            return locate(kept, kept).clone()
+            return locate(kept, kept)
         first = kept.terms[0][0]
         parts = [weight * locate(ref, first).float() for ref, weight in kept.terms]
         mixed = torch.stack(parts).sum(dim=0)
@@ -253,5 +273,5 @@ def select_frames(
         return torch.cat(frames, dim=1) if frames else empty.clone()
 
 
-def _encoded(layers: nn.ModuleDict, name: str) -> PlainKV | Fp8KV:
-    return cast(PlainKV | Fp8KV, layers[name])
+def _encoded(layers: nn.ModuleDict, name: str) -> EncodedKV:
+    return cast(EncodedKV, layers[name])

@@ -1,0 +1,239 @@
+"""The cached frames of a chunk, as its attention takes them.
+
+Frames are picked, decoded and rotated to the chunk's indices where they lie in front of the
+block's own keys and values. In the form in which the model computed them they are kept ready for
+the other steps of the chunk; a form that saves memory is read again in every forward, a layer ahead
+where the card has to be brought it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import LayoutError
+from .block_attention import SelfAttention
+from .geometry import AttentionGeometry
+from .kv_cache import KVCache
+from .kv_format import EncodedKV
+from .layer_copies import LayerCopies, Stretch, copy_frames
+
+Where = tuple[int, int]
+"""A conditioning and a layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class PastReading:
+    """What is read of the cached frames.
+
+    Args:
+        picked: Positions of the frames, in the order in which they are attended to.
+        offsets: Frames by which the keys of each are rotated.
+    """
+
+    picked: tuple[int, ...]
+    offsets: tuple[float, ...]
+
+
+class PastReader:
+    """The reader of one chunk's past.
+
+    Args:
+        past: Keys and values committed so far, by conditioning index.
+        reading: What is read of them.
+        geometry: How the model orders and rotates tokens.
+        keep_ready: Whether what was read stays ready for the other steps.
+        copies: How layers are brought to the device of the model; None where they are there, or
+            else is found out.
+    """
+
+    def __init__(
+        self,
+        past: Mapping[int, KVCache],
+        reading: PastReading,
+        geometry: AttentionGeometry,
+        *,
+        keep_ready: bool,
+        copies: LayerCopies | None = None,
+    ) -> None:
+        self._past, self._reading, self._geometry = past, reading, geometry
+        self._tokens, self._rope = geometry.tokens_per_frame, geometry.rope
+        self._frames = _stretches(reading.picked)
+        self._keep_ready = keep_ready
+        self._ready: dict[Where, tuple[Tensor, Tensor]] = {}
+        self._whole: dict[Where, tuple[Tensor, Tensor]] = {}
+        self._copies = copies
+        self._following: dict[Where, Where] = {}
+        self._before: Where | None = None
+
+    def write(self, call: SelfAttention, k: Tensor, v: Tensor) -> None:
+        """Write the past of a layer.
+
+        Args:
+            call: The self-attention that attends to it.
+            k: Room for its keys, (B, picked frames x tokens, H, D).
+            v: Room for its values, same shape.
+
+        Raises:
+            LayoutError: If the cached frames do not fit the block.
+        """
+        count = len(call.conditionings)
+        for conditioning, keys, values in zip(
+            call.conditionings, k.chunk(count), v.chunk(count), strict=True
+        ):
+            where = (conditioning, call.layer)
+            if self._keep_ready:
+                ready = self._ready.get(where) or self._made_ready(where, keys)
+                keys.copy_(ready[0])
+                values.copy_(ready[1])
+            else:
+                self._write(where, keys, values)
+        if not self._keep_ready:
+            self._rope.rotate_(k, self._reading.offsets)
+
+    def whole(self, conditioning: int, layer: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return all cached keys and values of a layer as they were projected.
+
+        What is written of the layer next comes from them.
+
+        Args:
+            conditioning: Conditioning index.
+            layer: The layer.
+            like: Keys of the block.
+
+        Raises:
+            LayoutError: If the cached frames do not fit the block.
+        """
+        where = (conditioning, layer)
+        if any(other[1] != layer for other in self._whole):
+            self._whole.clear()
+        if where not in self._whole:
+            encoded = self._encoded(where, like)
+            every = _stretches(tuple(range(self._past[conditioning].cached.frames)))
+            made = [each.decode() for each in encoded] if self._is_here(encoded, like) else []
+            if not made:
+                with self._brought(where, encoded, every, like.device) as parts:
+                    for each, of in zip(encoded, parts, strict=True):
+                        x = torch.empty(of[0].shape, dtype=of[-1].dtype, device=like.device)
+                        each.write(of, x)
+                        made.append(x.flatten(1, 2))
+            self._whole[where] = made[0], made[1]
+        return self._whole[where]
+
+    def _write(self, where: Where, keys: Tensor, values: Tensor) -> None:
+        room = [x.unflatten(1, (-1, self._tokens)) for x in (keys, values)]
+        if where in self._whole:
+            for x, out in zip(self._whole[where], room, strict=True):
+                copy_frames(x.unflatten(1, (-1, self._tokens)), out, self._frames)
+            return
+        encoded = self._encoded(where, keys)
+        if not self._is_here(encoded, keys):
+            with self._brought(where, encoded, self._frames, keys.device) as parts:
+                for each, of, out in zip(encoded, parts, room, strict=True):
+                    each.write(of, out)
+            return
+        for each, out in zip(encoded, room, strict=True):
+            at, stored = 0, each.parts()
+            for first, count in self._frames:
+                some = tuple(x[:, first : first + count] for x in stored)
+                each.write(some, out[:, at : at + count])
+                at += count
+
+    def _made_ready(self, where: Where, like: Tensor) -> tuple[Tensor, Tensor]:
+        encoded = self._encoded(where, like)
+        as_they_are = self._reading.picked == tuple(range(self._past[where[0]].cached.frames))
+        made = []
+        for each, offsets in zip(encoded, (self._reading.offsets, ()), strict=True):
+            x = each.decode()
+            if not as_they_are:
+                frames = x.split(self._tokens, dim=1)
+                x = torch.cat([frames[i] for i in self._reading.picked], dim=1)
+            x = x.to(like)
+            made.append(self._rope.rotate(x, offsets) if offsets else x)
+        self._ready[where] = made[0], made[1]
+        return self._ready[where]
+
+    def _is_here(self, encoded: tuple[EncodedKV, EncodedKV], like: Tensor) -> bool:
+        return self._copies is None and encoded[0].parts()[0].device == like.device
+
+    @contextmanager
+    def _brought(
+        self,
+        where: Where,
+        encoded: tuple[EncodedKV, EncodedKV],
+        frames: tuple[Stretch, ...],
+        device: torch.device,
+    ) -> Iterator[list[tuple[Tensor, ...]]]:
+        """Bring frames of a layer to the device of the model, and the next layer on its way.
+
+        Returns:
+            The parts of the keys and of the values there.
+        """
+        parts = [each.parts() for each in encoded]
+        if self._copies is None and device.type == "cuda":
+            self._copies = LayerCopies(device)
+        if self._copies is None:
+            yield [tuple(_picked(p, frames).to(device) for p in of) for of in parts]
+            return
+        self._begin_next(where, frames)
+        with self._copies.taken(where, (*parts[0], *parts[1]), frames) as on_card:
+            yield [on_card[: len(parts[0])], on_card[len(parts[0]) :]]
+
+    def _begin_next(self, where: Where, frames: tuple[Stretch, ...]) -> None:
+        """Have the layer after this one copied: the one that came after it in the last forward."""
+        if self._before is not None:
+            self._following[self._before] = where
+        self._before = where
+        following = self._following.get(where, (where[0], where[1] + 1))
+        cache = self._past.get(following[0])
+        if self._copies is not None and cache is not None and following[1] in cache:
+            keys, values = cache.encoded(following[1])
+            self._copies.begin(following, (*keys.parts(), *values.parts()), frames)
+
+    def _encoded(self, where: Where, like: Tensor) -> tuple[EncodedKV, EncodedKV]:
+        conditioning, layer = where
+        if conditioning not in self._past:
+            raise LayoutError(
+                "KV cache",
+                problem="a node asks for a prompt that this stream does not have",
+                seen=f"nothing cached for conditioning {conditioning}",
+                expected="a conditioning under which the stream was committed",
+                remedy="remove guidance nodes that add a prompt of their own",
+            )
+        encoded = self._past[conditioning].encoded(layer)
+        heads = tuple(encoded[0].parts()[0].shape[3:])
+        if heads != tuple(like.shape[2:]):
+            raise LayoutError(
+                "KV cache",
+                problem="the memory of this stream belongs to another model",
+                seen=f"heads x channels {heads}",
+                expected=f"{tuple(like.shape[2:])}",
+                remedy="start a new stream with this model",
+            )
+        return encoded
+
+
+def _stretches(picked: tuple[int, ...]) -> tuple[Stretch, ...]:
+    """Join positions that follow each other.
+
+    >>> _stretches((0, 3, 4, 5))
+    ((0, 1), (3, 3))
+    """
+    joined: list[Stretch] = []
+    for position in picked:
+        if joined and sum(joined[-1]) == position:
+            joined[-1] = (joined[-1][0], joined[-1][1] + 1)
+        else:
+            joined.append((position, 1))
+    return tuple(joined)
+
+
+def _picked(x: Tensor, frames: tuple[Stretch, ...]) -> Tensor:
+    """Return frames of a tensor that has them along the second axis."""
+    if frames == ((0, x.shape[1]),):
+        return x
+    return torch.cat([x[:, first : first + count] for first, count in frames], dim=1)

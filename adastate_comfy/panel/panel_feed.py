@@ -152,12 +152,12 @@ class PanelFeed:
             status = document.status()
         self._send("status", status=status)
 
-    def add(self, entry: ChunkEntry, pictures: ChunkPictures | None) -> None:
+    def add(self, entry: ChunkEntry, pictures: Callable[[], ChunkPictures] | None) -> None:
         """Add a chunk; its pictures are encoded while the next one is made.
 
         Args:
             entry: The chunk, without what its pictures say.
-            pictures: Its pictures, or None.
+            pictures: Makes its pictures, in the thread; None if there are none.
         """
         self.latest = entry
         while len(self._waiting) >= _WAITING_AT_MOST:
@@ -189,7 +189,7 @@ class PanelFeed:
         self._try(lambda: self._store.write_head(document.head()))
         self._send("begin", panel=panel)
 
-    def _finish(self, entry: ChunkEntry, pictures: ChunkPictures | None) -> None:
+    def _finish(self, entry: ChunkEntry, pictures: Callable[[], ChunkPictures] | None) -> None:
         """Encode the pictures of a chunk and tell of it; in the thread, and it never fails."""
         done = entry
 
@@ -201,7 +201,7 @@ class PanelFeed:
             self._keep_few(done.picture)
 
         if pictures is not None:
-            self._try(lambda: encode(pictures))
+            self._try(lambda: encode(pictures()))
         with self._lock:
             self._document.chunks.append(done)
             gone = sorted(self._dropped - _names_of(self._document.chunks))

@@ -124,7 +124,9 @@ class StreamView:
         self._feed.times.append(took)
         self._made[chunk.latents] = took, self.prompt.blended
         if self._pictures is not None and not self._pictures.decodes:
-            self.picture(after)
+            # What takes no model is made in the thread: the next chunk does not wait for it.
+            source = self._pictures
+            self._add(after, lambda: source.pictures_of(after), _images_of(chunk, self._plan.pace))
 
     def picture(self, after: StreamState) -> None:
         """Make pictures of the newest chunk and show them."""
@@ -145,9 +147,17 @@ class StreamView:
             raise
         except Exception as error:
             logging.warning("AdaState: no picture of chunk %d: %s", chunk.index, error)
-        plan = self._plan
+        images = pictures.images if pictures is not None else _images_of(chunk, self._plan.pace)
+        self._add(after, None if pictures is None else lambda: pictures, images)
+
+    def _add(
+        self, after: StreamState, pictures: Callable[[], ChunkPictures] | None, images: int
+    ) -> None:
+        """Add the newest chunk, which is so many images of the video."""
+        chunk, feed, plan = after.last_chunk, self._feed, self._plan
+        assert chunk is not None
+        assert feed is not None
         before = feed.latest
-        images = pictures.images if pictures is not None else _images_of(chunk, plan.pace)
         follows = before is not None and before.index == chunk.index - 1
         start = plan.pace.seconds_of(chunk.index, begins=True)
         if follows and before is not None:

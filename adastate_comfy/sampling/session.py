@@ -21,6 +21,7 @@ from ...adastate_core.attention.block_attention import BlockAttention
 from ...adastate_core.errors import LayoutError
 from ...adastate_core.rollout.noise import BlockNoise
 from ...adastate_core.stream.events import Conditions
+from ...adastate_core.transfer import sent
 from ..devices import private_rng
 from ..model.attention_override import conditionings_of
 from ..model.binding import BoundModel
@@ -161,12 +162,15 @@ class ComfySession:
             block: What the stretch before has left; None for the first one.
             first_step: Steps made before.
         """
-        start = noise.initial().to(self._device)
+        start = sent(noise.initial(), self._device)
         # A sampler may write to what it is given, as uni_pc does: all of it is its own.
         sampler = copy_sampler(self._host.sampler, lambda *sigmas: noise.renoise(start))
         seed, blank = noise.sampler_seed(first_step), torch.zeros_like(start)
 
         def report(step: int, denoised: Tensor, x: Tensor, total: int) -> None:
+            # A card is still busy with this step; a sampler that renoises does so at every one.
+            if self._device.type != "cpu" and step + 1 < total and noise.renoised >= step:
+                noise.draw_ahead(start)
             self._host.progress.step(first_step + step, denoised)
 
         # Samplers that draw on their own use the global generators: seed a fork of them.
@@ -196,7 +200,8 @@ class ComfySession:
         the other.
         """
         options = self._arguments(view, 0)["model_options"]
-        x = block.to(self._device, copy=True)
+        x = sent(block, self._device)
+        x = x.clone() if x is block else x
         # Models that are told where a step ends look this one up: it ends where it begins.
         still = {"sample_sigmas": self._sigmas.new_zeros(2)}
         options["transformer_options"].update(still)

@@ -13,6 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..transfer import sent
+
 Purpose = Literal["content", "state", "renoise-content", "renoise-state", "sampler", "late-sampler"]
 
 
@@ -51,6 +53,9 @@ class BlockNoise:
             generator(seed, "renoise-state", chunk),
             generator(seed, "renoise-content", chunk),
         )
+        self._ahead: Tensor | None = None
+        self.renoised = 0
+        """How often a step has asked for fresh noise."""
 
     def sampler_seed(self, first_step: int = 0) -> int:
         """Return a seed for samplers that draw on their own, another where one takes over."""
@@ -65,7 +70,17 @@ class BlockNoise:
 
     def renoise(self, like: Tensor) -> Tensor:
         """Draw fresh noise for the next step, on the device and in the dtype of `like`."""
-        return self._draw(*self._renoise).to(like)
+        ahead, self._ahead = self._ahead, None
+        self.renoised += 1
+        return self._fresh(like) if ahead is None else ahead.to(like)
+
+    def draw_ahead(self, like: Tensor) -> None:
+        """Draw what `renoise` gives next, while the device of `like` is still computing."""
+        if self._ahead is None:
+            self._ahead = self._fresh(like)
+
+    def _fresh(self, like: Tensor) -> Tensor:
+        return sent(self._draw(*self._renoise), like.device).to(like.dtype)
 
     def _draw(self, state: torch.Generator, content: torch.Generator) -> Tensor:
         batch, channels, frames, height, width = self._shape

@@ -5,13 +5,8 @@ The meta device stands for the card: what touches the processor's memory shows i
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from adastate_core.anchors import policy_for
 from adastate_core.anchors.presets import PRESETS
@@ -21,29 +16,12 @@ from adastate_core.attention.geometry import AttentionGeometry
 from adastate_core.attention.kv_cache import KVCache
 from adastate_core.attention.rope import SpatialRope, TemporalRope, spatial_frequencies
 from adastate_core.config import StreamConfig
+from tests.support.card import CARD, OffTheCard
 
-CARD = torch.device("meta")
 TOKENS, COLUMNS, HEADS, CHANNELS = 6, 3, 2, 8
 STEADY = 12
 """Chunks after which every window is full."""
 RELATIVE = [name for name, preset in PRESETS.items() if preset.config.positions == "relative"]
-
-
-class OffTheCard(TorchDispatchMode):
-    """The operations that touch a tensor which is not on the card."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        out = func(*args, **(kwargs or {}))
-        touched = tree_leaves((args, kwargs, out))
-        if any(isinstance(each, Tensor) and each.device != CARD for each in touched):
-            self.names.append(str(func))
-        return out
 
 
 class Stream:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from adastate_core.rollout.noise import BlockNoise
+from tests.support.card import OffTheCard
 
 
 def noise(seed: int = 1, chunk: int = 2, states: int = 1) -> BlockNoise:
@@ -43,3 +44,24 @@ def test_noise_is_standard_normal() -> None:
     x = BlockNoise(0, 0, (1, 16, 4, 32, 32), 1).initial()
     assert abs(float(x.mean())) < 0.01
     assert abs(float(x.std()) - 1) < 0.01
+
+
+def test_noise_that_is_drawn_ahead_is_the_same() -> None:
+    like, plain, ahead = torch.zeros(1), noise(), noise()
+    expected = [plain.renoise(like) for _ in range(3)]
+    found = []
+    for _ in range(3):
+        ahead.draw_ahead(like)
+        ahead.draw_ahead(like)  # what waits already stays
+        found.append(ahead.renoise(like))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert (plain.renoised, ahead.renoised) == (3, 3)
+
+
+def test_what_was_drawn_ahead_needs_nothing_more_from_the_processor() -> None:
+    card, source = torch.empty(1, device="meta"), noise()
+    source.draw_ahead(card)
+    with OffTheCard() as touched:
+        found = source.renoise(card)
+    assert found.device == card.device
+    assert touched.names == []

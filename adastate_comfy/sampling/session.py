@@ -40,7 +40,7 @@ from ..model.rehearsal import (
 )
 from ..model.torch_compile import is_compiled
 from ..progress import StreamProgress
-from ..sockets.conditioning import restore
+from ..sockets.conditioning import bring, restore
 from .sampler_copy import copy_sampler
 
 
@@ -135,6 +135,8 @@ class ComfySession:
         self._host, self._guider, self._sigmas = host, guider, sigmas
         self._model_options, self._device = model_options, device
         self._conditionings = [guider.conds["positive"], guider.conds.get("negative") or []]
+        for entries in self._conditionings:
+            bring(entries, device)
         self._roles = {
             entry["uuid"]: index
             for index, conditioning in enumerate(self._conditionings)

@@ -9,6 +9,7 @@ from comfy.clip_vision import Output as ClipVisionOutput
 from torch import Tensor
 
 from ...adastate_core.stream.conditioning import Conditioning
+from ...adastate_core.transfer import sent
 
 _VISION, _IMAGE, _MASK = "clip_vision_output", "concat_latent_image", "concat_mask"
 
@@ -44,6 +45,24 @@ def restore(recorded: Conditioning, frames: int) -> list[Any]:
     if _IMAGE in extras:
         extras = {**extras, **_lengthen(extras[_IMAGE], extras.get(_MASK), frames)}
     return [[text, extras]]
+
+
+def bring(entries: list[dict[str, Any]], device: torch.device) -> None:
+    """Bring what the host made of a conditioning to a device, for all forwards of a session.
+
+    The host does so in every forward, and a card waits for it.
+
+    Args:
+        entries: Entries of a conditioning as an open session has them; changed.
+        device: Where the model computes.
+    """
+    for entry in entries:
+        entry["model_conds"] = {
+            name: cond._copy_with(sent(cond.cond, device))
+            if isinstance(getattr(cond, "cond", None), Tensor) and hasattr(cond, "_copy_with")
+            else cond
+            for name, cond in entry.get("model_conds", {}).items()
+        }
 
 
 def has_image(conditioning: list[Any]) -> bool:

@@ -7,9 +7,11 @@ on the stack, and what a session does once is taken off by comparing two lengths
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -88,3 +90,18 @@ def test_what_asks_is_seen() -> None:
         float(torch.ones(()) + torch.tensor(1.0))
     here = {name for where, name in mode.asked if where[1] == "test_waiting.py"}
     assert here == {"_local_scalar_dense", "lift_fresh"}
+
+
+def test_a_session_brings_its_conditions_to_the_card(pack: ModuleType) -> None:
+    import comfy.conds
+
+    sockets = importlib.import_module(f"{pack.__name__}.adastate_comfy.sockets.conditioning")
+    text, count = comfy.conds.CONDCrossAttn(torch.ones(1, 2, 3)), comfy.conds.CONDConstant(3)
+    entries = [{"model_conds": {"c_crossattn": text, "num_tokens": count}, "uuid": "kept"}]
+    sockets.bring(entries, torch.device("meta"))
+    brought = entries[0]["model_conds"]
+    assert isinstance(brought["c_crossattn"], comfy.conds.CONDCrossAttn)
+    assert brought["c_crossattn"].cond.device.type == "meta"
+    assert brought["num_tokens"] is count
+    assert entries[0]["uuid"] == "kept"
+    assert text.cond.device.type == "cpu", "the host's own object is left as it was"

@@ -48,8 +48,13 @@ SMALL = {
     "warm_up": 1,
 }
 """Sizes of `--small`, in every part that has one of that name."""
-SPEED = {"speed": "speed.Speed"}
-"""What is measured in frames per second: all there is on a graphics card."""
+SPEED = {
+    "speed": "speed.Speed",
+    "card": "card.Card",
+    "long": "card.Long",
+    "larger": "card.Larger",
+}
+"""What is measured at real size: all there is on a graphics card."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -91,7 +96,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--threads", type=int, default=1, help="torch threads, 1 by default")
     parser.add_argument(
-        "--device", choices=("cpu", "cuda"), default="cpu", help="cuda: frames per second"
+        "--device", choices=("cpu", "cuda"), default="cpu", help="cuda: what there is at real size"
     )
     names, text = (*PARTS, *SPEED), "parts to run, all that compare by default"
     parser.add_argument("--only", nargs="+", action="extend", choices=names, help=text)
@@ -104,7 +109,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     known = SPEED if options.device == "cuda" else {**PARTS, **SPEED}
     default = SPEED if options.device == "cuda" else PARTS
     if unknown := [name for name in options.only or () if name not in known]:
-        parser.error(f"on a graphics card there is speed alone, not {', '.join(unknown)}")
+        parser.error(f"on a graphics card there is {', '.join(SPEED)}, not {', '.join(unknown)}")
     options.parts = {n: m for n, m in known.items() if n in (options.only or default)}
     if options.output is None:
         name = "bench-small.json" if options.small else "bench.json"

@@ -130,6 +130,20 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+def finished(make: Callable[[], object]) -> None:
+    """Do it and wait for the device, which works on after a call has returned."""
+    make()
+    if on_cuda():
+        torch.cuda.synchronize()
+
+
+def on_cuda() -> bool:
+    """Say whether ComfyUI computes on a graphics card."""
+    import comfy.model_management
+
+    return bool(comfy.model_management.get_torch_device().type == "cuda")
+
+
 def resident() -> int:
     """Return the bytes of this process that are in memory."""
     return int(psutil.Process().memory_info().rss)

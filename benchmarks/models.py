@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
 import comfy.sd
@@ -146,7 +147,9 @@ def _random_weights(model: nn.Module) -> dict[str, Tensor]:
 
     Each is in the dtype that the class gives it.
     """
-    source = torch.Generator().manual_seed(0)
+    # On a card, since billions of them take minutes on one thread of a processor.
+    device = comfy.model_management.get_torch_device()
+    source = torch.Generator(device).manual_seed(0)
     weights = {}
     for name, value in model.state_dict().items():
         if name.endswith("gamma") or ("norm" in name and name.endswith("weight")):
@@ -154,9 +157,9 @@ def _random_weights(model: nn.Module) -> dict[str, Tensor]:
         elif value.ndim == 1:
             weight = torch.zeros(value.shape)
         else:
-            weight = torch.randn(value.shape, generator=source)
+            weight = torch.randn(value.shape, generator=source, device=device)
             weight /= (value.numel() / value.shape[0]) ** 0.5
-        weights[name] = weight.to(value.dtype)
+        weights[name] = weight.to(value.dtype).cpu()
     return weights
 
 

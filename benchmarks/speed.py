@@ -10,7 +10,16 @@ from functools import partial
 import comfy.model_management
 import torch
 
-from benchmarks.harness import Measured, Row, forget_peak, pack, peak, seconds
+from benchmarks.harness import (
+    Measured,
+    Row,
+    finished,
+    forget_peak,
+    on_cuda,
+    pack,
+    peak,
+    seconds,
+)
 from benchmarks.models import wan, wan_vae
 from benchmarks.streams import CHUNK, SIZES, Stream
 
@@ -67,32 +76,21 @@ class Speed:
         for _ in range(self.warm_up):
             make()
         _begin_peak()
-        taken = [seconds(partial(_finished, make)) for _ in range(self.chunks)]
+        taken = [seconds(partial(finished, make)) for _ in range(self.chunks)]
         return {
             "fps": FRAMES * len(taken) / sum(taken),
             "chunk_seconds": statistics.median(taken),
-            "peak_bytes": torch.cuda.max_memory_allocated() if _on_cuda() else peak(),
+            "peak_bytes": torch.cuda.max_memory_allocated() if on_cuda() else peak(),
         }
-
-
-def _finished(make: Callable[[], None]) -> None:
-    """Do it and wait for the device, which works on after a call has returned."""
-    make()
-    if _on_cuda():
-        torch.cuda.synchronize()
-
-
-def _on_cuda() -> bool:
-    return bool(comfy.model_management.get_torch_device().type == "cuda")
 
 
 def _device_name() -> str:
     device = comfy.model_management.get_torch_device()
-    return torch.cuda.get_device_name(device) if _on_cuda() else str(device)
+    return torch.cuda.get_device_name(device) if on_cuda() else str(device)
 
 
 def _begin_peak() -> None:
-    if _on_cuda():
+    if on_cuda():
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
     else:

@@ -116,11 +116,13 @@ class BareForwards:
         self, subject: Subject, model: ModelPatcher, sigmas: Sequence[float], layers: int
     ) -> None:
         comfy.model_management.load_models_gpu([model])
-        self._model, self._sigmas, self._layers = model.model, torch.tensor(sigmas), layers
+        self._model, self._layers, device = model.model, layers, model.load_device
+        self._sigmas = torch.tensor(sigmas).to(device)
         self._tokens = subject.tokens_per_frame
         source = torch.Generator().manual_seed(2)
-        self._x = torch.randn(subject.latent_shape(BLOCK), generator=source)
+        self._x = torch.randn(subject.latent_shape(BLOCK), generator=source).to(device)
         text, extras = subject.conditioning()
+        text, extras = text.to(device), {name: x.to(device) for name, x in extras.items()}
         conds = self._model.extra_conds(
             cross_attn=text, noise=self._x, device=self._x.device, latent_image=self._x, **extras
         )
@@ -158,7 +160,7 @@ class BareForwards:
             if k.shape not in self._ready:
                 shape = list(k.shape)
                 shape[axis] += CONTEXT * self._tokens
-                source = torch.Generator(k.device).manual_seed(3)
+                source = torch.Generator().manual_seed(3)
                 keys, values = (torch.randn(shape, generator=source).to(k) for _ in range(2))
                 self._ready[k.shape] = keys, values
             k, v = self._ready[k.shape]

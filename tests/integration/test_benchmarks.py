@@ -53,6 +53,16 @@ ROWS = {
         "in the thread: files of images": 500,
     },
     "speed": {"without decoding": 17, "with decoding": 17},
+    "card": {
+        "a chunk over bare forwards": 1.03,
+        "share of a chunk in which the card computes": 0.97,
+        "waits of a chunk": 8,
+        "a chunk with its cache in fp8": 1.03,
+        "a chunk with its cache in system memory": 1.15,
+        "a chunk with its cache in fp8 in system memory": 1.3,
+    },
+    "long": {"chunk 12 over chunk 5": 1.01},
+    "larger": {"without decoding, 14B": 7},
 }
 """Every row with its target; one that goes missing here was measured before.
 

@@ -26,6 +26,7 @@ PARTS = {
     "caches": "caches.Caches",
     "families": "overhead.Families",
     "pictures": "pictures.Pictures",
+    "gaps": "gaps.Gaps",
 }
 """Class of every part that compares; imported once ComfyUI is on the path."""
 SMALL = {

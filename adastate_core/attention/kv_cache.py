@@ -44,6 +44,8 @@ class KVCache(nn.Module):
         """Whether it was rebuilt from less than the whole history, or with other weights."""
         self.keys_of = nn.ModuleDict()
         self.values_of = nn.ModuleDict()
+        self.nbytes = 0
+        """Bytes held."""
         self._arrives: torch.cuda.Event | None = None
         """When what is copied to page-locked memory without waiting is there."""
 
@@ -67,8 +69,8 @@ class KVCache(nn.Module):
                 expected="every layer once, since its keys and values go into the KV cache",
                 remedy="remove the node that runs a block of this model more than once",
             )
-        self.keys_of[name] = self.kv_format.encode(keys, self.tokens_per_frame)
-        self.values_of[name] = self.kv_format.encode(values, self.tokens_per_frame)
+        encode = self.kv_format.encode
+        self._keep(name, encode(keys, self.tokens_per_frame), encode(values, self.tokens_per_frame))
         if self.kv_format.pinned and keys.is_cuda:
             self._arrives = self._arrives or torch.cuda.Event()
             self._arrives.record(torch.cuda.current_stream(keys.device))
@@ -118,13 +120,14 @@ class KVCache(nn.Module):
             self._arrives.synchronize()
         with torch.inference_mode(False), torch.no_grad():
             for name in self.keys_of:
-                target.keys_of[name] = copied(_encoded(self.keys_of, name))
-                target.values_of[name] = copied(_encoded(self.values_of, name))
+                keys, values = (_encoded(of, name) for of in (self.keys_of, self.values_of))
+                target._keep(name, copied(keys), copied(values))
 
-    @property
-    def nbytes(self) -> int:
-        """Count the bytes held."""
-        return sum(p.numel() * p.element_size() for p in self.parameters())
+    def _keep(self, name: str, keys: EncodedKV, values: EncodedKV) -> None:
+        self.keys_of[name], self.values_of[name] = keys, values
+        # Counted as they come: the pool asks before every commit, and a card waits meanwhile.
+        for encoded in (keys, values):
+            self.nbytes += sum(p.numel() * p.element_size() for p in encoded.parameters())
 
 
 _CACHES_PER_LINE = 2
@@ -217,7 +220,7 @@ class KVCachePool(nn.Module):
     @property
     def nbytes(self) -> int:
         """Count the bytes held."""
-        return sum(p.numel() * p.element_size() for p in self.parameters())
+        return sum(kv.nbytes for kv in self.caches())
 
     def _named(self) -> list[tuple[str, KVCache]]:
         return [(name, cast(KVCache, kv)) for name, kv in self.sets.items()]

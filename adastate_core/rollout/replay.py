@@ -203,10 +203,7 @@ class Replay:
         view = CommitAttention(
             config, policy, past, self._geometry, first_frame=step.frame, hold=step.hold
         )
-        parts = [step.content] if step.state is None else [step.state, step.content]
-        # One memory layout, whatever the parts were cut from: the last bits depend on it.
-        block = torch.cat(parts, dim=2).clone(memory_format=torch.contiguous_format)
-        session.commit(block, view)
+        session.commit(_block_of(step.state, step.content), view)
         made = view.committed()
         otherwise = config.cache_precision != self._pool.kv_format.precision
         other_weights = step.weights not in (None, self._weights)
@@ -223,6 +220,18 @@ class Replay:
 
     def _empty(self) -> KVCache:
         return KVCache.empty(self._geometry.tokens_per_frame, self._pool.kv_format)
+
+
+def _block_of(state: Tensor | None, content: Tensor) -> Tensor:
+    """Join state and content in one memory layout, whatever they were cut from.
+
+    The last bits of what is computed depend on the layout.
+    """
+    parts = [content] if state is None else [state, content]
+    batch, channels, _, height, width = content.shape
+    frames = sum(part.shape[2] for part in parts)
+    block = content.new_empty((batch, channels, frames, height, width))
+    return torch.cat(parts, dim=2, out=block)
 
 
 def _without(kv: KVCache, step: EvictStep) -> KVCache:

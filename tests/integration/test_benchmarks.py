@@ -52,6 +52,7 @@ ROWS = {
         "in the thread: files of colours": 50,
         "in the thread: files of images": 500,
     },
+    "gaps": {"from a chunk to its commit": 2, "from a commit to the next chunk": 2},
     "speed": {"without decoding": 17, "with decoding": 17},
     "card": {
         "a chunk over bare forwards": 1.03,

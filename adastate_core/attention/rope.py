@@ -18,6 +18,8 @@ Pairing = Literal["interleaved", "half"]
 Frequencies = tuple[tuple[float, ...], ...]
 """Radians per step of every pair of a head; one row for all heads, or one for every head."""
 
+_PAIR_AXIS: dict[Pairing, int] = {"interleaved": -1, "half": -2}
+"""Axis of the two channels of a pair, once those of a head are laid out by pairs."""
 _TABLES_KEPT = 64
 """Tables of a rope that are kept: a chunk takes a few, new ones where positions count the video."""
 
@@ -28,20 +30,26 @@ class RotationTables:
     Every layer of every step rotates. Tables are built by the processor, in float64, and a card
     waits for what is copied to it.
 
-    >>> tables, built = RotationTables(), []
+    >>> tables, built = RotationTables("half"), []
     >>> for _ in range(2):
     ...     cos, _ = tables.get("a", torch.device("cpu"), lambda: built.append(1) or torch.zeros(1))
     >>> len(built), cos.dtype
     (1, torch.float32)
+
+    Args:
+        pairing: Which channels form a pair, as in `TemporalRope`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pairing: Pairing) -> None:
+        self._axis = _PAIR_AXIS[pairing]
         self._tables: dict[Hashable, tuple[Tensor, Tensor]] = {}
 
     def get(
         self, key: Hashable, device: torch.device, angles: Callable[[], Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Return cosines and sines in float32, on a device.
+        """Return cosines and sines in float32, on a device, with an axis for the two of a pair.
+
+        The sine is that by which the other one of the pair is multiplied: negative for the first.
 
         Args:
             key: What the angles depend on.
@@ -54,8 +62,9 @@ class RotationTables:
             # Whoever trains may take what a sampler has left here.
             with torch.inference_mode(False), torch.no_grad():
                 turns = angles()
-                cos, sin = torch.cos(turns), torch.sin(turns)
-                found = cos.to(device, torch.float32), sin.to(device, torch.float32)
+                cos, sin = torch.cos(turns).float(), torch.sin(turns).float()
+                both = torch.stack((-sin, sin), dim=self._axis)
+                found = cos.unsqueeze(self._axis).to(device), both.to(device)
             while len(self._tables) >= _TABLES_KEPT:
                 del self._tables[next(iter(self._tables))]
             self._tables[where] = found
@@ -81,9 +90,10 @@ class TemporalRope:
 
     frequencies: Frequencies
     pairing: Pairing = "interleaved"
-    _tables: RotationTables = field(
-        default_factory=RotationTables, init=False, repr=False, compare=False
-    )
+    _tables: RotationTables = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_tables", RotationTables(self.pairing))
 
     def rotate(self, x: Tensor, frame_offsets: tuple[float, ...]) -> Tensor:
         """Rotate every frame of `x` by its offset.
@@ -135,9 +145,10 @@ class SpatialRope:
     columns: Frequencies
     pairing: Pairing = "interleaved"
     area: float | None = None
-    _tables: RotationTables = field(
-        default_factory=RotationTables, init=False, repr=False, compare=False
-    )
+    _tables: RotationTables = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_tables", RotationTables(self.pairing))
 
     def rotate(self, x: Tensor, width: int, *, inverse: bool = False) -> Tensor:
         """Rotate every token of whole frames from the first place of a frame to its own, or back.
@@ -189,20 +200,20 @@ def spatial_frequencies(
 def _rotate(x: Tensor, turns: tuple[Tensor, Tensor], pairing: Pairing) -> None:
     """Rotate the leading pairs of `x` (..., heads, channels) in place.
 
+    A pair (a, b) becomes (a cos - b sin, b cos + a sin).
+
     Args:
         x: Queries or keys.
-        turns: Cosines and sines, (..., heads or 1, pairs).
+        turns: Cosines and sines as `RotationTables.get` returns them.
         pairing: Which channels form a pair.
     """
     cos, sin = turns
-    first, second = _pairs(pairing, cos.shape[-1], x.shape[-1])
-    a, b = x[..., first].float(), x[..., second].float()
-    # Both before either is written: in float32 they are views of `x`.
-    x[..., first], x[..., second] = a * cos - b * sin, a * sin + b * cos
-
-
-def _pairs(pairing: Pairing, count: int, channels: int) -> tuple[slice, slice]:
+    axis, count = _PAIR_AXIS[pairing], cos.shape[-2 if pairing == "interleaved" else -1]
     if pairing == "interleaved":
-        return slice(0, 2 * count, 2), slice(1, 2 * count, 2)
-    half = channels // 2
-    return slice(0, count), slice(half, half + count)
+        pairs = x[..., : 2 * count].unflatten(-1, (count, 2))
+    else:
+        pairs = x.unflatten(-1, (2, -1))[..., :count]
+    # As few operations as there can be: every layer of every step rotates, and a frame is little
+    # work. Two products and a sum, not one fused operation, which rounds otherwise.
+    moved = pairs.float()
+    pairs.copy_(moved * cos + moved.flip(axis) * sin)

@@ -169,21 +169,27 @@ class StreamRun:
         return cls(start, request, host, bound.pool, progress, view, inputs.prompts)
 
     def run(
-        self, state: StreamState, chunks: int, on_chunk: Callable[[StreamState], None] | None = None
+        self,
+        state: StreamState,
+        chunks: int,
+        on_chunk: Callable[[StreamState], object] | None = None,
     ) -> StreamState:
         """Make chunks and return the stream after them.
 
         Args:
             state: `start`, or what an earlier call has returned.
             chunks: How many of the chunks to make now.
-            on_chunk: Called with the new state after every chunk.
+            on_chunk: Called with the new state after every chunk, inside a sampling session;
+                False makes it the last one.
         """
+        goes_on = True
 
-        def made(after: StreamState) -> None:
+        def made(after: StreamState) -> object:
+            nonlocal goes_on
             # Who keeps it comes first: the progress bar raises the host's interruption.
-            if on_chunk is not None:
-                on_chunk(after)
+            goes_on = on_chunk is None or on_chunk(after) is not False
             self.progress.chunk(after)
+            return goes_on
 
         def make(state: StreamState, request: StreamRequest) -> StreamState:
             after = stream_chunks(state, request, self.host, self.pool, made, self.progress.replay)
@@ -197,12 +203,16 @@ class StreamRun:
             for first in range(0, chunks, together):
                 request = replace(self.request, chunks=min(together, chunks - first))
                 state = make(state, request)
+                if not goes_on:
+                    break
             return state
         for _ in range(chunks):
             self.view.prompt = prompt = self.prompts.caption(state.chunk_index)
             conditions = self.prompts.conditions(state.chunk_index, self.request.conditions)
             request = replace(self.request, chunks=1, conditions=conditions, prompt=prompt.text)
             state = make(self.prompts.edit(state), request)
+            if not goes_on:
+                break
         return state
 
 

@@ -72,6 +72,7 @@ class Replay:
         before: The replay of the chunk before, whose caches are still there even if the pool has
             lost them. A host may free memory between two chunks, and what was rebuilt then would
             be rebuilt in a session of the wrong prompt.
+        keep_start: Whether what the first chunk of the run began from survives later ones.
     """
 
     def __init__(
@@ -82,12 +83,14 @@ class Replay:
         weights: str,
         conditionings: Sequence[int],
         before: Replay | None = None,
+        *,
+        keep_start: bool = True,
     ) -> None:
         self._pool, self._geometry, self._weights = pool, geometry, weights
         self._held: dict[str, KVCache] = {} if before is None else before._held
         # What the first chunk of a run began from survives a failure of a later one.
         self._kept: frozenset[str] | None = None
-        if before is not None:
+        if before is not None and keep_start:
             self._kept = frozenset(before._held) if before._kept is None else before._kept
         self._current: dict[int, tuple[str | None, KVCache]] = {}
         self.missing = self._searched(plan, conditionings)

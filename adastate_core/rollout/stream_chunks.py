@@ -62,6 +62,8 @@ class StreamRequest:
         setup: Digest of whatever else the keys and values depend on, such as options and patches
             of the host. It need not outlive the process.
         prompt: The text behind the positive conditioning, which the chunks keep as a caption.
+        keep_start: Whether the cache that the run began from survives a failure of a later chunk.
+            Who keeps every chunk as it comes needs it no longer.
     """
 
     chunks: int
@@ -73,6 +75,7 @@ class StreamRequest:
     weights: str = ""
     setup: str = ""
     prompt: str = ""
+    keep_start: bool = True
 
     @property
     def conditionings(self) -> tuple[int, ...]:
@@ -90,19 +93,20 @@ def stream_chunks(
     request: StreamRequest,
     host: Host,
     pool: KVCachePool,
-    on_chunk: Callable[[StreamState], None] = lambda state: None,
+    on_chunk: Callable[[StreamState], object] = lambda state: None,
     on_replay: Callable[[int], None] = lambda commits: None,
 ) -> StreamState:
     """Generate chunks and return the stream after them.
 
-    The state that came in is not changed, and the cache it continues from survives a failure.
+    The state that came in is not changed, and the cache it continues from survives a failure
+    unless the request says otherwise.
 
     Args:
         state: The stream so far.
         request: What to make.
         host: Owner of the model.
         pool: KV caches of this model with these base weights.
-        on_chunk: Called with the new state after every chunk.
+        on_chunk: Called with the new state after every chunk; False makes it the last one.
         on_replay: Called before work starts with the number of blocks to commit first; 1 where a
             stream continues.
 
@@ -126,7 +130,8 @@ def stream_chunks(
                 replay = _replay(state, request, pool, replay)
                 replay.run(replay.missing, session)
             state = _make_chunk(state, request, session, replay.caches)
-            on_chunk(state)
+            if on_chunk(state) is False:
+                return
 
     host.run(request.conditions, body)
     return state
@@ -169,7 +174,15 @@ def _replay(
     state: StreamState, request: StreamRequest, pool: KVCachePool, before: Replay | None = None
 ) -> Replay:
     plan = ReplayPlan(state, request.conditions, request.config, request.model)
-    return Replay(plan, pool, request.geometry, request.weights, request.conditionings, before)
+    return Replay(
+        plan,
+        pool,
+        request.geometry,
+        request.weights,
+        request.conditionings,
+        before,
+        keep_start=request.keep_start,
+    )
 
 
 def _switch_prompt(state: StreamState, request: StreamRequest) -> StreamState:

@@ -139,6 +139,7 @@ class Harness:
         config: StreamConfig | None = None,
         weights: str = "",
         setup: str = "",
+        keep_start: bool = True,
     ) -> StreamRequest:
         conditions = Conditions(text(prompt))
         if negative is not None:
@@ -152,8 +153,15 @@ class Harness:
             fingerprint=ModelFingerprint("reference", self.model.channels, "0"),
             geometry=self.geometry,
             setup=setup,
+            keep_start=keep_start,
         )
 
-    def step(self, state: StreamState, chunks: int = 1, **options: Any) -> StreamState:
+    def step(
+        self,
+        state: StreamState,
+        chunks: int = 1,
+        on_chunk: Callable[[StreamState], object] = lambda state: None,
+        **options: Any,
+    ) -> StreamState:
         request = self.request(chunks, **options)
-        return stream_chunks(state, request, self.host, self.pool, on_replay=self.replays.append)
+        return stream_chunks(state, request, self.host, self.pool, on_chunk, self.replays.append)

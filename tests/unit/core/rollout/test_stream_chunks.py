@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from adastate_core.config import StreamConfig
+from adastate_core.stream.state import StreamState
 from tests.support.reference_dit import ReferenceDiT, plain_attention
 from tests.support.reference_host import SIGMAS, Harness, text
 
@@ -231,3 +232,36 @@ def test_a_batch_is_independent_streams() -> None:
     assert kept is not None
     assert state.content().shape[0] == 2
     assert not torch.equal(state.content()[0], state.content()[1])
+
+
+def test_a_run_ends_where_who_keeps_the_chunks_says_so() -> None:
+    whole, parts = Harness(), Harness()
+    expected = whole.step(whole.fresh, 5).content()
+    state = parts.fresh
+    for stop_after, chunks in ((2, 5), (3, 3)):
+        made: list[StreamState] = []
+
+        def keep(
+            after: StreamState, made: list[StreamState] = made, last: int = stop_after
+        ) -> bool:
+            made.append(after)
+            return len(made) < last
+
+        state = parts.step(state, chunks, on_chunk=keep)
+        assert len(made) == stop_after
+    assert torch.equal(state.content(), expected)  # type: ignore[arg-type]
+
+
+def test_a_run_that_keeps_no_start_holds_two_caches() -> None:
+    """As many as if every chunk had a run of its own."""
+    held: dict[bool, int] = {}
+    for keep_start in (True, False):
+        harness, counts = Harness(), []
+        begun = harness.step(harness.fresh, 3)
+        harness.host.on_commit = lambda harness=harness, counts=counts: counts.append(
+            len(harness.pool.sets)
+        )
+        harness.step(begun, 4, keep_start=keep_start)
+        held[keep_start] = max(counts)
+    # The one that is read; the one that is written comes after it.
+    assert held == {True: 2, False: 1}

@@ -49,7 +49,9 @@ class AttentionOverride:
         q, k, v = (form.split(x) for x in (q, k, v))
         self._require_block(q.shape[1], k.shape[1])
 
-        kernels = self._kernels if may_replace(func, args, kwargs) else None
+        kernels = self._kernels
+        if kernels is not None and not may_replace(func, args, kwargs):
+            kernels = None
 
         def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
             given = form.extended(kwargs, k.shape[1], bias)

@@ -129,9 +129,16 @@ def test_one_bad_token_between_those_that_are_looked_at_is_enough(bad: float) ->
     assert trial.chosen == ["other"]
 
 
-def test_a_kernel_that_cannot_take_the_call_is_dropped(log: pytest.LogCaptureFixture) -> None:
+class Unheard(Exception):
+    """What a compiler of kernels may raise."""
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, torch.OutOfMemoryError, Unheard])
+def test_a_kernel_that_cannot_take_the_call_is_dropped(
+    log: pytest.LogCaptureFixture, kind: type[Exception]
+) -> None:
     def refusing(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-        raise RuntimeError("No available kernel.\nAborting execution.")
+        raise kind("No available kernel.\nAborting execution.")
 
     trial = Trial(refusing=(refusing, 0.1), other=(exact, 0.5))
     trial.attend(*QKV)

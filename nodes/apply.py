@@ -8,7 +8,7 @@ from typing import Literal
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..adastate_comfy.model.binding import bind
+from ..adastate_comfy.model.binding import AttentionChoice, bind
 from ..adastate_comfy.model.config_summary import CUSTOM, departure_note, summarize
 from ..adastate_comfy.model.kv_pool_patcher import CachePlace
 from ..adastate_comfy.progress import write_under
@@ -185,6 +185,22 @@ class AdaStateApply(io.ComfyNode):
                         "flush: keep the anchor and the newest frame only."
                     ),
                 ),
+                io.Combo.Input(
+                    "attention",
+                    optional=True,
+                    options=["as ComfyUI", "fastest"],
+                    default="as ComfyUI",
+                    advanced=True,
+                    tooltip=(
+                        "What computes the attention to past frames.\n"
+                        "as ComfyUI: what ComfyUI uses for this model.\n"
+                        "fastest: tries the equally exact kernels of your device when a chunk is "
+                        "first made, and keeps the fastest. The last digits of a video then depend "
+                        "on which one won, so it may not come out the same to the bit after a "
+                        "restart or on another device. SageAttention and attention nodes of "
+                        "other packs are left as you chose them."
+                    ),
+                ),
             ],
             outputs=[io.Model.Output(tooltip="The model, ready for Stream Chunks.")],
             hidden=[io.Hidden.unique_id],
@@ -206,6 +222,7 @@ class AdaStateApply(io.ComfyNode):
         cache_precision: Precision = "model",
         cache_place: CachePlace = "device",
         prompt_switch: PromptSwitch | Literal["preset"] = "preset",
+        attention: AttentionChoice = "as ComfyUI",
     ) -> io.NodeOutput:
         """Bind the choices to a clone of the model."""
         if preset != CUSTOM:
@@ -224,6 +241,6 @@ class AdaStateApply(io.ComfyNode):
             config = replace(config, prompt_switch=prompt_switch)
         config = replace(config, anchor_strength=anchor_strength, cache_precision=cache_precision)
         note = departure_note(preset, config)
-        bound = bind(model, config, cache_place, note)
+        bound = bind(model, config, cache_place, note, attention)
         write_under(cls.hidden.unique_id, summarize(preset, config, note))
         return io.NodeOutput(bound)

@@ -12,10 +12,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ...adastate_core.attention.block_attention import BlockAttention, SelfAttention
+from ...adastate_core.attention.kernel_choice import KernelChoice
 from ...adastate_core.attention.layers import LayerCounter
 from ...adastate_core.errors import LayoutError
+from .attention_kernels import exact_kernels, may_replace
 from .blocks import block_name
-from .keys import FIRST_LAYER, ROLES
+from .keys import FIRST_LAYER, KERNELS, ROLES
 
 
 class AttentionOverride:
@@ -29,6 +31,8 @@ class AttentionOverride:
     def __init__(self, view: BlockAttention, options: dict[str, Any]) -> None:
         self._view, self._first_layer = view, options.get(FIRST_LAYER, 0)
         self._previous = options.get("optimized_attention_override")
+        # What another node has put in the way is what the artist chose.
+        self._kernels: KernelChoice | None = None if self._previous else options.get(KERNELS)
         self._conditionings = conditionings_of(options)
         self.layers = LayerCounter(view.geometry.calls)
 
@@ -45,10 +49,21 @@ class AttentionOverride:
         q, k, v = (form.split(x) for x in (q, k, v))
         self._require_block(q.shape[1], k.shape[1])
 
+        kernels = self._kernels
+        if kernels is not None and not may_replace(func, args, kwargs):
+            kernels = None
+
         def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
             given = form.extended(kwargs, k.shape[1], bias)
-            out = following(form.merge(q), form.merge(k), form.merge(v), *args, **given)
-            return form.split_output(out)
+
+            def host(q: Tensor, k: Tensor, v: Tensor, *_: Any) -> Tensor:
+                out = following(form.merge(q), form.merge(k), form.merge(v), *args, **given)
+                return form.split_output(out)
+
+            if kernels is None:
+                return host(q, k, v)
+            scale = kwargs.get("scale", q.shape[-1] ** -0.5)
+            return kernels.attend(host, exact_kernels, q, k, v, given.get("mask"), scale)
 
         call = SelfAttention(layer + self._first_layer, self._conditionings, q, k, v, attention)
         return form.merge_output(self._view.attend(call))

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
 from ...adastate_core.anchors import AnchorPolicy, policy_for
+from ...adastate_core.attention.kernel_choice import KernelChoice
 from ...adastate_core.attention.kv_cache import KVCachePool
 from ...adastate_core.config import StreamConfig
 from ...adastate_core.errors import ConfigError
 from ...adastate_core.families import ModelTraits, describe_model
 from ...adastate_core.fingerprint import ModelFingerprint
-from .keys import KEY
+from .keys import KERNELS, KEY
 from .kv_pool_patcher import CachePlace, attach_pool_patcher, make_pool
 from .option_key import ObjectNumbers
 from .torch_compile import AttentionCall, is_compiled
 from .wrappers import extend_attention, prepare_forward
+
+AttentionChoice = Literal["as ComfyUI", "fastest"]
 
 
 @dataclass(slots=True, repr=False)
@@ -35,6 +39,7 @@ class Binding:
         calls: Attention calls of one forward, known once a compiled model has run.
         numbers: Numbers of the functions and objects that were found on the MODEL.
         rehearsed: What was found to work with what is attached to the MODEL.
+        kernels: The attention kernels that are fastest, None if ComfyUI's own are to be used.
     """
 
     config: StreamConfig
@@ -47,6 +52,7 @@ class Binding:
     calls: list[AttentionCall] = field(default_factory=list)
     numbers: ObjectNumbers = field(default_factory=ObjectNumbers)
     rehearsed: set[str] = field(default_factory=set)
+    kernels: KernelChoice | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -77,7 +83,11 @@ class BoundModel:
 
 
 def bind(
-    model: ModelPatcher, config: StreamConfig, place: CachePlace = "device", note: str = ""
+    model: ModelPatcher,
+    config: StreamConfig,
+    place: CachePlace = "device",
+    note: str = "",
+    attention: AttentionChoice = "as ComfyUI",
 ) -> ModelPatcher:
     """Return a clone of a MODEL that can be streamed.
 
@@ -86,6 +96,7 @@ def bind(
         config: Options of the stream.
         place: Where keys and values of the past are kept.
         note: What a step is to say of the options.
+        attention: Which attention kernels compute the self-attentions.
 
     Raises:
         UnsupportedFamilyError: If the model is of no supported family.
@@ -94,7 +105,13 @@ def bind(
     bound = model.clone()
     pool, patcher = make_pool(bound, config.cache_precision, place)
     attach_pool_patcher(bound, patcher)
-    bound.set_attachments(KEY, Binding(config, traits, pool, note=note))
+    kernels = KernelChoice() if attention == "fastest" else None
+    bound.set_attachments(KEY, Binding(config, traits, pool, note=note, kernels=kernels))
+    # Among the options it is part of the keys of the cache too: it decides the last bits.
+    options = bound.model_options.setdefault("transformer_options", {})
+    options.pop(KERNELS, None)
+    if kernels is not None:
+        options[KERNELS] = kernels
     # Every family is called through the second; the first comes after other packs' wrappers of
     # that kind and is the one to renumber frames in, but not every model class calls it.
     wrappers = {

@@ -50,15 +50,13 @@ def check_compiled(model: ModelPatcher) -> None:
     if not is_compiled(model):
         return
     how = model.model_options.get(_KWARGS) or {}
-    chosen = [how.get(name) for name in ("backend", "mode")]
-    graphs = [name for name in chosen if name in ("cudagraphs", "reduce-overhead", "max-autotune")]
-    if graphs:
+    for recorded, remedy in _recorded_graphs(how):
         raise ConfigError(
             "compiled model",
-            problem=f'a stream cannot use "{graphs[0]}" of torch.compile',
-            seen=f"'{graphs[0]}', which replays recorded CUDA graphs",
-            expected="the backend 'inductor', since every chunk attends to other keys and values",
-            remedy="choose the backend inductor on the TorchCompileModel node",
+            problem=f'a stream cannot use "{recorded}" of torch.compile, which records CUDA graphs',
+            seen=f"'{recorded}', which replays recorded CUDA graphs",
+            expected="no CUDA graphs, since every chunk attends to other keys and values",
+            remedy=remedy,
         )
     if not hasattr(torch.compiler, "set_stance"):
         raise ConfigError(
@@ -68,6 +66,17 @@ def check_compiled(model: ModelPatcher) -> None:
             expected="2.6 or newer",
             remedy="update torch, or remove the TorchCompileModel node",
         )
+
+
+def _recorded_graphs(how: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what of the arguments of torch.compile records CUDA graphs, and what to do instead."""
+    if how.get("backend") == "cudagraphs":
+        yield "cudagraphs", "choose the backend inductor on the node that compiles the model"
+    if how.get("mode") in ("reduce-overhead", "max-autotune"):
+        other = '"max-autotune-no-cudagraphs"'
+        yield how["mode"], f"choose the mode {other} on the node that compiles the model"
+    if (how.get("options") or {}).get("triton.cudagraphs"):
+        yield "triton.cudagraphs", "turn it off on the node that compiles the model"
 
 
 @dataclass(frozen=True, slots=True)

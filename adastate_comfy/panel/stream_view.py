@@ -39,6 +39,7 @@ class StreamView:
         self.prompt = prompt
         self.note = ""
         """What an artist should know of the whole run; every line under the node ends with it."""
+        self._remark = ""
         self.joined = False
         """Whether it goes on where another part of the node stopped."""
         self._place = place
@@ -91,11 +92,11 @@ class StreamView:
         if place.is_part and feed.run == place.run:
             self._plan = feed.plan.covering(plan)
             if feed.state == "running" and feed.ends_with(last.latents if last else None):
-                feed.extend(self._plan, self.note)
+                feed.extend(self._plan, self._notes)
                 self.joined = True
                 return
         history = {chunk.latents for chunk in start.chunks}
-        feed.begin(place.run, self._plan, self._words(), history, self.note)
+        feed.begin(place.run, self._plan, self._words(), history, self._notes)
 
     def step(self, step: int) -> str | None:
         """Note a sampler step, from 1; return what to say of it, if anything."""
@@ -176,9 +177,17 @@ class StreamView:
         )
         feed.add(entry, pictures)
 
+    def remark(self, text: str) -> None:
+        """Add to the note what the run has found out; it takes the place of an earlier remark."""
+        if text == self._remark:
+            return
+        self._remark = text
+        if self._feed is not None:
+            self._feed.extend(self._plan, self._notes)
+
     def under(self, text: str) -> str:
         """Return what to write under the node."""
-        return f"{text}; {self.note}" if self.note else text
+        return "; ".join(part for part in (text, self._notes) if part)
 
     def finish(self, text: str = "") -> str | None:
         """End the run well and return what is said; a part ends it with the node's last chunk."""
@@ -205,6 +214,10 @@ class StreamView:
             return None
         feed.end("stopped" if stopped else "failed", text)
         return text
+
+    @property
+    def _notes(self) -> str:
+        return "; ".join(part for part in (self.note, self._remark) if part)
 
     def _words(self) -> str:
         return progress_words(self._chunk, self._plan.last_chunk, self.prompt.text, self._left())

@@ -12,9 +12,11 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 from torch import Tensor
 
+from ...adastate_core.attention.kernel_choice import KernelChoice
 from ...adastate_core.attention.kv_cache import KVCachePool
 from ...adastate_core.rollout.stream_chunks import Host, StreamRequest, stream_chunks
 from ...adastate_core.stream.state import StreamState
+from ..model.attention_kernels import describe
 from ..model.binding import BoundModel, bound_model
 from ..model.demo_words import demo_note
 from ..model.fingerprint import fingerprint_of, joint_digest, joint_fingerprint, weights_digest
@@ -67,6 +69,7 @@ class StreamRun:
         progress: Where steps and chunks are reported.
         view: The panel of the node.
         prompts: Prompts that change on the way, or None.
+        kernels: The attention kernels of the model, chosen while it runs, or None.
     """
 
     start: StreamState
@@ -76,6 +79,7 @@ class StreamRun:
     progress: StreamProgress
     view: StreamView
     prompts: TimelinePrompts | None = None
+    kernels: KernelChoice | None = None
 
     @classmethod
     def prepare(
@@ -147,6 +151,9 @@ class StreamRun:
         )
         start = into_model_space(state, bound.model)
         view.begin(start, _panel_plan(start, bound, inputs))
+        kernels = bound.binding.kernels
+        if kernels is not None:
+            view.remark(describe(kernels))
         announced = announce(plan, bound)
         if not view.joined:
             progress.say(announced)
@@ -166,7 +173,7 @@ class StreamRun:
         if len(hosts) > 1:
             high_steps = steps_above(inputs.sigmas, inputs.switch_sigma)
             host = ExpertPairHost(hosts[0], hosts[1], high_steps)
-        return cls(start, request, host, bound.pool, progress, view, inputs.prompts)
+        return cls(start, request, host, bound.pool, progress, view, inputs.prompts, kernels)
 
     def run(
         self,
@@ -186,6 +193,8 @@ class StreamRun:
 
         def made(after: StreamState) -> object:
             nonlocal goes_on
+            if self.kernels is not None:
+                self.view.remark(describe(self.kernels))
             # Who keeps it comes first: the progress bar raises the host's interruption.
             goes_on = on_chunk is None or on_chunk(after) is not False
             self.progress.chunk(after)

@@ -53,7 +53,13 @@ ROWS = {
         "in the thread: files of images": 500,
     },
     "gaps": {"from a chunk to its commit": 2, "from a commit to the next chunk": 2},
-    "speed": {"without decoding": 17, "with decoding": 17},
+    "speed": {
+        "without decoding": 17,
+        "with decoding": 17,
+        "with the best attention": 36,
+        "compiled over eager": 1.15,
+        "first compiled chunk": 60,
+    },
     "card": {
         "a chunk over bare forwards": 1.03,
         "share of a chunk in which the card computes": 0.97,

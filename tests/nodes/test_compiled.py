@@ -231,24 +231,3 @@ def test_other_attention_calls_than_in_the_first_forward_are_an_error(harness: N
     calls.pop()
     after, _ = harness.step(state, model=model)
     close(after.content(), streamed(harness, harness.model, 2))
-
-
-@pytest.mark.parametrize(
-    ("backend", "options"), [("cudagraphs", {}), ("eager", {"mode": "reduce-overhead"})]
-)
-def test_recorded_graphs_of_a_gpu_are_refused(
-    harness: NodeHarness,
-    backend: str,
-    options: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from comfy_api.torch_helpers import torch_compile
-
-    def kept(model: Callable[..., Any], **_: Any) -> Callable[..., Any]:
-        return model
-
-    # The second backend knows no modes; nothing is to be run here.
-    monkeypatch.setattr(torch_compile.torch, "compile", kept)
-    model = compiled(harness.model, backend, **options)
-    with pytest.raises(ValueError, match=r"^A stream cannot use \".*\" of torch.compile"):
-        harness.step(harness.fresh(), model=model)

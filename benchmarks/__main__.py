@@ -20,6 +20,7 @@ PARTS = {
     "recurrence": "overhead.Recurrence",
     "growth": "growth.Growth",
     "render": "render.Render",
+    "alongside": "alongside.Alongside",
     "core": "core_sampler.Core",
     "decode": "decode.Decode",
     "states": "states.States",
@@ -44,12 +45,13 @@ SMALL = {
     "short": 2,
     "size": (4, 4),
     "text_tokens": 8,
+    "turns": 1,
     "vae_dim": 8,
     "warm_up": 1,
 }
 """Sizes of `--small`, in every part that has one of that name."""
-SPEED = {"speed": "speed.Speed"}
-"""What is measured in frames per second: all there is on a graphics card."""
+SPEED = {"speed": "speed.Speed", "rendering": "alongside.AlongsideAtRealSize"}
+"""What is measured at real size: all there is on a graphics card."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

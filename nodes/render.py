@@ -65,9 +65,8 @@ class AdaStateRender(io.ComfyNode):
                 io.Vae.Input(
                     "vae",
                     tooltip=(
-                        "The VAE that goes with the model. A tiny one (TAEHV) decodes faster and a "
-                        "little less sharply: good for drafts, with the full VAE for the final "
-                        "video."
+                        "The VAE that goes with the model. A tiny one (TAEHV) is for speed, the "
+                        "full one for the quality of the final video."
                     ),
                 ),
                 *sampling_inputs(),
@@ -110,8 +109,7 @@ class AdaStateRender(io.ComfyNode):
                     advanced=True,
                     tooltip=(
                         "h264 plays everywhere; h265 is smaller. h264_nvenc and hevc_nvenc are the "
-                        "same two, encoded by an NVIDIA card instead of the processor: larger at "
-                        "the same quality."
+                        "same two, encoded by an NVIDIA card instead of the processor."
                     ),
                 ),
                 io.Boolean.Input(
@@ -145,9 +143,10 @@ class AdaStateRender(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip=(
-                        "Decode a chunk while the next one is made, and not before. Needs memory "
-                        "for the model and the VAE together. Has no effect under Dynamic VRAM, the "
-                        "default on NVIDIA cards. Each video is encoded beside the stream anyway."
+                        "Decode a chunk while the next one is made, instead of between the two. "
+                        "Needs memory for the model and the VAE together. Has no effect under "
+                        "Dynamic VRAM, the default on NVIDIA cards. Encoding and saving run beside "
+                        "the stream either way."
                     ),
                 ),
                 *pair_inputs(),

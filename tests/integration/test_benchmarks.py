@@ -23,6 +23,7 @@ ROWS = {
     },
     "growth": {"chunk 12 over chunk 5": 1.02},
     "render": {"peak memory, 4 chunks over 2 chunks": 1.05},
+    "alongside": {"a render over making and decoding alone": 1.05},
     "core": {
         "core's time over ours, 21 latent frames": 1,
         "core's time over ours, 168 latent frames": 3,
@@ -53,6 +54,10 @@ ROWS = {
         "in the thread: files of images": 500,
     },
     "speed": {"without decoding": 17, "with decoding": 17},
+    "rendering": {
+        f"a render over making and decoding alone, {kind} VAE, h264": 1.05
+        for kind in ("full", "tiny")
+    },
 }
 """Every row with its target; one that goes missing here was measured before.
 
@@ -86,6 +91,11 @@ def test_every_part_runs(repository: Path, tmp_path: Path) -> None:
     forms = result["caches"]["forms"]
     assert forms["system memory"]["chunk_error"] == 0 < forms["fp8"]["chunk_error"]
     assert forms["fp8"]["bytes_ratio"] < 0.55
+    timed = result["alongside"]["full VAE, h265"]
+    alone = [timed[f"{each}_seconds"] for each in ("generation", "decoding", "encoding")]
+    assert min(alone) > 0
+    # Of one turn, as `--small` has.
+    assert timed["parts_over_render"] * timed["render_seconds"] == pytest.approx(sum(alone))
     assert len(result["render"]["long"]["along_bytes"]) == result["render"]["long"]["chunks"]
 
 

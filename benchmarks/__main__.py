@@ -45,7 +45,6 @@ SMALL = {
     "short": 2,
     "size": (4, 4),
     "text_tokens": 8,
-    "turns": 1,
     "vae_dim": 8,
     "warm_up": 1,
 }

@@ -1,4 +1,8 @@
-"""What a render costs beside its parts: it makes chunks while earlier ones are encoded."""
+"""What a render costs beside its parts: it makes chunks while earlier ones are encoded.
+
+On a graphics card by the clock. On a processor, whose cores the parts share, by how long the stream
+waits for encoding and writing.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from functools import partial
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import comfy.model_management
 import comfy.samplers
@@ -41,8 +46,7 @@ class Alongside:
     codecs: tuple[str, ...] = ("h265",)
     dtype: str = "float32"
     warm_up: int = 3
-    chunks: int = 6
-    turns: int = 3
+    chunks: int = 12
 
     def measure(self) -> Measured:
         """Return what a chunk of a render takes over its parts, each of which was timed alone."""
@@ -57,23 +61,27 @@ class Alongside:
         return Measured(rows, {**details, "setting": {**vars(self), "sigmas": SIGMAS}})
 
     def _measured(self, subject: Subject, model: Any, vae: Any, codec: str) -> dict[str, float]:
-        """Return the median seconds of each part and render, measured in turns."""
-        taken: dict[str, list[float]] = {}
-        for _ in range(self.turns):
-            with tempfile.TemporaryDirectory(prefix="adastate-bench-") as folder:
-                alone = self._parts_alone(subject, model, vae, codec, Path(folder) / "a.mp4")
-            render = self._render(subject, model, vae, codec, decode_apart=False)
-            apart = self._render(subject, model, vae, codec, decode_apart=True)
-            for name, each in {**alone, "render": render, "render_decode_apart": apart}.items():
-                taken.setdefault(f"{name}_seconds", []).append(each)
-            for name, each in _ratios(alone, render, min(render, apart)).items():
-                taken.setdefault(name, []).append(each)
-        return {name: statistics.median(each) for name, each in taken.items()}
+        """Return the median seconds of each part and of renders, and their ratios."""
+        with tempfile.TemporaryDirectory(prefix="adastate-bench-") as folder:
+            alone = self._parts_alone(subject, model, vae, codec, Path(folder) / "a.mp4")
+        render, waits = self._render(subject, model, vae, codec, decode_apart=False)
+        apart, _ = self._render(subject, model, vae, codec, decode_apart=True)
+        taken = {**alone, "render": render, "render_decode_apart": apart}
+        generation, decoding, encoding = alone.values()
+        return {
+            **{f"{name}_seconds": each for name, each in taken.items()},
+            # One device makes chunks and decodes them: encoding is what can hide behind that.
+            "render_over_making_and_decoding": render / max(generation + decoding, encoding),
+            "render_over_longest": min(render, apart) / max(alone.values()),
+            "parts_over_render": sum(alone.values()) / render,
+            "waits_for_encoding": waits,
+            "fps": 4 * CHUNK / min(render, apart),
+        }
 
     def _parts_alone(
         self, subject: Subject, model: Any, vae: Any, codec: str, path: Path
     ) -> dict[str, float]:
-        """Return the median seconds of a chunk in each part, one after the other."""
+        """Return what a chunk takes in each part, one after the other."""
         stream = Stream(subject, model, SIGMAS, sampler="lcm")
         decoders, files = (
             pack().part(f"adastate_comfy.video.{name}") for name in ("decoders", "video_file")
@@ -96,8 +104,11 @@ class Alongside:
 
     def _render(
         self, subject: Subject, model: Any, vae: Any, codec: str, *, decode_apart: bool
-    ) -> float:
-        """Return the median seconds from the beginning of a chunk to that of the next one."""
+    ) -> tuple[float, float]:
+        """Return the median seconds from the beginning of a chunk to that of the next one.
+
+        And the share of all of them in which the stream waits, since too many chunks wait already.
+        """
         (applied,) = pack().run("AdaStateApply", model=model, **SIZES)
         begun: list[float] = []
         watch = partial(_noted, begun=begun)
@@ -115,17 +126,21 @@ class Alongside:
             "decode_apart": decode_apart,
             "codec": codec,
         }
+        # A stream that is remembered from before would commit less.
         pack().part("adastate_comfy.model.binding").bound_model(applied).pool.clear()
         inputs |= {"cfg": 1.0, "seed": 0, "fps": FPS, "filename_prefix": "bench"}
         with tempfile.TemporaryDirectory(prefix="adastate-bench-") as folder:
             folder_paths.set_output_directory(folder)
-            pack().run("AdaStateRender", **inputs)
+            waited: list[tuple[float, float]] = []
+            worker = pack().part("adastate_comfy.video.bounded_worker").BoundedWorker
+            with patch.object(worker, "submit", _timed(worker.submit, waited)):
+                pack().run("AdaStateRender", **inputs)
         # A chunk has a forward for every step, and every one but the first a commit before them.
         forwards = len(SIGMAS)
-        chunks = begun[forwards - 1 :: forwards]
-        return statistics.median(
-            later - sooner for sooner, later in pairwise(chunks[self.warm_up :])
-        )
+        chunks = begun[forwards - 1 :: forwards][self.warm_up :]
+        between = [later - sooner for sooner, later in pairwise(chunks)]
+        waits = sum(took for at, took in waited if chunks[0] <= at < chunks[-1])
+        return statistics.median(between), waits / sum(between)
 
 
 @dataclass(frozen=True)
@@ -141,30 +156,33 @@ class AlongsideAtRealSize(Alongside):
     vaes: tuple[str, ...] = ("full", "tiny")
     codecs: tuple[str, ...] = ("h264",)
     dtype: str = "bfloat16"
-    chunks: int = 8
-    turns: int = 1
-
-
-def _ratios(alone: dict[str, float], render: float, best: float) -> dict[str, float]:
-    # One device makes chunks and decodes them: what can hide behind that is the encoding.
-    together = max(alone["generation"] + alone["decoding"], alone["encoding"])
-    return {
-        "render_over_making_and_decoding": render / together,
-        "render_over_longest": best / max(alone.values()),
-        "parts_over_render": sum(alone.values()) / render,
-        "fps": 4 * CHUNK / best,
-    }
 
 
 def _rows(taken: dict[str, float], which: str) -> list[Row]:
-    ratio = taken["render_over_making_and_decoding"]
-    rows = [Row(f"a render over making and decoding alone{which}", ratio, 1.05)]
+    name = f"share of a render in which it waits for encoding{which}"
+    rows = [Row(name, taken["waits_for_encoding"], 0.05)]
     if comfy.model_management.get_torch_device().type == "cuda":
-        name = f"a render over the longest of generation, decoding and encoding{which}"
-        rows.append(Row(name, taken["render_over_longest"], 1.05))
+        rows += [
+            Row(f"a render over {what}{which}", taken[ratio], 1.05)
+            for what, ratio in (
+                ("making and decoding alone", "render_over_making_and_decoding"),
+                ("the longest of generation, decoding and encoding", "render_over_longest"),
+            )
+        ]
     return rows
 
 
 def _noted(executor: Callable[..., Any], *args: Any, begun: list[float], **kwargs: Any) -> Any:
     begun.append(time.perf_counter())
     return executor(*args, **kwargs)
+
+
+def _timed(
+    submit: Callable[..., None], waited: list[tuple[float, float]]
+) -> Callable[[Any, Callable[[], None]], None]:
+    def timed(self: Any, call: Callable[[], None]) -> None:
+        at = time.perf_counter()
+        submit(self, call)
+        waited.append((at, time.perf_counter() - at))
+
+    return timed

@@ -196,10 +196,8 @@ class RenderJob:
             _tell_without_hidden(error)
             return None
 
-    def _add(self, images: LaterImages) -> Tensor:
-        made = images()[0]
-        self._video.add(made)
-        return made
+    def _add(self, images: LaterImages) -> None:
+        self._video.add(images()[0])
 
     def _write(
         self,

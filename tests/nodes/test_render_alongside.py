@@ -219,6 +219,57 @@ def test_a_vae_that_is_there_is_not_loaded_again(
     assert decoder.loads == 4
 
 
+@pytest.fixture
+def said(pack: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what is written under the node."""
+    progress = importlib.import_module(f"{pack.__name__}.adastate_comfy.progress")
+    texts: list[str] = []
+    monkeypatch.setattr(progress, "write_under", lambda node, text: texts.append(text))
+    return texts
+
+
+def test_dynamic_weights_are_moved_in_one_thread_alone(
+    harness: NodeHarness, vae: Any, render: Any, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a processor nothing is dynamic; a VAE that says so is loaded already."""
+    import comfy.model_management as management
+
+    management.load_models_gpu([vae.patcher])
+    monkeypatch.setattr(vae.patcher, "is_dynamic", lambda: True)
+    threads, loaded = set(), []
+    hook = vae.first_stage_model.conv2.register_forward_pre_hook(
+        lambda *_: threads.add(threading.current_thread() is threading.main_thread())
+    )
+    load = management.load_models_gpu
+    monkeypatch.setattr(
+        management, "load_models_gpu", lambda m, *a, **k: (loaded.extend(m), load(m, *a, **k))[1]
+    )
+    render(harness.fresh(), 2, decode_apart=True)
+    hook.remove()
+    assert threads == {True}
+    assert "since Dynamic VRAM moves its weights in one thread alone" in said[-1]
+    assert loaded, "the model is"
+    assert not any(vae.patcher.is_clone(each) for each in loaded)
+
+
+def test_a_vae_without_room_beside_the_model_is_told(
+    harness: NodeHarness,
+    vae: Any,
+    video: Any,
+    render: Any,
+    said: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    render(harness.fresh(), 3)
+    assert "had to be loaded" not in said[-1]
+    monkeypatch.setattr(vae.patcher, "get_free_memory", lambda device: 0)
+    other = property(lambda decoder: torch.device("meta"))  # the words are for cards alone
+    monkeypatch.setattr(video.decoders.ChunkDecoder, "device", other)
+    render(harness.fresh(), 3)
+    told = "the VAE had to be loaded 4 times, since it finds no room beside the model: a tiny VAE"
+    assert told in said[-1]
+
+
 def test_a_worker_does_all_in_order_and_lets_few_wait(video: Any) -> None:
     worker = video.bounded_worker.BoundedWorker("test", waiting=1)
     gate, done, given = threading.Event(), [], []

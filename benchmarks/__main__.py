@@ -20,6 +20,7 @@ PARTS = {
     "recurrence": "overhead.Recurrence",
     "growth": "growth.Growth",
     "render": "render.Render",
+    "alongside": "alongside.Alongside",
     "core": "core_sampler.Core",
     "decode": "decode.Decode",
     "states": "states.States",
@@ -51,6 +52,7 @@ SMALL = {
 """Sizes of `--small`, in every part that has one of that name."""
 SPEED = {
     "speed": "speed.Speed",
+    "rendering": "alongside.AlongsideAtRealSize",
     "card": "card.Card",
     "long": "card.Long",
     "larger": "card.Larger",

@@ -25,6 +25,7 @@ from comfy.ldm.kandinsky5.model import Kandinsky5
 from comfy.ldm.lightricks.model import LTXVModel
 from comfy.ldm.wan.model import WanModel
 from comfy.ldm.wan.vae import WanVAE
+from comfy.taesd.taehv import TAEHV
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -104,6 +105,12 @@ def wan_vae(dim: int) -> comfy.sd.VAE:
     with torch.random.fork_rng(devices=[]):
         vae = WanVAE(dim=dim, z_dim=16, temperal_downsample=[False, True, True])
         return comfy.sd.VAE(sd=_random_weights(vae))
+
+
+def tiny_vae() -> comfy.sd.VAE:
+    """Make a tiny VAE (TAEHV) of Wan 2.1; its class has one size only."""
+    with torch.random.fork_rng(devices=[]):
+        return comfy.sd.VAE(sd=_random_weights(TAEHV(latent_channels=16)))
 
 
 def _load(

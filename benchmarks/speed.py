@@ -74,7 +74,7 @@ class Speed:
         best = open_stream(model, SIGMAS, apply={"attention": "fastest"})
         timed["with_best_attention"] = self._timed(best.advance)
         inductor = open_stream(TorchCompileModel.execute(model, "inductor").args[0], SIGMAS)
-        first = seconds(partial(_finished, inductor.advance))
+        first = seconds(partial(finished, inductor.advance))
         timed["compiled"] = {**self._timed(inductor.advance), "first_seconds": first}
         gain = without["chunk_seconds"] / timed["compiled"]["chunk_seconds"]
         best_fps = timed["with_best_attention"]["fps"]

@@ -12,12 +12,12 @@ from ..adastate_comfy.model.binding import bound_model
 from ..adastate_comfy.sampling.length import chunks_wanted, pace_of
 from ..adastate_comfy.sampling.stream_run import StreamInputs
 from ..adastate_comfy.sampling.timeline_prompts import check_prompts, resolve_prompts
+from ..adastate_comfy.video.encoders import ENCODERS, Codec, require_encoder
 from ..adastate_comfy.video.live_pictures import failure_shown
 from ..adastate_comfy.video.render_files import VideoFormat
 from ..adastate_comfy.video.render_history import HISTORY
 from ..adastate_comfy.video.stream_render import RenderOptions, render_stream
-from ..adastate_comfy.video.video_file import ENCODERS, Codec
-from ..adastate_core.errors import ConfigError
+from ..adastate_core.errors import ConfigError, VideoFileError
 from ..adastate_core.stream.state import StreamState
 from .inputs import (
     CATEGORY,
@@ -62,7 +62,13 @@ class AdaStateRender(io.ComfyNode):
                 ),
                 clip_input("The text encoder of the model, for a timeline.", optional=True),
                 negative_input(),
-                io.Vae.Input("vae", tooltip="The VAE that goes with the model."),
+                io.Vae.Input(
+                    "vae",
+                    tooltip=(
+                        "The VAE that goes with the model. A tiny one (TAEHV) is for speed, the "
+                        "full one for the quality of the final video."
+                    ),
+                ),
                 *sampling_inputs(),
                 io.Int.Input(
                     "chunks",
@@ -101,7 +107,10 @@ class AdaStateRender(io.ComfyNode):
                     default="h264",
                     optional=True,
                     advanced=True,
-                    tooltip="h264 plays everywhere; h265 is smaller.",
+                    tooltip=(
+                        "h264 plays everywhere; h265 is smaller. h264_nvenc and hevc_nvenc are the "
+                        "same two, encoded by an NVIDIA card instead of the processor."
+                    ),
                 ),
                 io.Boolean.Input(
                     "include_start",
@@ -134,9 +143,10 @@ class AdaStateRender(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip=(
-                        "Decode and save a chunk while the next one is made, which is faster. "
+                        "Decode a chunk while the next one is made, instead of between the two. "
                         "Needs memory for the model and the VAE together. Has no effect under "
-                        "Dynamic VRAM, the default on NVIDIA cards."
+                        "Dynamic VRAM, the default on NVIDIA cards. Encoding and saving run beside "
+                        "the stream either way."
                     ),
                 ),
                 *pair_inputs(),
@@ -162,17 +172,23 @@ class AdaStateRender(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, timeline: str = "", positive: object = _MISSING, clip: object = _MISSING
+        cls,
+        timeline: str = "",
+        positive: object = _MISSING,
+        clip: object = _MISSING,
+        codec: str | None = None,
     ) -> bool | str:
-        """Require one kind of prompt, and read the timeline, before anything runs.
+        """Require one kind of prompt, a codec that can be written, and read the timeline.
 
-        A socket that is connected comes as None, since nothing has run yet.
+        That is before anything runs: a socket that is connected comes as None.
         """
         try:
+            if codec is not None:
+                require_encoder(codec)
             check_prompts(
                 timeline, has_positive=positive is not _MISSING, has_clip=clip is not _MISSING
             )
-        except ConfigError as error:
+        except (ConfigError, VideoFileError) as error:
             return str(error)
         return True
 
@@ -204,6 +220,7 @@ class AdaStateRender(io.ComfyNode):
     ) -> io.NodeOutput:
         """Check everything first; then make, decode and write chunk by chunk."""
         with failure_shown(cls.hidden):
+            require_encoder(codec)
             chunks = chunks_wanted(model, state, chunks, seconds, fps, most=MOST_CHUNKS)
             pace, first = pace_of(bound_model(model), fps), state.chunk_index
             positive, prompts = resolve_prompts(positive, clip, timeline, pace, first, chunks)

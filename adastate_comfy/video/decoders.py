@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import comfy.model_management
@@ -15,6 +16,10 @@ from ...adastate_core.vae.detect import vae_kind
 from ...adastate_core.vae.overlap import OverlapDecoder
 from ...adastate_core.vae.registry import stream_decoder
 from ..devices import private_rng
+from .device_copies import copied_later
+
+LaterImages = Callable[[], Tensor]
+"""Images that a device may still be making: a function that waits for them, called once."""
 
 LOOK_BACK = 39
 """Latent frames after which a decoder gives the same as if it had seen all of a video.
@@ -36,6 +41,8 @@ class ChunkDecoder:
 
     def __init__(self, vae: Any, latent_shape: tuple[int, ...]) -> None:
         self._vae, self._shape = vae, latent_shape
+        self.loads = 0
+        """How often the VAE had to be brought to its device."""
 
     @property
     def patcher(self) -> ModelPatcher:
@@ -57,11 +64,43 @@ class ChunkDecoder:
         return False
 
     def load(self) -> None:
-        """Load the VAE; in the main thread, before the first part."""
+        """Load the VAE if it is not there with room to decode; in the main thread."""
         memory = self._vae.memory_used_decode(self._shape, self._vae.vae_dtype)
+        if self._is_loaded() and self._has_room(memory):
+            return
+        self.loads += 1
         comfy.model_management.load_models_gpu(
             [self.patcher], memory_required=memory, force_full_load=self._vae.disable_offload
         )
+
+    def _is_loaded(self) -> bool:
+        """Say whether all weights are where they are used.
+
+        Under Dynamic VRAM weights come and go one by one, and `loaded_size` counts those that are
+        there; asking ComfyUI to load the VAE puts it before others in a fight for room.
+        """
+        patcher = self.patcher
+        loaded = comfy.model_management.loaded_models()
+        if not any(patcher.is_clone(other) for other in loaded):
+            return False
+        if patcher.is_dynamic():
+            return bool(patcher.loaded_size() >= patcher.model_size())
+        return not patcher.model.model_lowvram and patcher.loaded_size() > 0
+
+    def _has_room(self, memory: float) -> bool:
+        patcher = self.patcher
+        wanted = memory + comfy.model_management.extra_reserved_memory()
+        return bool(patcher.get_free_memory(patcher.load_device) >= wanted)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it decodes."""
+        device: torch.device = self._vae.device
+        return device
+
+    def placed(self, samples: Tensor) -> Tensor:
+        """Return samples where they are decoded; before, so that nothing waits for it later."""
+        return samples
 
     def decode(self, samples: Tensor) -> Tensor:
         """Decode the next part; never a part twice.
@@ -77,6 +116,16 @@ class ChunkDecoder:
     def decode_alone(self, samples: Tensor) -> Tensor:
         """Decode samples as a video of their own; the video of this decoder goes on as if not."""
         raise NotImplementedError
+
+    def decode_later(self, samples: Tensor) -> LaterImages:
+        """Begin `decode`; what is returned waits for the images, in any thread."""
+        images = self.decode(samples)
+        return lambda: images
+
+    def decode_alone_later(self, samples: Tensor) -> LaterImages:
+        """Begin `decode_alone`; what is returned waits for the images, in any thread."""
+        images = self.decode_alone(samples)
+        return lambda: images
 
 
 class _CausalDecoder(ChunkDecoder):
@@ -96,19 +145,33 @@ class _CausalDecoder(ChunkDecoder):
         casts = any(getattr(module, "comfy_cast_weights", False) for module in modules)
         return not (casts or self.patcher.is_dynamic())
 
+    def placed(self, samples: Tensor) -> Tensor:
+        return samples.to(self._vae.device, self._vae.vae_dtype)
+
     def decode(self, samples: Tensor) -> Tensor:
-        return self._images(self._decoder, samples)
+        return self.decode_later(samples)()
 
     def decode_alone(self, samples: Tensor) -> Tensor:
+        return self.decode_alone_later(samples)()
+
+    def decode_later(self, samples: Tensor) -> LaterImages:
+        return self._images(self._decoder, samples)
+
+    def decode_alone_later(self, samples: Tensor) -> LaterImages:
         return self._images(stream_decoder(self._vae.first_stage_model), samples)
 
-    def _images(self, decoder: StreamDecoder, samples: Tensor) -> Tensor:
+    def _images(self, decoder: StreamDecoder, samples: Tensor) -> LaterImages:
         vae = self._vae
         # Inference mode is a thread's own.
         with torch.inference_mode():
-            frames = decoder.decode(samples.to(vae.device, vae.vae_dtype))
-            frames = frames.to(vae.output_device, vae.vae_output_dtype(), copy=True)
-            images: Tensor = vae.process_output(frames).movedim(1, -1)
+            frames = decoder.decode(self.placed(samples))
+            copy = copied_later(frames, vae.output_device, vae.vae_output_dtype())
+
+        def images() -> Tensor:
+            with torch.inference_mode():
+                made: Tensor = vae.process_output(copy()).movedim(1, -1)
+            return made
+
         return images
 
 

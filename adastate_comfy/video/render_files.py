@@ -16,7 +16,8 @@ from ...adastate_core.stream.state import StreamState
 from ...adastate_core.stream.summary import receipt
 from ..output_names import find_target
 from ..page_metadata import page_metadata
-from .video_file import Codec, VideoFile, disk_error
+from .encoders import Codec
+from .video_file import VideoFile, disk_error
 
 STOPPED_SUFFIX = f".stopped{STATE_SUFFIX}"
 _ENDINGS = (".mp4", RECEIPTS_SUFFIX, STOPPED_SUFFIX, STATE_SUFFIX)

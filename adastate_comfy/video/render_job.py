@@ -1,11 +1,17 @@
-"""A stream on its way to disk, chunk by chunk: decode it, encode it, and note what made it."""
+"""A stream on its way to disk, chunk by chunk: decode it, encode it, and note what made it.
+
+Three things overlap: a chunk is made, the one before it is decoded, and one before that is encoded
+and written. Decoding is asked of the device between two chunks, or by a thread of its own; a
+second thread waits for the images, encodes and writes them, notes the chunk and shows it.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from typing import Any
 
 import comfy.model_management
@@ -19,7 +25,9 @@ from ...adastate_core.stream.events import ChunkEvent, Event, GivenLatentsEvent
 from ...adastate_core.stream.state import StreamState
 from ...adastate_core.stream.summary import receipt
 from ..sockets.latents import from_model_space
-from .decoders import LOOK_BACK, ChunkDecoder
+from .bounded_worker import BoundedWorker
+from .decoders import LOOK_BACK, ChunkDecoder, LaterImages
+from .device_copies import SideStream
 from .render_files import STOPPED_SUFFIX
 from .video_file import VideoFile, disk_error
 
@@ -28,7 +36,8 @@ _HEADER_BYTES = 1024
 _CHARACTER_BYTES = 6
 """Bytes of a character of a prompt there, at most."""
 
-_Written = tuple[StreamState, Tensor, Tensor | None]
+_WAITING = 1
+"""Decoded chunks that wait for the one that is being written; more would only take memory."""
 
 
 class RenderJob:
@@ -38,9 +47,10 @@ class RenderJob:
         video: The file to write.
         receipts: The receipts beside it.
         decoder: Decoder of this video.
-        show: Called with the stream as far as it was written, the images of its newest chunk,
-            (frames, H, W, 3), and the image of its hidden state, (1, H, W, 3), or None.
-        in_background: Whether a thread decodes and writes a chunk while the next one is made.
+        show: Called in the thread that writes, with the stream as far as it was written, the images
+            of its newest chunk, (frames, H, W, 3), and the image of its hidden state, (1, H, W, 3),
+            or None.
+        in_background: Whether a thread decodes a chunk while the next one is made.
     """
 
     def __init__(
@@ -54,8 +64,10 @@ class RenderJob:
     ) -> None:
         self._video, self._receipts, self._decoder = video, receipts, decoder
         self._show = show
-        self._thread = ThreadPoolExecutor(1, "adastate-render") if in_background else None
-        self._pending: Future[_Written] | None = None
+        self._side: SideStream | None = None
+        self._thread = ThreadPoolExecutor(1, "adastate-decode") if in_background else None
+        self._decoding: Future[None] | None = None
+        self._writer = BoundedWorker("adastate-write", waiting=_WAITING)
         self._written: StreamState | None = None
         self._reserve = DiskReserve(video.path.parent)
         self._at_first = self._since = self._headers = 0
@@ -71,6 +83,8 @@ class RenderJob:
                 chunk 0 can be.
         """
         self._decoder.load()
+        if self._thread is not None and self._decoder.can_run_in_background:
+            self._side = SideStream(self._decoder.device)
         begins = state.chunk_index == 0
         known = [
             latents
@@ -82,31 +96,38 @@ class RenderJob:
         ]
         for latents in known if begins and include_start else _newest(known, LOOK_BACK):
             comfy.model_management.throw_exception_if_processing_interrupted()
-            images = self._decode(state, latents)
+            with self._beside(self._mark()):
+                images = self._decoder.decode_later(self._samples(state, latents))
             if begins and include_start:
-                self._video.add(images)
+                self._writer.submit(partial(self._add, images))
 
     def add(self, state: StreamState, prompt: dict[str, Any] | None = None) -> None:
-        """Decode and write the newest chunk, or have it done while the next one is made.
+        """Begin to decode the newest chunk; it is written while the next one is made.
 
         Args:
             state: The stream after the chunk.
             prompt: What its receipt says of the prompt, if it is known.
+
+        Raises:
+            Exception: What went wrong with a chunk before, none after which is written.
         """
-        self._wait()
+        self._finish_decoding()
+        self._writer.check()
         self._decoder.load()
+        decode = partial(self._decode, state, prompt or {}, self._mark())
         if self._thread is not None and self._decoder.can_run_in_background:
-            self._pending = self._thread.submit(self._write, state, prompt or {})
+            self._decoding = self._thread.submit(decode)
         else:
-            self._show(*self._write(state, prompt or {}))
+            decode()
 
     def finish(self) -> None:
-        """Wait for the last chunk and close the files.
+        """Wait until the last chunk is written and close the files.
 
         Raises:
             VideoFileError: If there is no room for the end; all chunks are in the video.
         """
-        self._wait()
+        self._finish_decoding()
+        self._writer.drain()
         self._close("complete")
 
     def stop(self, reason: str) -> str:
@@ -117,8 +138,11 @@ class RenderJob:
         Returns:
             What is left on disk, for the artist.
         """
-        with suppress(Exception):  # whatever it was, the chunks before it are written
-            self._wait()
+        # Whatever it was, the chunks before it are written.
+        with suppress(Exception):
+            self._finish_decoding()
+        with suppress(Exception):
+            self._writer.drain()
         with suppress(Exception):
             self._close(reason)
         path, frames = self._video.path, self._video.frames
@@ -137,31 +161,61 @@ class RenderJob:
             return f"{left}; there was no room for the stream"
         return f"{left}, and the stream after them in {state.name}: continue with Load State"
 
-    def _wait(self) -> None:
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            self._show(*pending.result())
+    def _finish_decoding(self) -> None:
+        """Wait for the thread that decodes."""
+        decoding, self._decoding = self._decoding, None
+        if decoding is not None:
+            decoding.result()
 
-    def _write(self, state: StreamState, prompt: dict[str, Any]) -> _Written:
+    def _mark(self) -> Any:
+        return self._side.mark() if self._side is not None else None
+
+    def _beside(self, mark: Any) -> AbstractContextManager[None]:
+        """Have what is asked of the device inside done beside the sampler, after a mark."""
+        return self._side.after(mark) if self._side is not None else nullcontext()
+
+    def _decode(self, state: StreamState, prompt: dict[str, Any], mark: Any) -> None:
+        """Begin to decode a chunk, and have it written once its images are there."""
+        with self._beside(mark):
+            samples = self._samples(state, state.newest_content())
+            chunk = state.last_chunk
+            assert chunk is not None
+            alone = chunk.state[:, :, -1:] if chunk.state is not None else None
+            hidden = self._samples(state, alone) if alone is not None else None
+            images = self._decoder.decode_later(samples)
+            still = self._decode_hidden(hidden) if hidden is not None else None
+        self._writer.submit(partial(self._write, state, images, still, prompt))
+
+    def _samples(self, state: StreamState, latents: Tensor) -> Tensor:
+        return self._decoder.placed(from_model_space(state, latents)["samples"])
+
+    def _decode_hidden(self, samples: Tensor) -> LaterImages | None:
+        try:
+            return self._decoder.decode_alone_later(samples)
+        except Exception as error:  # it is not in the video
+            _tell_without_hidden(error)
+            return None
+
+    def _add(self, images: LaterImages) -> None:
+        self._video.add(images()[0])
+
+    def _write(
+        self,
+        state: StreamState,
+        images: LaterImages,
+        still: LaterImages | None,
+        prompt: dict[str, Any],
+    ) -> None:
+        """Write a chunk and show it; in the thread."""
         first = self._video.frames
-        images = self._decode(state, state.newest_content())
+        made = images()[0]
         self._keep_room(state)
-        self._video.add(images)
+        self._video.add(made)
         chunk = state.last_chunk
         assert chunk is not None
         self._written = state
         self._note({**receipt(chunk), **prompt, "frames": [first, self._video.frames - 1]})
-        return state, images, self._decode_hidden(chunk, state)
-
-    def _decode_hidden(self, chunk: ChunkEvent, state: StreamState) -> Tensor | None:
-        if chunk.state is None:
-            return None
-        samples = from_model_space(state, chunk.state[:, :, -1:])["samples"]
-        try:
-            return self._decoder.decode_alone(samples)[0]
-        except Exception as error:  # it is not in the video
-            logging.warning("AdaState: no picture of the hidden state: %s", error)
-            return None
+        self._show(state, made, _hidden_image(still))
 
     def _keep_room(self, state: StreamState) -> None:
         """Keep the room that this stream needs if it has to be saved, before the video takes it."""
@@ -178,13 +232,13 @@ class RenderJob:
         except OSError as error:
             raise disk_error(self._video.path, error) from error
 
-    def _decode(self, state: StreamState, latents: Tensor) -> Tensor:
-        return self._decoder.decode(from_model_space(state, latents)["samples"])[0]
-
     def _close(self, reason: str) -> None:
         """Close the files; what is closed already stays as it is."""
         if self._thread is not None:
             self._thread.shutdown()
+        self._writer.close()
+        if self._side is not None:
+            self._side.wait()
         self._reserve.release()
         try:
             self._video.close()
@@ -204,6 +258,18 @@ class RenderJob:
             self._receipts.add(receipt)
         except OSError as error:
             raise disk_error(self._receipts.path, error) from error
+
+
+def _hidden_image(still: LaterImages | None) -> Tensor | None:
+    try:
+        return still()[0] if still is not None else None
+    except Exception as error:  # it is not in the video
+        _tell_without_hidden(error)
+        return None
+
+
+def _tell_without_hidden(error: Exception) -> None:
+    logging.warning("AdaState: no picture of the hidden state: %s", error)
 
 
 def _newest(parts: list[Tensor], frames: int) -> list[Tensor]:

@@ -37,7 +37,7 @@ class RenderOptions:
         form: How the video is encoded.
         include_start: Whether given frames are part of the video.
         history_chunks: The widget of that name.
-        in_background: Whether a thread decodes and writes a chunk while the next one is made.
+        in_background: Whether a thread decodes a chunk while the next one is made.
     """
 
     filename_prefix: str
@@ -65,7 +65,7 @@ class RenderedVideo:
 def render_stream(
     inputs: StreamInputs, vae: VAE, options: RenderOptions, hidden: io.HiddenHolder
 ) -> RenderedVideo:
-    """Check everything first; then make, decode and write chunk by chunk.
+    """Check everything first; then make and decode chunk by chunk, and write beside that.
 
     Args:
         inputs: What to make.
@@ -91,7 +91,7 @@ def _render(
     chunk_frames = bound_model(inputs.model).config.chunk_frames
     shape = inputs.state.latent_shape
     decoder = open_decoder(vae, (*shape[:2], chunk_frames, *shape[2:]))
-    if options.in_background:
+    if options.in_background and not decoder.patcher.is_dynamic():
         inputs = _with_vae_loaded(inputs, decoder)
     run = StreamRun.prepare(inputs, view=view, together=1, previews=False)
     joined = joins_exactly(run.start)
@@ -152,7 +152,11 @@ def _require_one_video(state: StreamState) -> None:
 
 
 def _with_vae_loaded(inputs: StreamInputs, decoder: ChunkDecoder) -> StreamInputs:
-    """Have the VAE loaded in one go with the models, so that no session evicts it."""
+    """Have the VAE loaded in one go with the models, so that no session evicts it.
+
+    Under Dynamic VRAM none does anyway: weights make room for each other one by one, where they
+    have to. To load the VAE again would change its small weights while they may be in use.
+    """
 
     def loading_both(model: ModelPatcher) -> ModelPatcher:
         clone = model.clone()
@@ -185,7 +189,14 @@ def _notes(
     if decoder.note:
         yield decoder.note
     if in_background and not decoder.can_run_in_background:
+        why = (
+            "Dynamic VRAM moves its weights in one thread alone"
+            if decoder.patcher.is_dynamic()
+            else "ComfyUI does not keep the whole VAE on the device"
+        )
+        yield f"decoded between chunks and not in the background, since {why}"
+    if decoder.loads > 1 and decoder.device.type != "cpu":
         yield (
-            "decoded between chunks and not in the background, since ComfyUI does not keep the "
-            "whole VAE on the device"
+            f"the VAE had to be loaded {count_of(decoder.loads, 'time')}, since it finds no room "
+            "beside the model: a tiny VAE (TAEHV) needs less"
         )

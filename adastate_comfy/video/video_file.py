@@ -14,7 +14,6 @@ import os
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
 
 import av
 from av.video.reformatter import Colorspace
@@ -22,17 +21,9 @@ from torch import Tensor
 
 from ...adastate_core.errors import VideoFileError
 from ..progress import pixels_of
+from .encoders import Codec, OpenEncoder, tag_of
 from .mp4_index import add_index, boxes, room_for_index, write_all
 
-Codec = Literal["h264", "h265"]
-ENCODERS: dict[Codec, str] = {"h264": "libx264", "h265": "libx265"}
-_BT709 = 1
-_GLOBAL_HEADER = 1 << 22
-# No frame waits in the encoder for later ones, so that a part is complete when it is written.
-_NO_DELAY = {"tune": "zerolatency"}
-# Players of Apple take h265 only where the parameters of the encoder are in the header alone.
-_TAGS: dict[Codec, tuple[bytes, bytes]] = {"h265": (b"hev1", b"hvc1")}
-_QUIET = {"libx265": {"x265-params": "log-level=none"}}
 _MUXING = {
     "movflags": "empty_moov+frag_custom+default_base_moof+frag_discont+use_metadata_tags",
     # Without these a fragment that is muxed alone would begin at time 0.
@@ -49,7 +40,7 @@ class VideoFile:
         size: Width and height, both even.
         fps: Frames per second.
         crf: Quality of the encoder, the lower the better.
-        codec: A key of `ENCODERS`.
+        codec: A key of `encoders.ENCODERS`.
         metadata: Texts to put into the header, such as the workflow.
         expected: Frames and parts for which room is kept in front, where an index is found soonest.
 
@@ -74,29 +65,12 @@ class VideoFile:
         self.metadata = metadata or {}
         self._rate = Fraction(round(fps * 1000), 1000)
         self._expected = expected
-        self._tag = _TAGS.get(codec)
+        self._codec, self._tag = codec, tag_of(codec)
         self._encoded = self._parts = self._bytes = 0
         self._closed = False
-        # This container is never written: it owns the encoder and describes its stream to others.
-        self._owner = av.open(io.BytesIO(), "w", format="mp4")
-        name = ENCODERS[codec]
-        options = {"crf": f"{crf:g}", **_NO_DELAY, **_QUIET.get(name, {})}
-        try:
-            self._stream = self._owner.add_stream(name, rate=self._rate, options=options)
-        except ValueError as error:
-            raise VideoFileError(
-                "codec",
-                problem=f"this ComfyUI cannot write {codec} videos",
-                seen=f"{codec}, which this PyAV cannot encode",
-                expected="one that it can",
-                remedy="choose h264",
-            ) from error
-        self._stream.width, self._stream.height = size
-        self._stream.pix_fmt = "yuv420p"
-        context = self._stream.codec_context
-        context.flags |= _GLOBAL_HEADER
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
-        self._owner.start_encoding()
+        # It owns the encoder and describes its stream to others.
+        self._encoder = OpenEncoder(codec, size, self._rate, crf)
+        self._stream = self._encoder.stream
 
     def add(self, images: Tensor) -> None:
         """Encode and write the next part.
@@ -105,9 +79,18 @@ class VideoFile:
             images: (frames, height, width, 3), 0 to 1.
 
         Raises:
-            VideoFileError: If the disk does not take it; the file then ends with the part before.
+            VideoFileError: If the disk does not take it, or the encoder gives less than all of it;
+                the file then ends with the part before.
         """
         packets = [packet for pixels in pixels_of(images) for packet in self._encode(pixels)]
+        if len(packets) != len(images):
+            raise VideoFileError(
+                "codec",
+                problem=f"the codec {self._codec} holds frames back, so that no chunk is whole",
+                seen=f"{len(packets)} frames of {len(images)}",
+                expected="all of them",
+                remedy="choose h264",
+            )
         self._append(self._fragment(packets))
         self.frames = self._encoded
 

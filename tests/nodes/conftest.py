@@ -161,7 +161,6 @@ def render(harness: Any, vae: Any, output: Path) -> Any:
             "AdaStateRender",
             model or harness.model,
             state=state,
-            vae=vae,
             cfg=1.0,
             sampler=comfy.samplers.sampler_object("lcm"),
             sigmas=torch.tensor((1.0, 0.6, 0.0)),
@@ -169,7 +168,7 @@ def render(harness: Any, vae: Any, output: Path) -> Any:
             chunks=chunks,
             fps=16.0,
             filename_prefix=f"{output.name}/video",
-            **{"positive": conditioning(0), **options},
+            **{"positive": conditioning(0), "vae": vae, **options},
         )
 
     return run

@@ -25,21 +25,36 @@ def files(pack: ModuleType) -> Any:
 
 
 @pytest.fixture
+def encoders(pack: ModuleType) -> Any:
+    return importlib.import_module(f"{pack.__name__}.adastate_comfy.video.encoders")
+
+
+@pytest.fixture
 def index(pack: ModuleType) -> Any:
     return importlib.import_module(f"{pack.__name__}.adastate_comfy.video.mp4_index")
 
 
-@pytest.fixture(params=["h264", "h265"])
-def video(request: pytest.FixtureRequest, files: Any, tmp_path: Path) -> Any:
-    """Return a video that is not finished."""
+@pytest.fixture(params=["h264", "h265", "h264_nvenc", "hevc_nvenc"])
+def video(request: pytest.FixtureRequest, files: Any, encoders: Any, tmp_path: Path) -> Any:
+    """Return a video that is not finished; encoders of cards are tried where there is one."""
+    if not opens(encoders, request.param):
+        pytest.skip(f"no {request.param} here")
     return grown(files, tmp_path / "a.mp4", codec=request.param, metadata={"prompt": "{}"})
 
 
+def opens(encoders: Any, codec: str) -> bool:
+    try:
+        encoders.require_encoder(codec)
+    except ValueError:
+        return False
+    return True
+
+
 def grown(files: Any, path: Path, **options: Any) -> Any:
-    video = files.VideoFile(path, (64, 96), fps=FPS, crf=20.0, **options)
+    video = files.VideoFile(path, (160, 96), fps=FPS, crf=20.0, **options)
     source = torch.Generator().manual_seed(0)
     for count in PARTS:
-        video.add(torch.rand((count, 96, 64, 3), generator=source))
+        video.add(torch.rand((count, 96, 160, 3), generator=source))
     return video
 
 
@@ -159,3 +174,42 @@ def test_a_file_that_holds_something_is_left_alone(files: Any, tmp_path: Path) -
     with pytest.raises(ValueError, match=r"a\.mp4 cannot be written \(File exists\)"):
         grown(files, path)
     assert path.read_bytes() == b"something"
+
+
+def test_software_codecs_open_everywhere(encoders: Any) -> None:
+    assert opens(encoders, "h264")
+    assert opens(encoders, "h265")
+    with pytest.raises(
+        ValueError, match=r"^There is no codec 'vp9'\. Choose another codec on Render"
+    ):
+        encoders.require_encoder("vp9")
+
+
+@pytest.mark.parametrize(("codec", "plain"), [("h264_nvenc", "h264"), ("hevc_nvenc", "h265")])
+def test_encoders_of_cards_are_refused_where_there_is_none(
+    files: Any, encoders: Any, tmp_path: Path, codec: str, plain: str
+) -> None:
+    """This PyAV knows them: it is the driver that does not open them."""
+    assert av.codec.Codec(codec, "w").is_encoder
+    if opens(encoders, codec):
+        pytest.skip("there is one")
+    told = (
+        rf"^The codec {codec} cannot be opened: it needs an NVIDIA card with a video encoder\. "
+        rf"Choose {plain}, which is encoded by the processor\.$"
+    )
+    with pytest.raises(ValueError, match=told):
+        encoders.require_encoder(codec)
+    with pytest.raises(ValueError, match=rf"cannot write videos of 64 x 96 .* Choose {plain}, "):
+        files.VideoFile(tmp_path / "a.mp4", (64, 96), fps=FPS, crf=20.0, codec=codec)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_encoder_that_holds_frames_back_is_told(
+    files: Any, encoders: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With frames that wait for later ones, as x264 has by default."""
+    monkeypatch.setattr(encoders, "encoder_options", lambda *_: {"crf": "20"})
+    video = files.VideoFile(tmp_path / "a.mp4", (160, 96), fps=FPS, crf=20.0)
+    with pytest.raises(ValueError, match=r"^The codec h264 holds frames back"):
+        video.add(torch.rand((9, 96, 160, 3)))
+    assert video.frames == 0

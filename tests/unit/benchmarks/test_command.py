@@ -11,7 +11,7 @@ from benchmarks.harness import HEADLINES
 def test_all_parts_run_by_default_and_speed_alone_on_a_graphics_card() -> None:
     assert set(bench.parse([]).parts) == set(bench.PARTS) >= set(HEADLINES.values())
     assert list(bench.parse(["--only", "decode", "growth"]).parts) == ["growth", "decode"]
-    assert list(bench.parse(["--device", "cuda"]).parts) == ["speed"]
+    assert list(bench.parse(["--device", "cuda"]).parts) == ["speed", "rendering"]
     with pytest.raises(SystemExit):
         bench.parse(["--device", "cuda", "--only", "decode"])
 

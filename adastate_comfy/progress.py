@@ -13,7 +13,6 @@ from PIL import Image
 from server import PromptServer
 from torch import Tensor
 
-from ..adastate_core.stream.state import StreamState
 from .panel.stream_view import StreamView
 
 
@@ -73,12 +72,11 @@ class StreamProgress:
             self.say(f"rebuilding the memory: {self._commits} of {self._planned} chunks")
         comfy.model_management.throw_exception_if_processing_interrupted()
 
-    def chunk(self, after: StreamState) -> None:
-        """Note a finished chunk."""
+    def chunk(self) -> None:
+        """Note a finished chunk; raises the host's interruption if the user cancelled."""
         self._done += 1
         self._planned = 0
         self._bar.update_absolute(self._done * self._steps, self._chunks * self._steps)
-        self._view.made(after)
 
     def say(self, text: str) -> None:
         """Write under the node and on its panel."""

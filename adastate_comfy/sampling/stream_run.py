@@ -195,9 +195,10 @@ class StreamRun:
             nonlocal goes_on
             if self.kernels is not None:
                 self.view.remark(describe(self.kernels))
+            self.view.made(after)
             # Who keeps it comes first: the progress bar raises the host's interruption.
             goes_on = on_chunk is None or on_chunk(after) is not False
-            self.progress.chunk(after)
+            self.progress.chunk()
             return goes_on
 
         def make(state: StreamState, request: StreamRequest) -> StreamState:

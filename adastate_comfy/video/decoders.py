@@ -63,14 +63,20 @@ class ChunkDecoder:
         """
         return False
 
+    @property
+    def stays_loaded(self) -> bool:
+        """Whether a part can be decoded now without a call of model management."""
+        return False
+
     def load(self) -> None:
         """Load the VAE if it is not there with room to decode; in the main thread."""
-        memory = self._vae.memory_used_decode(self._shape, self._vae.vae_dtype)
-        if self._is_loaded() and self._has_room(memory):
+        if self._is_ready():
             return
         self.loads += 1
         comfy.model_management.load_models_gpu(
-            [self.patcher], memory_required=memory, force_full_load=self._vae.disable_offload
+            [self.patcher],
+            memory_required=self._memory(),
+            force_full_load=self._vae.disable_offload,
         )
 
     def _is_loaded(self) -> bool:
@@ -87,9 +93,16 @@ class ChunkDecoder:
             return bool(patcher.loaded_size() >= patcher.model_size())
         return not patcher.model.model_lowvram and patcher.loaded_size() > 0
 
-    def _has_room(self, memory: float) -> bool:
+    def _memory(self) -> int:
+        memory: int = self._vae.memory_used_decode(self._shape, self._vae.vae_dtype)
+        return memory
+
+    def _is_ready(self) -> bool:
+        """Say whether it is loaded and has room to decode."""
         patcher = self.patcher
-        wanted = memory + comfy.model_management.extra_reserved_memory()
+        if not self._is_loaded():
+            return False
+        wanted = self._memory() + comfy.model_management.extra_reserved_memory()
         return bool(patcher.get_free_memory(patcher.load_device) >= wanted)
 
     @property
@@ -136,6 +149,10 @@ class _CausalDecoder(ChunkDecoder):
     def __init__(self, vae: Any, latent_shape: tuple[int, ...]) -> None:
         super().__init__(vae, latent_shape)
         self._decoder = stream_decoder(vae.first_stage_model)
+
+    @property
+    def stays_loaded(self) -> bool:
+        return self._is_ready()
 
     @property
     def can_run_in_background(self) -> bool:

@@ -94,6 +94,8 @@ def _render(
     if options.in_background and not decoder.patcher.is_dynamic():
         inputs = _with_vae_loaded(inputs, decoder)
     run = StreamRun.prepare(inputs, view=view, together=1, previews=False)
+    # Every chunk is in the file: none but the newest has to be gone back to.
+    run = replace(run, request=replace(run.request, keep_start=False))
     joined = joins_exactly(run.start)
     state = with_render_history(run.start, options.history_chunks, chunk_frames)
     files = open_files(
@@ -113,11 +115,7 @@ def _render(
     job = RenderJob(files.video, files.receipts, decoder, show, in_background=in_background)
     try:
         job.begin(state, chunk_frames, options.include_start)
-        for _ in range(inputs.chunks):
-            chunk = state.chunk_index
-            prompt = inputs.prompts.receipt(chunk) if inputs.prompts is not None else None
-            state = run.run(state, 1)
-            job.add(state, prompt)
+        state = _make_chunks(run, job, decoder, state, inputs)
         job.finish()
     except BaseException as error:
         left = job.stop(f"{type(error).__name__}: {error}".rstrip(": "))
@@ -131,6 +129,39 @@ def _render(
     run.progress.say(text)
     view.finish(text)
     return RenderedVideo(state, files.video.path, files.subfolder)
+
+
+def _make_chunks(
+    run: StreamRun,
+    job: RenderJob,
+    decoder: ChunkDecoder,
+    state: StreamState,
+    inputs: StreamInputs,
+) -> StreamState:
+    """Make and decode the chunks, in one sampling session while the VAE stays beside the model.
+
+    A model is loaded between sessions, never inside one: it could take the room of what samples.
+    """
+    last = state.chunk_index + inputs.chunks
+    decoded = False
+
+    def add(after: StreamState) -> None:
+        prompts, chunk = inputs.prompts, after.chunk_index - 1
+        job.add(after, prompts.receipt(chunk) if prompts is not None else None)
+
+    def keep(after: StreamState) -> bool:
+        nonlocal decoded
+        decoded = decoder.stays_loaded
+        if decoded:
+            add(after)
+        return decoded
+
+    while state.chunk_index < last:
+        together = last - state.chunk_index if inputs.prompts is None else 1
+        state = run.run(state, together, keep)
+        if not decoded:
+            add(state)
+    return state
 
 
 def _pictures(images: Tensor, hidden: Tensor | None) -> ChunkPictures:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tests.support.families import CASES, fresh, step
 from tests.support.harness import NodeHarness, pool_of
+from tests.support.kernels import Clock
 from tests.support.tiny_models import WAN
 
 Function = Callable[..., Tensor]
@@ -30,24 +31,10 @@ def kernels(pack: Any) -> Any:
     return importlib.import_module(f"{pack.__name__}.adastate_comfy.model.attention_kernels")
 
 
-class Clock:
-    """Seconds in place of real ones: the host's kernel takes one, all others less."""
-
-    def __init__(self) -> None:
-        self.readings = 0
-        self.share = 0.5
-
-    def __call__(self, run: Callable[[], object], device: torch.device) -> float:
-        run()
-        self.readings += 1
-        return 1.0 if self.readings % 2 else self.share
-
-
 @pytest.fixture
-def clock(core: Any, monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(pack: Any, monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    choice = importlib.import_module(f"{core.__name__}.attention.kernel_choice")
-    monkeypatch.setattr(choice, "seconds_of", clock)
+    clock.install(monkeypatch, pack)
     return clock
 
 

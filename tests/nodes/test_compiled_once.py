@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 
 from tests.support.harness import NodeHarness
+from tests.support.kernels import Clock
 from tests.support.tiny_models import WAN
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
@@ -144,16 +144,9 @@ def test_guidance_is_a_graph_of_its_own_and_only_once(harness: NodeHarness, grap
 
 
 def test_the_fastest_attention_is_chosen_outside_the_graph(
-    harness: NodeHarness, graphs: Graphs, core: Any, monkeypatch: pytest.MonkeyPatch
+    harness: NodeHarness, graphs: Graphs, pack: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seconds = itertools.cycle([1.0, 0.5])  # the host's own, and the other
-
-    def timed(run: Callable[[], object], device: torch.device) -> float:
-        run()
-        return next(seconds)
-
-    choice = importlib.import_module(f"{core.__name__}.attention.kernel_choice")
-    monkeypatch.setattr(choice, "seconds_of", timed)
+    Clock().install(monkeypatch, pack)
     model = compiled(harness, graphs, attention="fastest")
     state, _ = harness.step(harness.fresh(), 3, model=model)
     close(state.content(), harness.step(harness.fresh(), 3)[0].content())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import comfy.model_management
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -45,6 +46,8 @@ class AttentionOverride:
         layer = self.layers.layer(block_name(options))
         if layer is None:
             return following(q, k, v, *args, **kwargs)
+        # A forward of a large picture takes minutes where there is no card.
+        comfy.model_management.throw_exception_if_processing_interrupted()
         form = _CallForm.of(args, kwargs)
         q, k, v = (form.split(x) for x in (q, k, v))
         self._require_block(q.shape[1], k.shape[1])

@@ -205,7 +205,8 @@ class ComfySession:
         x = sent(block, self._device)
         x = x.clone() if x is block else x
         # Models that are told where a step ends look this one up: it ends where it begins.
-        still = {"sample_sigmas": self._sigmas.new_zeros(2)}
+        # As long as in a step, since compiled models may be compiled anew for another length.
+        still = {"sample_sigmas": torch.zeros_like(self._sigmas)}
         options["transformer_options"].update(still)
         options["transformer_options"].get("wrappers", {}).pop("calc_cond_batch", None)
         sigma = self._sigmas.new_zeros(x.shape[0])

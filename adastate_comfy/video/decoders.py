@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import comfy.model_management
@@ -110,6 +110,12 @@ class ChunkDecoder:
         """Where it decodes."""
         device: torch.device = self._vae.device
         return device
+
+    def weights(self) -> Iterator[Tensor]:
+        """Yield the weights of the VAE as they lie now."""
+        module = self._vae.first_stage_model
+        yield from module.parameters()
+        yield from module.buffers()
 
     def placed(self, samples: Tensor) -> Tensor:
         """Return samples where they are decoded; before, so that nothing waits for it later."""

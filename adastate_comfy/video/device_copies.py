@@ -7,7 +7,7 @@ whichever thread, waits for the copy alone. A processor has no streams: all is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,12 +38,21 @@ class SideStream:
         return torch.cuda.current_stream(self._device).record_event()
 
     @contextmanager
-    def after(self, mark: Any) -> Iterator[None]:
-        """Have what is asked of the device inside done on this stream, once a mark is reached."""
+    def after(self, mark: Any, reads: Iterable[Tensor] = ()) -> Iterator[None]:
+        """Have what is asked of the device inside done on this stream, once a mark is reached.
+
+        Args:
+            mark: The mark.
+            reads: Tensors of another stream that are read: should they be let go of meanwhile,
+                PyTorch gives their memory to nobody before this stream is done with them.
+        """
         if self._stream is None:
             yield
             return
         self._stream.wait_event(mark)
+        for tensor in reads:
+            if tensor.device.type == "cuda":
+                tensor.record_stream(self._stream)
         with torch.cuda.stream(self._stream):
             yield
 

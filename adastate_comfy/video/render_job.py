@@ -172,7 +172,9 @@ class RenderJob:
 
     def _beside(self, mark: Any) -> AbstractContextManager[None]:
         """Have what is asked of the device inside done beside the sampler, after a mark."""
-        return self._side.after(mark) if self._side is not None else nullcontext()
+        if self._side is None:
+            return nullcontext()
+        return self._side.after(mark, self._decoder.weights())
 
     def _decode(self, state: StreamState, prompt: dict[str, Any], mark: Any) -> None:
         """Begin to decode a chunk, and have it written once its images are there."""

@@ -405,9 +405,12 @@ def test_without_memory_that_a_card_writes_to_the_copy_is_plain(video: Any, card
 def test_a_side_stream_waits_for_what_was_asked_before(video: Any, card: Card) -> None:
     side = video.device_copies.SideStream(torch.device("cuda:0"))
     mark = side.mark()
-    with side.after(mark):
+    kept: list[Any] = []
+    weight = SimpleNamespace(device=torch.device("cuda:0"), record_stream=kept.append)
+    with side.after(mark, [weight, torch.rand(2)]):
         card.tensor(torch.rand(2)).add(1)
     side.wait()
+    assert [stream.name for stream in kept] == ["side"]
     assert card.asked == [
         "main: mark",
         "side: wait for a mark",
@@ -415,6 +418,35 @@ def test_a_side_stream_waits_for_what_was_asked_before(video: Any, card: Card) -
         "wait for all of side",
     ]
     assert card.current.name == "main"
+
+
+def test_a_render_decodes_beside_the_sampler_and_reads_its_own_work(
+    harness: NodeHarness, render: Any, output: Path, video: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every part is decoded on the one stream, after a mark, and all is waited for in the end."""
+    asked: list[str] = []
+    copies = video.device_copies
+
+    class Noted(copies.SideStream):
+        def mark(self) -> Any:
+            asked.append("mark")
+            return super().mark()
+
+        def after(self, mark: Any, reads: Any = ()) -> Any:
+            asked.append(f"decode, {len(list(reads)) > 100}")
+            return super().after(mark)
+
+        def wait(self) -> None:
+            asked.append("wait")
+
+    job = importlib.import_module(f"{video.decoders.__package__}.render_job")
+    monkeypatch.setattr(job, "SideStream", Noted)
+    clip = harness.latent(2, seed=5)
+    render(harness.fresh(start_latent=clip), 2, decode_apart=True)
+    assert asked == ["mark", "decode, True"] * 3 + ["wait"]
+    asked.clear()
+    render(harness.fresh(start_latent=clip), 2)
+    assert not asked, "the stream of the sampler is the right one for who decodes between chunks"
 
 
 def test_a_processor_has_no_streams(video: Any) -> None:

@@ -168,7 +168,8 @@ class AdaStateApply(io.ComfyNode):
                     advanced=True,
                     tooltip=(
                         "Where keys and values of past frames are stored. system memory leaves "
-                        "more of the GPU to the model, and is several times slower."
+                        "more of the GPU to the model; each layer is copied from there, so that a "
+                        "chunk takes longer."
                     ),
                 ),
                 io.Combo.Input(

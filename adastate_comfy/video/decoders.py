@@ -158,7 +158,8 @@ class _CausalDecoder(ChunkDecoder):
 
     @property
     def stays_loaded(self) -> bool:
-        return self._is_ready()
+        # Under Dynamic VRAM its weights may have gone by the time they are used.
+        return not self.patcher.is_dynamic() and self._is_ready()
 
     @property
     def can_run_in_background(self) -> bool:

@@ -81,11 +81,11 @@ class PastReader:
         Raises:
             LayoutError: If the cached frames do not fit the block.
         """
-        count = len(call.conditionings)
-        for conditioning, keys, values in zip(
-            call.conditionings, k.chunk(count), v.chunk(count), strict=True
-        ):
-            where = (conditioning, call.layer)
+        size = k.shape[0] // len(call.conditionings)
+        for index, conditioning in enumerate(call.conditionings):
+            # Slices one by one: of several views made at once none may be written to in training.
+            own = slice(index * size, (index + 1) * size)
+            keys, values, where = k[own], v[own], (conditioning, call.layer)
             if self._keep_ready:
                 ready = self._ready.get(where) or self._made_ready(where, keys)
                 keys.copy_(ready[0])

@@ -216,3 +216,22 @@ def test_nothing_is_saved_of_a_part_of_a_timeline(
                 state, _ = harness.step(state, 1, model=stopping.model)
     assert said[-1] == "stopped: queue again to go on, the chunks so far are kept"
     assert not list(folder.glob("stopped_*"))
+
+
+def test_a_cancel_waits_for_one_layer_and_not_for_the_forward(harness: NodeHarness) -> None:
+    state, _ = harness.step(harness.fresh(), 2)
+    calls = []
+
+    def cancel(func: Any, *args: Any, **kwargs: Any) -> Any:
+        import comfy.model_management
+
+        calls.append(1)
+        comfy.model_management.interrupt_current_processing()
+        return func(*args, **kwargs)
+
+    model = harness.model.clone()
+    model.model_options["transformer_options"]["optimized_attention_override"] = cancel
+    with cancelled():
+        harness.step(state, 1, model=model)
+    assert len(calls) == 1  # the second layer was not computed
+    assert harness.step(state)[0].chunk_index == 3

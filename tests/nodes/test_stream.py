@@ -230,25 +230,6 @@ def test_cancelling_keeps_the_input_state(harness: NodeHarness) -> None:
     assert harness.step(state)[0].chunk_index == 3
 
 
-def test_a_cancel_waits_for_one_layer_and_not_for_the_forward(harness: NodeHarness) -> None:
-    import comfy.model_management
-
-    state, _ = harness.step(harness.fresh(), 2)
-    calls = []
-
-    def cancel(func: Any, *args: Any, **kwargs: Any) -> Any:
-        calls.append(1)
-        comfy.model_management.interrupt_current_processing()
-        return func(*args, **kwargs)
-
-    model = harness.model.clone()
-    model.model_options["transformer_options"]["optimized_attention_override"] = cancel
-    with pytest.raises(comfy.model_management.InterruptProcessingException):
-        harness.step(state, 1, model=model)
-    assert len(calls) == 1  # the second layer was not computed
-    assert harness.step(state)[0].chunk_index == 3
-
-
 def test_the_model_in_a_stock_sampler_is_untouched(harness: NodeHarness) -> None:
     import comfy.sample
     import comfy.samplers

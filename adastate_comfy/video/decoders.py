@@ -43,6 +43,7 @@ class ChunkDecoder:
         self._vae, self._shape = vae, latent_shape
         self.loads = 0
         """How often the VAE had to be brought to its device."""
+        self._held = 0.0
 
     @property
     def patcher(self) -> ModelPatcher:
@@ -71,8 +72,10 @@ class ChunkDecoder:
     def load(self) -> None:
         """Load the VAE if it is not there with room to decode; in the main thread."""
         if self._is_ready():
+            self._held = self.patcher.loaded_size()
             return
         self.loads += 1
+        self._held = 0.0
         comfy.model_management.load_models_gpu(
             [self.patcher],
             memory_required=self._memory(),
@@ -82,15 +85,16 @@ class ChunkDecoder:
     def _is_loaded(self) -> bool:
         """Say whether all weights are where they are used.
 
-        Under Dynamic VRAM weights come and go one by one, and `loaded_size` counts those that are
-        there; asking ComfyUI to load the VAE puts it before others in a fight for room.
+        Under Dynamic VRAM they come when they are first used, those of the encoder never, and may
+        be sent away; then there are fewer than before. Asking ComfyUI to load the VAE puts it
+        before others in a fight for room.
         """
         patcher = self.patcher
         loaded = comfy.model_management.loaded_models()
         if not any(patcher.is_clone(other) for other in loaded):
             return False
         if patcher.is_dynamic():
-            return bool(patcher.loaded_size() >= patcher.model_size())
+            return bool(patcher.loaded_size() >= self._held)
         return not patcher.model.model_lowvram and patcher.loaded_size() > 0
 
     def _memory(self) -> int:

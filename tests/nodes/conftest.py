@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -172,3 +172,11 @@ def render(harness: Any, vae: Any, output: Path) -> Any:
         )
 
     return run
+
+
+@pytest.fixture
+def video(pack: Any) -> SimpleNamespace:
+    """Return the modules of the pack that are tried here."""
+    names = ("bounded_worker", "decoders", "device_copies", "video_file")
+    path = f"{pack.__name__}.adastate_comfy.video"
+    return SimpleNamespace(**{name: importlib.import_module(f"{path}.{name}") for name in names})

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 import comfy.model_management
 import torch
@@ -89,10 +90,13 @@ class Speed:
             Row("compiled over eager", gain, COMPILED, at_least=True),
             Row("first compiled chunk", first, FIRST_COMPILED, "s"),
         ]
-        kernels = [asdict(each) for each in best.binding.binding.kernels.choices]
         setting = {**vars(self), **SIZES, "sigmas": SIGMAS}
-        about = {"published": PUBLISHED, "device": _device_name(), "setting": setting}
-        about["kernels"] = kernels
+        about: dict[str, Any] = {
+            "published": PUBLISHED,
+            "device": _device_name(),
+            "setting": setting,
+            "kernels": [asdict(each) for each in best.binding.binding.kernels.choices],
+        }
         return Measured(rows, {**timed, **about})
 
     def _timed(self, make: Callable[[], None]) -> dict[str, float]:

@@ -7,9 +7,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import comfy.k_diffusion.sampling
 import comfy.samplers
 import torch
 from torch import Tensor
+
+from ...adastate_core.transfer import sent
 
 NoiseSampler = Callable[[Any, Any], Tensor]
 
@@ -28,6 +31,25 @@ def copy_sampler(sampler: comfy.samplers.Sampler, noise: NoiseSampler) -> comfy.
     if isinstance(ours, comfy.samplers.KSAMPLER) and _accepts_noise(ours):
         ours.extra_options = {**ours.extra_options, "noise_sampler": noise}
     return ours
+
+
+def schedule_for(sampler: comfy.samplers.Sampler, sigmas: Tensor, device: torch.device) -> Tensor:
+    """Return noise levels of its own for a SAMPLER, where it looks at them.
+
+    That is the device of the latents, as in the host. ComfyUI's lcm asks at every step whether the
+    next level is 0: of a level on a card it would wait for all that the card has been given, and
+    the card then for the next step. It multiplies single levels only, which may be anywhere.
+
+    Args:
+        sampler: The SAMPLER.
+        sigmas: Noise levels, on the processor.
+        device: Where it samples.
+    """
+    asks = getattr(sampler, "sampler_function", None) is comfy.k_diffusion.sampling.sample_lcm
+    if asks and device.type == "cuda":
+        device = sigmas.device
+    there = sent(sigmas, device)
+    return there.clone() if there is sigmas else there
 
 
 def _accepts_noise(sampler: comfy.samplers.KSAMPLER) -> bool:

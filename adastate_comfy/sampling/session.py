@@ -41,7 +41,7 @@ from ..model.rehearsal import (
 from ..model.torch_compile import is_compiled
 from ..progress import StreamProgress
 from ..sockets.conditioning import bring, restore
-from .sampler_copy import copy_sampler
+from .sampler_copy import copy_sampler, schedule_for
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -133,6 +133,7 @@ class ComfySession:
         device: torch.device,
     ) -> None:
         self._host, self._guider, self._sigmas = host, guider, sigmas
+        self._schedule = sigmas.cpu()
         self._model_options, self._device = model_options, device
         self._conditionings = [guider.conds["positive"], guider.conds.get("negative") or []]
         for entries in self._conditionings:
@@ -145,7 +146,7 @@ class ComfySession:
 
     def denoise(self, noise: BlockNoise, view: BlockAttention) -> Tensor:
         """Sample one block with the artist's SAMPLER."""
-        return self.sample(noise, view, self._sigmas)
+        return self.sample(noise, view, self._schedule)
 
     def sample(
         self,
@@ -160,7 +161,7 @@ class ComfySession:
         Args:
             noise: Noise of the block.
             view: The block with the cache in view.
-            sigmas: Noise levels of the stretch.
+            sigmas: Noise levels of the stretch, on the processor.
             block: What the stretch before has left; None for the first one.
             first_step: Steps made before.
         """
@@ -179,7 +180,7 @@ class ComfySession:
         with private_rng(self._device, seed):
             sampled: Tensor = sampler.sample(
                 self._guider,
-                sigmas.clone(),
+                schedule_for(sampler, sigmas, self._device),
                 self._arguments(view, seed),
                 report,
                 start if block is None else blank,

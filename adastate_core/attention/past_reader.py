@@ -60,7 +60,7 @@ class PastReader:
         keep_ready: bool,
         copies: LayerCopies | None = None,
     ) -> None:
-        self._past, self._reading, self._geometry = past, reading, geometry
+        self._past, self._reading = past, reading
         self._tokens, self._rope = geometry.tokens_per_frame, geometry.rope
         self._frames = _stretches(reading.picked)
         self._keep_ready = keep_ready

@@ -65,7 +65,7 @@ ROWS = {
     "card": {
         "a chunk over bare forwards": 1.03,
         "share of a chunk in which the card computes": 0.97,
-        "waits of a chunk": 8,
+        "waits of a chunk": 4,
         "a chunk with its cache in fp8": 1.03,
         "a chunk with its cache in system memory": 1.15,
         "a chunk with its cache in fp8 in system memory": 1.3,

@@ -11,7 +11,7 @@ import importlib
 import sys
 from collections import Counter
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -105,3 +105,58 @@ def test_a_session_brings_its_conditions_to_the_card(pack: ModuleType) -> None:
     assert brought["num_tokens"] is count
     assert entries[0]["uuid"] == "kept"
     assert text.cond.device.type == "cpu", "the host's own object is left as it was"
+
+
+CARD = torch.device("meta")
+SIGMAS = (1.0, 0.8, 0.5, 0.0)
+
+
+def sampled_on_card(sampler: Any, sigmas: torch.Tensor) -> list[torch.device]:
+    """Sample with latents on the stand-in for a card; return where the model got its levels."""
+    import comfy.model_sampling
+
+    class Sampling(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST):
+        """The schedule of Wan."""
+
+    class Model:
+        def __init__(self) -> None:
+            sampling = Sampling()
+            self.asked: list[torch.device] = []
+            self.cfg = 1.0
+            self.inner_model = SimpleNamespace(model_sampling=sampling)
+            self.model_patcher = SimpleNamespace(get_model_object=lambda name: sampling, model=self)
+
+        def __call__(self, x: torch.Tensor, sigma: torch.Tensor, **_: Any) -> torch.Tensor:
+            self.asked.append(sigma.device)
+            return x * 0.5
+
+    model, latents = Model(), torch.empty((1, 4, 3, 2, 2), device=CARD)
+    out = sampler.sample(model, sigmas, {"model_options": {}, "seed": 0}, None, latents, latents)
+    assert out.device == CARD
+    return model.asked
+
+
+def test_the_lcm_of_the_host_reads_no_number_of_a_card(pack: ModuleType) -> None:
+    import comfy.samplers
+
+    copies = importlib.import_module(f"{pack.__name__}.adastate_comfy.sampling.sampler_copy")
+    latents = torch.empty((1, 4, 3, 2, 2), device=CARD)
+    sampler = copies.copy_sampler(comfy.samplers.sampler_object("lcm"), lambda *_: latents)
+    sigmas = torch.tensor(SIGMAS)
+    levels = copies.schedule_for(sampler, sigmas, torch.device("cuda"))
+    assert levels is not sigmas  # a sampler may write to it
+    assert sampled_on_card(sampler, levels) == [CARD] * 3
+    with pytest.raises(RuntimeError, match=r"item\(\) cannot be called"):
+        sampled_on_card(sampler, sigmas.to(CARD))
+
+
+@pytest.mark.parametrize("name", ["euler", "res_multistep", "dpmpp_2m"])
+def test_other_samplers_have_their_levels_beside_the_latents(pack: ModuleType, name: str) -> None:
+    import comfy.samplers
+
+    copies = importlib.import_module(f"{pack.__name__}.adastate_comfy.sampling.sampler_copy")
+    sampler, sigmas = comfy.samplers.sampler_object(name), torch.tensor(SIGMAS)
+    assert copies.schedule_for(sampler, sigmas, CARD).device == CARD
+    own = copies.schedule_for(sampler, sigmas, sigmas.device)
+    assert own is not sigmas
+    assert torch.equal(own, sigmas)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -94,3 +95,24 @@ def test_the_pool_stays_within_its_bytes(harness: NodeHarness) -> None:
             assert pool.nbytes <= 3 * one
     finally:
         pool.max_bytes = unbound
+
+
+def test_system_memory_is_page_locked_for_a_card_and_where_the_host_allows_it(
+    pack: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import comfy.model_management
+
+    patcher = importlib.import_module(f"{pack.__name__}.adastate_comfy.model.kv_pool_patcher")
+    made = {}
+    for limit in (-1, 2**30):
+        monkeypatch.setattr(comfy.model_management, "MAX_PINNED_MEMORY", limit)
+        for device in ("cuda", "cpu"):
+            model = SimpleNamespace(
+                load_device=torch.device(device), offload_device=torch.device("cpu")
+            )
+            pool, _ = patcher.make_pool(model, "model", "system memory")
+            made[limit > 0, device] = pool.kv_format.pinned
+            total = comfy.model_management.get_total_memory(torch.device("cpu"))
+            # Torch rounds such tensors up, to twice their size at most.
+            assert pool.max_bytes == int(total * (0.25 if pool.kv_format.pinned else 0.5))
+    assert [key for key, pinned in made.items() if pinned] == [(True, "cuda")]

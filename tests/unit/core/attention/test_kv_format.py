@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from adastate_core.attention.kv_format import PLAIN, Fp8KV, KVFormat
-from adastate_core.config import StreamConfig
+from adastate_core.config import Precision, StreamConfig
 from adastate_core.errors import ConfigError
 from tests.support.reference_host import Harness
 
@@ -104,3 +104,20 @@ def test_no_more_sets_than_planned_exist_at_once() -> None:
     held.clear()
     harness.step(after)
     assert held == [1]
+
+
+def test_memory_that_cannot_be_page_locked_is_plain() -> None:
+    """No card, no page-locked memory: what is kept elsewhere is kept all the same."""
+    away = torch.device("meta")
+    for precision in ("model", "fp8"):
+        kept = KVFormat(precision, away, pinned=True).encode(keys(), 6)  # type: ignore[arg-type]
+        assert {p.device for p in kept.parameters()} == {away}
+        assert kept.parts()[0].shape[:3] == (2, 3, 6)
+
+
+@pytest.mark.parametrize("precision", ["model", "fp8"])
+def test_what_is_written_is_what_decodes(precision: Precision) -> None:
+    encoded = KVFormat(precision).encode(keys(torch.bfloat16), 6)
+    out = torch.full((2, 3, 6, 4, 32), torch.nan, dtype=torch.bfloat16)
+    encoded.write(encoded.parts(), out)
+    assert torch.equal(out.flatten(1, 2), encoded.decode())

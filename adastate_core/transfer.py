@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def sent(x: Tensor, device: torch.device) -> Tensor:
+def sent(x: Tensor, device: torch.device, *, copy: bool = False) -> Tensor:
     """Return a tensor of the processor on another device, in the order of what is queued there.
 
     A card that copies from ordinary memory has the processor wait until all before is done.
@@ -14,12 +14,10 @@ def sent(x: Tensor, device: torch.device) -> Tensor:
     Args:
         x: The tensor.
         device: Where it is to be.
-
-    Returns:
-        `x` itself if it is there already.
+        copy: Whether it is to be another tensor even if `x` is there already.
     """
     if device.type != "cuda" or x.device.type != "cpu":
-        return x.to(device)
+        return x.to(device, copy=copy)
     try:
         pinned = x.pin_memory()
     except RuntimeError:  # the system has no more page-locked memory

@@ -18,7 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.caches import FORMS
 from benchmarks.growth import Growth
 from benchmarks.harness import Measured, Row, finished, in_turns, on_cuda, pack, seconds
-from benchmarks.models import Subject, wan
+from benchmarks.models import RealSize, Subject
 from benchmarks.speed import FRAMES, SIGMAS
 from benchmarks.streams import SIZES, BareForwards, Stream
 
@@ -30,21 +30,15 @@ COST = {"fp8": 1.03, "system memory": 1.15, "fp8 in system memory": 1.3}
 
 
 @dataclass(frozen=True)
-class Card:
+class Card(RealSize):
     """The model, as in the part on speed, and the chunks before and while it is timed."""
 
-    dim: int = 1536
-    layers: int = 30
-    feed_forward: int = 8960
-    size: tuple[int, int] = (60, 104)
-    text_tokens: int = 512
-    dtype: str = "bfloat16"
     warm_up: int = 4
     pairs: int = 7
 
     def measure(self) -> Measured:
         """Return the overhead, the profile of a chunk, and what every form of the cache costs."""
-        subject = self._subject()
+        subject = self.subject()
         model = subject.build()
         stream = _open(subject, model)
         bare = BareForwards(subject, model, SIGMAS, stream.binding.traits.layers)
@@ -70,10 +64,6 @@ class Card:
         setting = {**vars(self), **SIZES, "sigmas": SIGMAS}
         return Measured(rows, {**details, "profile": told, "forms": forms, "setting": setting})
 
-    def _subject(self) -> Subject:
-        shape = partial(wan, self.dim, self.layers, feed_forward=self.feed_forward, size=self.size)
-        return shape(text_tokens=self.text_tokens, dtype=self.dtype)
-
 
 @dataclass(frozen=True)
 class Larger(Card):
@@ -86,7 +76,7 @@ class Larger(Card):
 
     def measure(self) -> Measured:
         """Return frames per second."""
-        subject = self._subject()
+        subject = self.subject()
         stream = _open(subject, subject.build())
         stream.advance(self.warm_up)
         taken = [seconds(partial(finished, stream.advance)) for _ in range(self.pairs)]
@@ -99,11 +89,11 @@ class Larger(Card):
 class Long(Growth):
     """A long stream on the card, of a model as deep as the real one."""
 
-    dim: int = 1536
-    layers: int = 30
-    size: tuple[int, int] = (60, 104)
+    dim: int = RealSize.dim
+    layers: int = RealSize.layers
+    size: tuple[int, int] = RealSize.size
+    dtype: str = RealSize.dtype
     pairs: int = 11
-    dtype: str = "bfloat16"
     target: float = 1.01
 
 

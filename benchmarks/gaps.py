@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -51,7 +51,6 @@ class Gaps:
         rope = core(f"{attention}.rope").TemporalRope(((0.9, 0.13),))
         geometry = core(f"{attention}.geometry").AttentionGeometry(LAYERS, TOKENS, 2, rope)
         kind = core("adastate_core.fingerprint").ModelFingerprint
-        shown = {f.name: 16 if f.type in ("int", int) else "" for f in fields(kind)}
         text = core(f"{stream}.conditioning").Conditioning.pack([torch.zeros(1, 8, 16), {}])
         chunks = core("adastate_core.rollout.stream_chunks")
         request = chunks.StreamRequest(
@@ -59,7 +58,7 @@ class Gaps:
             seed=0,
             conditions=core(f"{stream}.events").Conditions(text, None, guided=False),
             config=core("adastate_core.config").StreamConfig(),
-            fingerprint=kind(**shown),
+            fingerprint=kind("bench", 16, "0"),
             geometry=geometry,
         )
         state = core(f"{stream}.state").StreamState((1, 16, *self.size))

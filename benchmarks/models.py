@@ -100,6 +100,24 @@ def wan(
     return Subject(build, channels=channels, size=size, text_tokens=text_tokens)
 
 
+@dataclass(frozen=True)
+class RealSize:
+    """The size of Wan 2.1 1.3B at 480 x 832, and of its VAE."""
+
+    dim: int = 1536
+    layers: int = 30
+    feed_forward: int = 8960
+    size: tuple[int, int] = (60, 104)
+    text_tokens: int = 512
+    vae_dim: int = 96
+    dtype: str = "bfloat16"
+
+    def subject(self) -> Subject:
+        """Describe the model."""
+        shape = partial(wan, self.dim, self.layers, feed_forward=self.feed_forward, size=self.size)
+        return shape(text_tokens=self.text_tokens, dtype=self.dtype)
+
+
 def wan_vae(dim: int) -> comfy.sd.VAE:
     """Make the VAE of Wan 2.1 at this width; the real one has 96."""
     with torch.random.fork_rng(devices=[]):

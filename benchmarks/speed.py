@@ -22,7 +22,7 @@ from benchmarks.harness import (
     peak,
     seconds,
 )
-from benchmarks.models import tiny_vae, wan, wan_vae
+from benchmarks.models import RealSize, tiny_vae, wan_vae
 from benchmarks.streams import CHUNK, SIZES, Stream
 
 PUBLISHED = {"Self-Forcing": 17.0, "LongLive": 20.7, "Reward-Forcing": 23.1}
@@ -41,23 +41,15 @@ BEST_ATTENTION, COMPILED, FIRST_COMPILED = 36.0, 1.15, 60.0
 
 
 @dataclass(frozen=True)
-class Speed:
+class Speed(RealSize):
     """The model, its VAE, and the chunks before and while it is timed."""
 
-    dim: int = 1536
-    layers: int = 30
-    feed_forward: int = 8960
-    size: tuple[int, int] = (60, 104)
-    text_tokens: int = 512
-    vae_dim: int = 96
-    dtype: str = "bfloat16"
     warm_up: int = 4
     chunks: int = 12
 
     def measure(self) -> Measured:
         """Return frames per second and the peak of the memory, in every way to make a chunk."""
-        shape = partial(wan, self.dim, self.layers, feed_forward=self.feed_forward, size=self.size)
-        subject = shape(text_tokens=self.text_tokens, dtype=self.dtype)
+        subject = self.subject()
         history = pack().part("adastate_comfy.video.render_history").HISTORY
         model = subject.build()
         open_stream = partial(Stream, subject, sampler="lcm", history_chunks=history)

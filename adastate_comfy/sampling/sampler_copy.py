@@ -48,8 +48,7 @@ def schedule_for(sampler: comfy.samplers.Sampler, sigmas: Tensor, device: torch.
     asks = getattr(sampler, "sampler_function", None) is comfy.k_diffusion.sampling.sample_lcm
     if asks and device.type == "cuda":
         device = sigmas.device
-    there = sent(sigmas, device)
-    return there.clone() if there is sigmas else there
+    return sent(sigmas, device, copy=True)
 
 
 def _accepts_noise(sampler: comfy.samplers.KSAMPLER) -> bool:

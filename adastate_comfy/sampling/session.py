@@ -203,8 +203,7 @@ class ComfySession:
         the other.
         """
         options = self._arguments(view, 0)["model_options"]
-        x = sent(block, self._device)
-        x = x.clone() if x is block else x
+        x = sent(block, self._device, copy=True)
         # Models that are told where a step ends look this one up: it ends where it begins.
         # As long as in a step, since compiled models may be compiled anew for another length.
         still = {"sample_sigmas": torch.zeros_like(self._sigmas)}

@@ -20,7 +20,7 @@ from .block_attention import SelfAttention
 from .geometry import AttentionGeometry
 from .kv_cache import KVCache
 from .kv_format import EncodedKV
-from .layer_copies import LayerCopies, Stretch, copy_frames
+from .layer_copies import LayerCopies, Stretch
 
 Where = tuple[int, int]
 """A conditioning and a layer."""
@@ -113,49 +113,39 @@ class PastReader:
             self._whole.clear()
         if where not in self._whole:
             encoded = self._encoded(where, like)
-            every = _stretches(tuple(range(self._past[conditioning].cached.frames)))
-            made = [each.decode() for each in encoded] if self._is_here(encoded, like) else []
-            if not made:
-                with self._brought(where, encoded, every, like.device) as parts:
-                    for each, of in zip(encoded, parts, strict=True):
-                        x = torch.empty(of[0].shape, dtype=of[-1].dtype, device=like.device)
-                        each.write(of, x)
-                        made.append(x.flatten(1, 2))
-            self._whole[where] = made[0], made[1]
+            if self._is_here(encoded, like):
+                keys, values = (each.decode() for each in encoded)
+            else:
+                every = _stretches(tuple(range(self._past[conditioning].cached.frames)))
+                with self._brought(where, encoded, every, like) as parts:
+                    keys, values = (
+                        _written(each, of, like) for each, of in zip(encoded, parts, strict=True)
+                    )
+            self._whole[where] = keys, values
         return self._whole[where]
 
     def _write(self, where: Where, keys: Tensor, values: Tensor) -> None:
-        room = [x.unflatten(1, (-1, self._tokens)) for x in (keys, values)]
+        room = [self._by_frame(x) for x in (keys, values)]
         if where in self._whole:
             for x, out in zip(self._whole[where], room, strict=True):
-                copy_frames(x.unflatten(1, (-1, self._tokens)), out, self._frames)
+                out.copy_(_picked(self._by_frame(x), self._frames))
             return
         encoded = self._encoded(where, keys)
-        if not self._is_here(encoded, keys):
-            with self._brought(where, encoded, self._frames, keys.device) as parts:
-                for each, of, out in zip(encoded, parts, room, strict=True):
-                    each.write(of, out)
-            return
-        for each, out in zip(encoded, room, strict=True):
-            at, stored = 0, each.parts()
-            for first, count in self._frames:
-                some = tuple(x[:, first : first + count] for x in stored)
-                each.write(some, out[:, at : at + count])
-                at += count
+        with self._brought(where, encoded, self._frames, keys) as parts:
+            for each, of, out in zip(encoded, parts, room, strict=True):
+                each.write(of, out)
 
     def _made_ready(self, where: Where, like: Tensor) -> tuple[Tensor, Tensor]:
-        encoded = self._encoded(where, like)
-        as_they_are = self._reading.picked == tuple(range(self._past[where[0]].cached.frames))
-        made = []
-        for each, offsets in zip(encoded, (self._reading.offsets, ()), strict=True):
-            x = each.decode()
-            if not as_they_are:
-                frames = x.split(self._tokens, dim=1)
-                x = torch.cat([frames[i] for i in self._reading.picked], dim=1)
-            x = x.to(like)
-            made.append(self._rope.rotate(x, offsets) if offsets else x)
-        self._ready[where] = made[0], made[1]
+        keys, values = (
+            _picked(self._by_frame(each.decode()), self._frames).flatten(1, 2).to(like)
+            for each in self._encoded(where, like)
+        )
+        self._ready[where] = self._rope.rotate(keys, self._reading.offsets), values
         return self._ready[where]
+
+    def _by_frame(self, x: Tensor) -> Tensor:
+        frames: Tensor = x.unflatten(1, (-1, self._tokens))
+        return frames
 
     def _is_here(self, encoded: tuple[EncodedKV, EncodedKV], like: Tensor) -> bool:
         return self._copies is None and encoded[0].parts()[0].device == like.device
@@ -166,16 +156,16 @@ class PastReader:
         where: Where,
         encoded: tuple[EncodedKV, EncodedKV],
         frames: tuple[Stretch, ...],
-        device: torch.device,
+        like: Tensor,
     ) -> Iterator[list[tuple[Tensor, ...]]]:
         """Bring frames of a layer to the device of the model, and the next layer on its way.
 
         Returns:
             The parts of the keys and of the values there.
         """
-        parts = [each.parts() for each in encoded]
-        if self._copies is None and device.type == "cuda":
-            self._copies = LayerCopies(device)
+        parts, device = [each.parts() for each in encoded], like.device
+        if device.type == "cuda" and not self._is_here(encoded, like):
+            self._copies = self._copies or LayerCopies(device)
         if self._copies is None:
             yield [tuple(_picked(p, frames).to(device) for p in of) for of in parts]
             return
@@ -233,7 +223,13 @@ def _stretches(picked: tuple[int, ...]) -> tuple[Stretch, ...]:
 
 
 def _picked(x: Tensor, frames: tuple[Stretch, ...]) -> Tensor:
-    """Return frames of a tensor that has them along the second axis."""
-    if frames == ((0, x.shape[1]),):
-        return x
-    return torch.cat([x[:, first : first + count] for first, count in frames], dim=1)
+    """Return frames of a tensor that has them along the second axis; in a row, they are a view."""
+    pieces = [x[:, first : first + count] for first, count in frames]
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
+
+
+def _written(encoded: EncodedKV, parts: tuple[Tensor, ...], like: Tensor) -> Tensor:
+    """Return what parts decode to, (B, S, H, D), in memory of its own."""
+    x = torch.empty(parts[0].shape, dtype=parts[-1].dtype, device=like.device)
+    encoded.write(parts, x)
+    return x.flatten(1, 2)

@@ -13,6 +13,7 @@ import importlib.util
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -180,3 +181,14 @@ def video(pack: Any) -> SimpleNamespace:
     names = ("bounded_worker", "decoders", "device_copies", "video_file")
     path = f"{pack.__name__}.adastate_comfy.video"
     return SimpleNamespace(**{name: importlib.import_module(f"{path}.{name}") for name in names})
+
+
+@pytest.fixture
+def nothing_compiled() -> Iterator[None]:
+    """Keep what a test compiles to itself: torch shares it between models of one class."""
+    from torch._dynamo.utils import counters
+
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()

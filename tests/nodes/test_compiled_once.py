@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 import torch
 import torch._dynamo
 from torch import Tensor
-from torch._dynamo.utils import counters
 
 from tests.support.harness import NodeHarness
 from tests.support.kernels import Clock
@@ -22,13 +20,7 @@ from tests.support.tiny_models import WAN
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 
 
-@pytest.fixture(autouse=True)
-def nothing_compiled() -> Iterator[None]:
-    """Keep what a test compiles to itself: torch shares it between models of one class."""
-    torch._dynamo.reset()
-    counters.clear()
-    yield
-    torch._dynamo.reset()
+pytestmark = pytest.mark.usefixtures("nothing_compiled")
 
 
 @pytest.fixture(scope="module")

@@ -39,9 +39,7 @@ def test_one_session_makes_all_chunks_while_the_vae_stays_beside_the_model(
 ) -> None:
     assert sessions_of(harness, render) == 1
     # Without room for both, whatever has to be loaded is loaded between sessions.
-    never = property(lambda self: False)
     monkeypatch.setattr(video.decoders.ChunkDecoder, "_is_ready", lambda self: False)
-    monkeypatch.setattr(video.decoders._CausalDecoder, "stays_loaded", never)
     assert sessions_of(harness, render) == 4
     one, each = (list(luma(path)) for path in sorted(output.glob("*.mp4")))
     assert len(one) == 45

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.caches import FORMS
@@ -112,7 +111,7 @@ def _profiled(make: Callable[[], None]) -> dict[str, float]:
     rows = profiler.key_averages()
     # What an operation has the card do is listed with the operation and once more by itself.
     spent = (
-        sum(row.self_device_time_total for row in rows if row.device_type == DeviceType.CUDA)
+        sum(row.self_device_time_total for row in rows if row.device_type.name == "CUDA")
         if on_cuda()
         else sum(row.self_cpu_time_total for row in rows)
     )

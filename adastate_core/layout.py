@@ -14,6 +14,9 @@ from typing import Literal
 
 FrameSource = Literal["anchor", "window", "state", "content"]
 
+TrackName = Literal["video", "sound", "text"]
+"""A sequence of tokens of a block, with a clock of its own; text has no latents and no past."""
+
 
 @dataclass(frozen=True, slots=True)
 class CachedFrames:
@@ -24,16 +27,23 @@ class CachedFrames:
             projected. Whole for all but the first frame of some models.
         window: The same for every window frame, oldest first.
         committed: Content frames of the stream so far, also those that were not committed here.
+        sound: How many latents of sound each frame has with it, those of slot 0 first; empty where
+            there is no sound.
     """
 
     anchor: tuple[float, ...] = ()
     window: tuple[float, ...] = ()
     committed: int = 0
+    sound: tuple[int, ...] = ()
 
     @property
     def frames(self) -> int:
         """Count the frames held."""
         return len(self.anchor) + len(self.window)
+
+    def units(self, track: TrackName) -> tuple[int, ...]:
+        """Count the units of a track that come with each frame, those of slot 0 first."""
+        return self.sound if track == "sound" else (1,) * self.frames
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,7 @@ class CommitProbe:
     def __init__(self, geometry: AttentionGeometry, frames: int) -> None:
         self.geometry = geometry
         self.frames = self.state_frames = frames
+        self.native = geometry.natives(0, frames)
         self.layers: Counter[int] = Counter()
 
     def attend(self, call: SelfAttention) -> Tensor:

@@ -3,9 +3,11 @@
     [ anchor | window ] [ state | content ]
          KV cache          the block
 
-The host calls `attend` for every self-attention of the model; the model itself is not changed, and
-a mask is used only to weaken or strengthen slot 0. Keys are cached as the model projected them, at
-the temporal index that it gave them, and rotated to the index in this chunk when they are read.
+That is one track, the video's; others, such as sound, have their past and their part of the block
+beside it. The host calls `attend` for every attention of the model that sees the past; the model
+itself is not changed, and a mask is used only to weaken or strengthen slot 0. Keys are cached as
+the model projected them, at the temporal index that it gave them, and rotated to the index in this
+chunk when they are read.
 """
 
 from __future__ import annotations
@@ -20,11 +22,13 @@ from torch import Tensor
 from ..anchors import AnchorPolicy
 from ..config import StreamConfig
 from ..errors import ConfigError, LayoutError
-from ..layout import CachedFrames, FrameMix, FrameRef, SlotLayout
+from ..layout import CachedFrames, FrameMix, FrameRef, SlotLayout, TrackName
 from .block_attention import SelfAttention
-from .geometry import AttentionGeometry, video_part
-from .kv_cache import KVCache, select_frames
+from .geometry import AttentionGeometry, parts
+from .kv_cache import KVCache, KVEntry, select_frames
+from .layers import LayerCall
 from .past_reader import PastReader, PastReading
+from .rope import TemporalRope
 
 
 class ChunkAttention:
@@ -64,12 +68,12 @@ class ChunkAttention:
         self.state_frames = len(self.layout.state)
         self.frames = len(self.layout.block)
         self.first_frame = first_frame
-        self.geometry = geometry
+        self.geometry, self._tracks = geometry, geometry.tracks
         # Number the block so that its content needs no rotation: fewest tokens are touched.
         self.origin = self.layout.content[0] - self.state_frames if geometry.can_shift else 0
         self._strength = config.anchor_strength if self.layout.anchor else 1.0
         self._split_state = bool(self.layout.state) and not config.content_sees_current_state
-        if self._split_state and geometry.text != "none":
+        if self._split_state and geometry.has_text:
             raise ConfigError(
                 "content_sees_current_state",
                 problem="content_sees_current_state cannot be off for this model",
@@ -77,17 +81,21 @@ class ChunkAttention:
                 expected="true, since its text tokens attend to the state as well",
                 remedy="turn it on on Apply AdaState",
             )
-        native = geometry.native(self.origin, self.frames)
-        self._block_offsets = _offsets(self.layout.block, native)
-        self._past_frames = len(self.layout.context)
+        self.native = geometry.natives(self.origin, self.frames)
+        self._block_offsets: dict[TrackName, tuple[float, ...]] = {
+            "video": _offsets(self.layout.block, self.native["video"])
+        }
+        self._sizes = geometry.sizes(self.native)
+        readings = self._readings()
+        self._past_sizes = geometry.sizes({n: of.picked for n, of in readings.items()})
         keep_ready = not (cache.kv_format.reads_per_layer or self._reads_once)
-        self._reader = PastReader(past, self._reading(), geometry, keep_ready=keep_ready)
+        self._reader = PastReader(past, readings, geometry, keep_ready=keep_ready)
 
     def attend(self, call: SelfAttention) -> Tensor:
-        """Compute one self-attention of the block over the cache and itself.
+        """Compute one attention of the block over the cache and itself.
 
         Args:
-            call: The self-attention as the model calls it.
+            call: The attention as the model calls it.
 
         Returns:
             The attention output, (B, S, H, D).
@@ -95,62 +103,73 @@ class ChunkAttention:
         Raises:
             LayoutError: If the cached frames do not fit the block.
         """
-        q = self._rotated_queries(call.q)
+        q = self._rotated_queries(call)
         k, v = self._visible(call)
-        bias = self._bias(k)
+        bias = self._bias(call.call, k)
         if not self._split_state:
             return call.attention(q, k, v, bias)
         # The state attends to everything, the content to all but the current state.
-        tokens = self.geometry.tokens_per_frame
-        cut, first = self.state_frames * tokens, self._past_frames * tokens
+        cut = self.state_frames * self.geometry.tokens_per_frame
+        first = self._past_sizes["video"]
         state = call.attention(q[:, :cut], k, v, bias)
         k, v = (torch.cat((x[:, :first], x[:, first + cut :]), dim=1) for x in (k, v))
-        content = call.attention(q[:, cut:], k, v, self._bias(k))
+        content = call.attention(q[:, cut:], k, v, self._bias(call.call, k))
         return torch.cat((state, content), dim=1)
 
-    def _rotated_queries(self, q: Tensor) -> Tensor:
+    def _rotated_queries(self, call: SelfAttention) -> Tensor:
         """Rotate the block's queries to this chunk's indices; those of the host stay as they are.
 
         Other nodes may look at them after the attention.
         """
-        if not any(self._block_offsets):
-            return q
-        out = q.clone(memory_format=torch.contiguous_format)
-        self._rotate_block_(out)
+        if not self._moves(call.call.queries):
+            return call.q
+        out = call.q.clone(memory_format=torch.contiguous_format)
+        self._rotate_block_(out, call.call, call.call.queries)
         return out
 
-    def _rotate_block_(self, x: Tensor) -> None:
-        tokens = self.frames * self.geometry.tokens_per_frame
-        video = video_part(x, self.geometry.text, tokens)
-        self.geometry.rope.rotate_(video, self._block_offsets)
+    def _moves(self, tracks: tuple[TrackName, ...]) -> bool:
+        return any(any(self._block_offsets.get(track, ())) for track in tracks)
+
+    def _rotate_block_(self, x: Tensor, call: LayerCall, tracks: tuple[TrackName, ...]) -> None:
+        rope = self.geometry.rope_of(call)
+        for name, where in parts(tracks, self._sizes, x.shape[1]):
+            if name in self._block_offsets:
+                track = self._tracks[name]
+                track.rotate_(x[:, where], rope, self._block_offsets[name])
 
     def _visible(self, call: SelfAttention) -> tuple[Tensor, Tensor]:
         """Return the keys and values that the block attends to: the past's, then its own."""
-        moves, count = any(self._block_offsets), self._past_frames * self.geometry.tokens_per_frame
+        tracks = call.call.past
+        moves, count = self._moves(tracks), sum(self._past_sizes[track] for track in tracks)
         if not (count or moves):
             return call.k, call.v
         k = _with_room(call.k, count)
         v = _with_room(call.v, count) if count else call.v
-        if count:
-            self._reader.write(call, k[:, :count], v[:, :count])
+        at = 0
+        for track in tracks:
+            size = self._past_sizes[track]
+            if size:
+                self._reader.write(call, track, k[:, at : at + size], v[:, at : at + size])
+            at += size
         if moves:
-            self._rotate_block_(k[:, count:])
+            self._rotate_block_(k[:, count:], call.call, call.call.keys)
         return k, v
 
-    def _reading(self) -> PastReading:
-        """Say which cached frames this chunk reads, and by how much their keys are rotated."""
+    def _readings(self) -> dict[TrackName, PastReading]:
+        """Say which units of the cache this chunk reads, and by how much their keys are rotated."""
         cached, layout = self._cached, self.layout
         first = cached.frames - len(layout.window)
         picked = layout.picked + tuple(range(first, cached.frames))
         native = (*cached.anchor, *cached.window)
-        return PastReading(picked, _offsets(layout.context, tuple(native[i] for i in picked)))
+        offsets = _offsets(layout.context, tuple(native[i] for i in picked))
+        return {"video": PastReading(picked, offsets)}
 
     def _layout(self, config: StreamConfig, policy: AnchorPolicy) -> SlotLayout:
         return policy.layout(config, self._cached)
 
-    def _bias(self, keys: Tensor) -> Tensor | None:
+    def _bias(self, call: LayerCall, keys: Tensor) -> Tensor | None:
         """Return what is added to the logits: the logarithm of the strength, on slot 0."""
-        if self._strength == 1.0:
+        if self._strength == 1.0 or "video" not in call.keys:
             return None
         bias = keys.new_zeros(keys.shape[1])
         anchor = len(self.layout.anchor) * self.geometry.tokens_per_frame
@@ -194,12 +213,11 @@ class CommitAttention(ChunkAttention):
             anchor, window, committed=self._cached.committed + len(self.layout.content)
         )
         self._made = {
-            conditioning: KVCache(made, geometry.tokens_per_frame, cache.kv_format)
-            for conditioning, cache in past.items()
+            conditioning: KVCache(made, cache.kv_format) for conditioning, cache in past.items()
         }
 
     def attend(self, call: SelfAttention) -> Tensor:
-        """Compute one self-attention, and store its keys and values.
+        """Compute one attention, and store its keys and values.
 
         Raises:
             LayoutError: If a layer is computed twice, or the cached frames do not fit the block.
@@ -213,15 +231,14 @@ class CommitAttention(ChunkAttention):
         Raises:
             LayoutError: If the forwards did not compute every layer.
         """
+        of_layer = sum(len(call.past) for call in self.geometry.calls.tracked)
         for cache in self._made.values():
-            if len(cache.keys_of) != self.geometry.layers:
+            if len(cache.keys_of) != self.geometry.layers * of_layer:
+                ran = len(cache.keys_of) // of_layer
                 raise LayoutError(
                     "commit pass",
-                    problem=(
-                        f"only {len(cache.keys_of)} of {self.geometry.layers} layers of the model "
-                        "ran"
-                    ),
-                    seen=f"keys of {len(cache.keys_of)} layers",
+                    problem=f"only {ran} of {self.geometry.layers} layers of the model ran",
+                    seen=f"keys of {ran} layers",
                     expected=f"those of all {self.geometry.layers} layers",
                     remedy="remove nodes that skip steps or layers of this model",
                 )
@@ -234,22 +251,35 @@ class CommitAttention(ChunkAttention):
         return SlotLayout((), layout.window, layout.state, layout.content)
 
     def _store(self, call: SelfAttention) -> None:
-        place, tokens = self.geometry.text, self.frames * self.geometry.tokens_per_frame
-        k, v = (video_part(x, place, tokens) for x in (call.k, call.v))
-        count = len(call.conditionings)
-        slices = zip(call.conditionings, k.chunk(count), v.chunk(count), strict=True)
-        for conditioning, keys, values in slices:
-            past: tuple[Tensor | None, Tensor | None] = (None, None)
-            if self._cached.frames:
-                past = self._reader.whole(conditioning, call.layer, keys)
-            self._made[conditioning].put(
-                call.layer,
-                self._select(past[0], keys, rotate=True),
-                self._select(past[1], values, rotate=False),
-            )
+        names, count = call.call.keys, len(call.conditionings)
+        for name, where in parts(names, self._sizes, call.k.shape[1]):
+            if name in call.call.past:
+                track, entry = self._tracks[name], KVEntry(call.layer, call.call.name, name)
+                k, v = (track.by_unit(x[:, where]).chunk(count) for x in (call.k, call.v))
+                for each in zip(call.conditionings, k, v, strict=True):
+                    self._store_entry(entry, self.geometry.rope_of(call.call), *each)
 
-    def _select(self, past: Tensor | None, block: Tensor, *, rotate: bool) -> Tensor:
-        """Gather the frames that the commit keeps, from the cache and the block."""
+    def _store_entry(
+        self, entry: KVEntry, rope: TemporalRope, conditioning: int, keys: Tensor, values: Tensor
+    ) -> None:
+        past: tuple[Tensor | None, Tensor | None] = (None, None)
+        if any(self._cached.units(entry.track)):
+            past = self._reader.whole(conditioning, entry, keys)
+        self._made[conditioning].put(
+            entry,
+            self._select(past[0], keys, rope),
+            self._select(past[1], values, None),
+            self._tracks[entry.track].tokens,
+        )
+
+    def _select(self, past: Tensor | None, block: Tensor, rope: TemporalRope | None) -> Tensor:
+        """Gather the frames that the commit keeps, from the cache and the block.
+
+        Args:
+            past: Cached keys or values, None if there are none.
+            block: Those of the block.
+            rope: What keys are rotated by; None for values.
+        """
         tokens = self.geometry.tokens_per_frame
         first = {"anchor": 0, "window": len(self._cached.anchor)}
         first |= {"state": 0, "content": self.state_frames}
@@ -259,12 +289,13 @@ class CommitAttention(ChunkAttention):
             assert source is not None  # a plan refers to cached frames only if there are any
             start = (first[ref.source] + ref.position) * tokens
             frame = source[:, start : start + tokens]
-            offset = self._native_of(at) - self._native_of(ref) if rotate else 0
-            return self.geometry.rope.rotate(frame, (offset,))
+            return (
+                rope.rotate(frame, (self._native_of(at) - self._native_of(ref),)) if rope else frame
+            )
 
         def pool(x: Tensor) -> Tensor:
-            rope, columns = self.geometry.spatial_rope, self.geometry.columns
-            if rope is None:
+            space, columns = self.geometry.spatial_rope, self.geometry.columns
+            if space is None:
                 raise LayoutError(
                     "anchor",
                     problem=f"the anchor {self._anchor} does not work with this model",
@@ -272,15 +303,15 @@ class CommitAttention(ChunkAttention):
                     expected="another anchor than dual_ema",
                     remedy="choose another anchor on Apply AdaState",
                 )
-            raw = rope.rotate(x, columns, inverse=True) if rotate else x
+            raw = space.rotate(x, columns, inverse=True) if rope else x
             raw = raw.mean(dim=1, keepdim=True).expand_as(x)
-            return rope.rotate(raw, columns) if rotate else raw
+            return space.rotate(raw, columns) if rope else raw
 
         return select_frames(self._plan, locate, pool, block[:, :0])
 
     def _native_of(self, ref: FrameRef) -> float:
         """Return the temporal index at which the keys of a frame were projected."""
-        native = self.geometry.native(self.origin, self.frames)
+        native = self.native["video"]
         rows = {"anchor": self._cached.anchor, "window": self._cached.window}
         rows |= {"state": native[: self.state_frames], "content": native[self.state_frames :]}
         return rows[ref.source][ref.position]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
-from ..attention.geometry import AttentionGeometry, TextPlace
+from ..attention.geometry import AttentionGeometry
 from ..attention.layers import AttentionCalls
 from ..attention.rope import SpatialRope, TemporalRope
 from ..errors import UnsupportedFamilyError
@@ -18,12 +18,11 @@ class ModelTraits:
     Args:
         family: Name of the family.
         latent_channels: Channels of its latents.
-        layers: Layers with self-attention.
+        layers: Layers whose attention sees the past.
         width: Channels of keys, all heads together; values have as many.
         patch: Latent rows and columns that one token covers.
         rope: Rotary channels of the temporal axis.
-        calls: Which attention calls of a forward are the self-attentions of its layers.
-        text: Where text tokens are in a self-attention, `none` if it has none.
+        calls: Which attention calls of a forward see the past, and which tracks they join.
         can_shift: Whether the host can make the model number its frames from another origin.
         time_stride: Video frames of one latent frame after the first.
         first_index: Where the model puts the first frame of a block, in latent frames.
@@ -45,7 +44,6 @@ class ModelTraits:
     rope: TemporalRope
     calls: AttentionCalls
     time_stride: int
-    text: TextPlace = "none"
     can_shift: bool = False
     first_index: float = 0.0
     frame_rate: float | None = None
@@ -64,7 +62,6 @@ class ModelTraits:
             columns=columns,
             rope=self.rope,
             calls=self.calls,
-            text=self.text,
             can_shift=self.can_shift,
             first_index=self.first_index,
             spatial_rope=self.spatial_rope,

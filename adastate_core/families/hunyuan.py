@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from ..attention.layers import AttentionCalls
+from ..attention.layers import AttentionCalls, joint
 from ..attention.rope import SpatialRope, TemporalRope, rope_frequencies, spatial_frequencies
 from .family import ModelTraits, refuse, width_read
 
@@ -48,8 +48,10 @@ class HunyuanVideoFamily:
             heads=dit.num_heads,
             patch=(dit.patch_size[1], dit.patch_size[2]),
             rope=TemporalRope((time,)),
-            calls=AttentionCalls(blocks=(("double", 0), ("single", len(dit.double_blocks)))),
-            text="prefix",
+            calls=AttentionCalls(
+                blocks=(("double", 0), ("single", len(dit.double_blocks))),
+                of_block=(joint("text", "video"),),
+            ),
             time_stride=4,
             spatial_rope=SpatialRope(*spatial_frequencies(len(time), down, along)),
             text_width=width_read(dit, "txt_in.input_embedder"),

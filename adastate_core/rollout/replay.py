@@ -222,7 +222,7 @@ class Replay:
         return {*(self._kept or ()), *(key for key, _ in self._current.values() if key is not None)}
 
     def _empty(self) -> KVCache:
-        return KVCache.empty(self._geometry.tokens_per_frame, self._pool.kv_format)
+        return KVCache.empty(self._pool.kv_format)
 
 
 def _block_of(state: Tensor | None, content: Tensor) -> Tensor:
@@ -242,9 +242,7 @@ def _without(kv: KVCache, step: EvictStep) -> KVCache:
     cached = kv.cached
     anchor = () if step.anchor else cached.anchor
     window = cached.window[max(len(cached.window) - step.window_kept, 0) :]
-    made = KVCache(
-        CachedFrames(anchor, window, cached.committed), kv.tokens_per_frame, kv.kv_format
-    )
+    made = KVCache(CachedFrames(anchor, window, cached.committed), kv.kv_format)
     made.approximate = kv.approximate
     kv.copy_frames(made)
     return made

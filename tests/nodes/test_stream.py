@@ -51,7 +51,7 @@ def test_chunks_with_the_cache_equal_one_block_causal_forward(
         assert (free - expected).abs().max() > 1e-3  # the mask matters, so the test can fail
         config = core.StreamConfig(anchor="none", chunk_frames=2, window_frames=4)
         shape = binding.bound_model(harness.model).traits.geometry(4, 6)
-        past = {0: cache.KVCache.empty(tokens)}
+        past = {0: cache.KVCache.empty()}
         for start in (0, 2, 4):
             view = attention.CommitAttention(config, anchors.policy_for(config), past, shape)
             options = {

@@ -40,7 +40,7 @@ class Stream:
         self._geometry = AttentionGeometry(
             layers, TOKENS, COLUMNS, TemporalRope(((0.9, 0.13),)), spatial_rope=spatial
         )
-        self._past = {0: KVCache.empty(TOKENS)}
+        self._past = {0: KVCache.empty()}
         self._frame = 0
 
     def chunk(self) -> None:

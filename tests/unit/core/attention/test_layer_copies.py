@@ -115,7 +115,7 @@ def stream_of(
     """Run some chunks of a stream's attention; return every output."""
     geometry = AttentionGeometry(layers, TOKENS, 1, TemporalRope(((0.9, 0.13),)))
     source, found = torch.Generator().manual_seed(5), []
-    past = {0: KVCache.empty(TOKENS, form), 1: KVCache.empty(TOKENS, form)}
+    past = {0: KVCache.empty(form), 1: KVCache.empty(form)}
     for chunk in range(4):
         given = (config, policy_for(config), past, geometry)
         first = chunk * config.chunk_frames

@@ -104,7 +104,7 @@ def test_chunks_with_the_cache_equal_one_block_causal_forward() -> None:
     from adastate_core.attention.chunk_attention import CommitAttention
     from adastate_core.attention.kv_cache import KVCache
 
-    past = {0: KVCache.empty(harness.geometry.tokens_per_frame)}
+    past = {0: KVCache.empty()}
     harness.host.text = [condition]
     for start in (0, 2, 4):
         view = CommitAttention(harness.config, policy_for(harness.config), past, harness.geometry)

@@ -36,7 +36,7 @@ class AttentionOverride:
         # What another node has put in the way is what the artist chose.
         self._kernels: KernelChoice | None = None if self._previous else options.get(KERNELS)
         self._conditionings = conditionings_of(options)
-        self._sizes = view.geometry.sizes(view.native)
+        self._sizes = view.geometry.sizes(view.places)
         self.layers = LayerCounter(view.geometry.calls)
 
     def __call__(

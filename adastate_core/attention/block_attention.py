@@ -65,8 +65,8 @@ class BlockAttention(Protocol):
         ...
 
     @property
-    def native(self) -> Mapping[TrackName, tuple[float, ...]]:
-        """Temporal index at which the model numbers every unit of the block, track by track."""
+    def places(self) -> Mapping[TrackName, tuple[float, ...]]:
+        """Place in time that the model gives every unit of the block, track by track."""
         ...
 
     @property

@@ -15,20 +15,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
 from ..anchors import AnchorPolicy
 from ..config import StreamConfig
-from ..errors import ConfigError, LayoutError
-from ..layout import CachedFrames, FrameMix, FrameRef, SlotLayout, TrackName
+from ..errors import ConfigError
+from ..layout import SlotLayout, TrackName
 from .block_attention import SelfAttention
 from .geometry import AttentionGeometry, parts
-from .kv_cache import KVCache, KVEntry, select_frames
+from .kv_cache import KVCache
 from .layers import LayerCall
 from .past_reader import PastReader, PastReading
-from .rope import TemporalRope
 
 
 class ChunkAttention:
@@ -41,6 +41,7 @@ class ChunkAttention:
             same frames.
         geometry: How the model orders, numbers and rotates tokens.
         first_frame: Content frame of the stream at which the block's content begins.
+        silent: Whether the block has no sound, on a model that makes some.
 
     Raises:
         ConfigError: If the content is not to attend to the state on a model with joint text.
@@ -57,6 +58,7 @@ class ChunkAttention:
         geometry: AttentionGeometry,
         *,
         first_frame: int = 0,
+        silent: bool = False,
     ) -> None:
         self.conditionings = tuple(past)
         cache = next(iter(past.values()))
@@ -64,7 +66,8 @@ class ChunkAttention:
         # has less than the stream. Given frames may be more than the stream has had.
         committed = max(first_frame, cache.cached.committed)
         self._cached = replace(cache.cached, committed=committed)
-        self.layout = self._layout(config, policy)
+        window = cache.cached.window
+        self.layout = self._layout(config, policy).in_pattern(geometry.pattern, window)
         self.state_frames = len(self.layout.state)
         self.frames = len(self.layout.block)
         self.first_frame = first_frame
@@ -81,11 +84,17 @@ class ChunkAttention:
                 expected="true, since its text tokens attend to the state as well",
                 remedy="turn it on on Apply AdaState",
             )
-        self.native = geometry.natives(self.origin, self.frames)
-        self._block_offsets: dict[TrackName, tuple[float, ...]] = {
-            "video": _offsets(self.layout.block, self.native["video"])
+        # Temporal indices of the frames, and places in time of all units.
+        self._indices: tuple[float, ...] = geometry.native(self.origin, self.frames)
+        self._ticks = () if silent else self._ticks_of_block()
+        targets = self._targets()
+        self.places = geometry.places(self.origin, self.frames, sum(map(len, self._ticks)))
+        if geometry.can_place:
+            self._indices, self.places = self.layout.block, targets
+        self._block_offsets = {
+            name: _offsets(to, self.places[name]) for name, to in targets.items()
         }
-        self._sizes = geometry.sizes(self.native)
+        self._sizes = geometry.sizes(self.places)
         readings = self._readings()
         self._past_sizes = geometry.sizes({n: of.picked for n, of in readings.items()})
         keep_ready = not (cache.kv_format.reads_per_layer or self._reads_once)
@@ -155,14 +164,42 @@ class ChunkAttention:
             self._rotate_block_(k[:, count:], call.call, call.call.keys)
         return k, v
 
+    def _ticks_of_block(self) -> tuple[tuple[float, ...], ...]:
+        """Return where the sound of every frame of the content is placed, seen from the frame."""
+        clock = self.geometry.clock
+        if self.geometry.sound is None or clock is None:
+            return ()
+        frames = range(self.first_frame, self.first_frame + len(self.layout.content))
+        return tuple(clock.phases(frame) for frame in frames)
+
+    def _targets(self) -> dict[TrackName, tuple[float, ...]]:
+        """Return the place in time of every unit of the block in this chunk."""
+        place, layout = self.geometry.place, self.layout
+        found: dict[TrackName, tuple[float, ...]] = {"video": tuple(map(place, layout.block))}
+        if self.geometry.sound is not None:
+            ticks = zip(layout.content, self._ticks, strict=False)
+            found["sound"] = tuple(place(index) + phase for index, of in ticks for phase in of)
+        return found
+
     def _readings(self) -> dict[TrackName, PastReading]:
         """Say which units of the cache this chunk reads, and by how much their keys are rotated."""
-        cached, layout = self._cached, self.layout
+        cached, layout, place = self._cached, self.layout, self.geometry.place
         first = cached.frames - len(layout.window)
         picked = layout.picked + tuple(range(first, cached.frames))
         native = (*cached.anchor, *cached.window)
-        offsets = _offsets(layout.context, tuple(native[i] for i in picked))
-        return {"video": PastReading(picked, offsets)}
+        places = tuple(map(place, layout.context))
+        found: dict[TrackName, PastReading] = {
+            "video": PastReading(picked, _offsets(places, tuple(place(native[i]) for i in picked)))
+        }
+        if self.geometry.sound is not None:
+            begins = (0, *accumulate(cached.units("sound")))
+            ticks = [
+                (begins[i] + at, place_of + tick.phase - tick.native)
+                for i, place_of in zip(picked, places, strict=True)
+                for at, tick in enumerate(cached.ticks(i))
+            ]
+            found["sound"] = PastReading(tuple(t[0] for t in ticks), tuple(t[1] for t in ticks))
+        return found
 
     def _layout(self, config: StreamConfig, policy: AnchorPolicy) -> SlotLayout:
         return policy.layout(config, self._cached)
@@ -175,146 +212,6 @@ class ChunkAttention:
         anchor = len(self.layout.anchor) * self.geometry.tokens_per_frame
         bias[:anchor] = math.log(self._strength) if self._strength else -math.inf
         return bias
-
-
-class CommitAttention(ChunkAttention):
-    """The attention of a commit pass: a clean block whose keys and values enter the cache.
-
-    Args:
-        config: Options of the stream.
-        policy: Anchor policy of `config`.
-        past: Keys and values committed so far, by conditioning index; not changed.
-        geometry: How the model orders, numbers and rotates tokens.
-        first_frame: Content frame of the stream at which the block's content begins.
-        hold: Whether slot 0 stays as it is.
-    """
-
-    _reads_once = True
-
-    def __init__(
-        self,
-        config: StreamConfig,
-        policy: AnchorPolicy,
-        past: Mapping[int, KVCache],
-        geometry: AttentionGeometry,
-        *,
-        first_frame: int = 0,
-        hold: bool = False,
-    ) -> None:
-        super().__init__(config, policy, past, geometry, first_frame=first_frame)
-        self._anchor = config.anchor
-        self._plan = policy.commit(config, self._cached, hold=hold)
-        anchor = tuple(
-            self._native_of(kept.terms[0][0] if isinstance(kept, FrameMix) else kept)
-            for kept in self._plan.anchor
-        )
-        window = tuple(self._native_of(kept) for kept in self._plan.window)
-        made = CachedFrames(
-            anchor, window, committed=self._cached.committed + len(self.layout.content)
-        )
-        self._made = {
-            conditioning: KVCache(made, cache.kv_format) for conditioning, cache in past.items()
-        }
-
-    def attend(self, call: SelfAttention) -> Tensor:
-        """Compute one attention, and store its keys and values.
-
-        Raises:
-            LayoutError: If a layer is computed twice, or the cached frames do not fit the block.
-        """
-        self._store(call)
-        return super().attend(call)
-
-    def committed(self) -> dict[int, KVCache]:
-        """Return the caches that the forwards made, by conditioning index.
-
-        Raises:
-            LayoutError: If the forwards did not compute every layer.
-        """
-        of_layer = sum(len(call.past) for call in self.geometry.calls.tracked)
-        for cache in self._made.values():
-            if len(cache.keys_of) != self.geometry.layers * of_layer:
-                ran = len(cache.keys_of) // of_layer
-                raise LayoutError(
-                    "commit pass",
-                    problem=f"only {ran} of {self.geometry.layers} layers of the model ran",
-                    seen=f"keys of {ran} layers",
-                    expected=f"those of all {self.geometry.layers} layers",
-                    remedy="remove nodes that skip steps or layers of this model",
-                )
-        return self._made
-
-    def _layout(self, config: StreamConfig, policy: AnchorPolicy) -> SlotLayout:
-        layout = super()._layout(config, policy)
-        if config.reencode_sees_prev_state:
-            return layout
-        return SlotLayout((), layout.window, layout.state, layout.content)
-
-    def _store(self, call: SelfAttention) -> None:
-        names, count = call.call.keys, len(call.conditionings)
-        for name, where in parts(names, self._sizes, call.k.shape[1]):
-            if name in call.call.past:
-                track, entry = self._tracks[name], KVEntry(call.layer, call.call.name, name)
-                k, v = (track.by_unit(x[:, where]).chunk(count) for x in (call.k, call.v))
-                for each in zip(call.conditionings, k, v, strict=True):
-                    self._store_entry(entry, self.geometry.rope_of(call.call), *each)
-
-    def _store_entry(
-        self, entry: KVEntry, rope: TemporalRope, conditioning: int, keys: Tensor, values: Tensor
-    ) -> None:
-        past: tuple[Tensor | None, Tensor | None] = (None, None)
-        if any(self._cached.units(entry.track)):
-            past = self._reader.whole(conditioning, entry, keys)
-        self._made[conditioning].put(
-            entry,
-            self._select(past[0], keys, rope),
-            self._select(past[1], values, None),
-            self._tracks[entry.track].tokens,
-        )
-
-    def _select(self, past: Tensor | None, block: Tensor, rope: TemporalRope | None) -> Tensor:
-        """Gather the frames that the commit keeps, from the cache and the block.
-
-        Args:
-            past: Cached keys or values, None if there are none.
-            block: Those of the block.
-            rope: What keys are rotated by; None for values.
-        """
-        tokens = self.geometry.tokens_per_frame
-        first = {"anchor": 0, "window": len(self._cached.anchor)}
-        first |= {"state": 0, "content": self.state_frames}
-
-        def locate(ref: FrameRef, at: FrameRef) -> Tensor:
-            source = past if ref.source in ("anchor", "window") else block
-            assert source is not None  # a plan refers to cached frames only if there are any
-            start = (first[ref.source] + ref.position) * tokens
-            frame = source[:, start : start + tokens]
-            return (
-                rope.rotate(frame, (self._native_of(at) - self._native_of(ref),)) if rope else frame
-            )
-
-        def pool(x: Tensor) -> Tensor:
-            space, columns = self.geometry.spatial_rope, self.geometry.columns
-            if space is None:
-                raise LayoutError(
-                    "anchor",
-                    problem=f"the anchor {self._anchor} does not work with this model",
-                    seen="an average over the image, on a model whose spatial RoPE is not known",
-                    expected="another anchor than dual_ema",
-                    remedy="choose another anchor on Apply AdaState",
-                )
-            raw = space.rotate(x, columns, inverse=True) if rope else x
-            raw = raw.mean(dim=1, keepdim=True).expand_as(x)
-            return space.rotate(raw, columns) if rope else raw
-
-        return select_frames(self._plan, locate, pool, block[:, :0])
-
-    def _native_of(self, ref: FrameRef) -> float:
-        """Return the temporal index at which the keys of a frame were projected."""
-        native = self.native["video"]
-        rows = {"anchor": self._cached.anchor, "window": self._cached.window}
-        rows |= {"state": native[: self.state_frames], "content": native[self.state_frames :]}
-        return rows[ref.source][ref.position]
 
 
 def _with_room(block: Tensor, count: int) -> Tensor:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from ..clock import StreamClock
 from ..layout import TrackName
 from .layers import AttentionCalls, LayerCall
 from .rope import SpatialRope, TemporalRope
@@ -38,7 +39,8 @@ class Track:
         """Bring tokens (B, S, H, D) of this track from the model's order to unit after unit."""
         if self.lanes == 1:
             return x
-        runs = x.unflatten(1, (self.lanes, -1, self.tokens // self.lanes))
+        units, run = x.shape[1] // self.tokens, self.tokens // self.lanes
+        runs: Tensor = x.unflatten(1, (self.lanes, units, run))
         return runs.transpose(1, 2).flatten(1, 3)
 
     def rotate_(self, x: Tensor, rope: TemporalRope, offsets: tuple[float, ...]) -> None:
@@ -62,6 +64,12 @@ class AttentionGeometry:
         first_index: Temporal index that the model gives the first frame of a block; the others are
             at 1, 2, and so on. Not 0 for models that place a video's first, shorter frame apart.
         spatial_rope: Rotary channels of the two spatial axes, None if they are not known.
+        can_place: Whether the host can put every unit of the block at any place in time.
+        sound: The track of the sound, None if the block has none.
+        clock: Where frames and sound are in time, in the unit of `rope`; None for a model without
+            sound whose unit is a frame.
+        first_tick: Place that the model gives the first latent of the sound of a block; the others
+            are as far behind each other as ticks. None where that one is no exception.
     """
 
     layers: int
@@ -72,15 +80,43 @@ class AttentionGeometry:
     can_shift: bool = False
     first_index: float = 0.0
     spatial_rope: SpatialRope | None = None
+    can_place: bool = False
+    sound: Track | None = None
+    clock: StreamClock | None = None
+    first_tick: float | None = None
 
     def native(self, origin: int, frames: int) -> tuple[float, ...]:
         """Return the temporal indices that the model gives the frames of a block."""
         indices: tuple[float, ...] = tuple(range(origin, origin + frames))
         return (self.first_index, *indices[1:]) if self.first_index else indices
 
-    def natives(self, origin: int, frames: int) -> dict[TrackName, tuple[float, ...]]:
-        """Return the temporal indices that the model gives every unit of a block."""
-        return {"video": self.native(origin, frames)}
+    def place(self, index: float) -> float:
+        """Return the place in time, in the unit of `rope`, of a temporal index."""
+        return index if self.clock is None else self.clock.place(index)
+
+    def places(self, origin: int, frames: int, ticks: int) -> dict[TrackName, tuple[float, ...]]:
+        """Return the places in time that the model gives every unit of a block by itself.
+
+        Args:
+            origin: Temporal index from which it numbers the frames.
+            frames: Frames of the block.
+            ticks: Latents of its sound.
+        """
+        found: dict[TrackName, tuple[float, ...]] = {
+            "video": tuple(self.place(index) for index in self.native(origin, frames))
+        }
+        if self.sound is not None:
+            at = float(self.clock.sound_at) if self.clock is not None else 0.0
+            places = tuple(tick + at for tick in range(ticks))
+            found["sound"] = (
+                places if self.first_tick is None else (self.first_tick, *places[1:])[:ticks]
+            )
+        return found
+
+    @property
+    def pattern(self) -> int:
+        """Count the frames after which places in time repeat."""
+        return 1 if self.clock is None else self.clock.pattern
 
     @property
     def video(self) -> Track:
@@ -90,7 +126,11 @@ class AttentionGeometry:
     @property
     def tracks(self) -> dict[TrackName, Track]:
         """Return the tracks that have latents, by name."""
-        return {"video": self.video}
+        return (
+            {"video": self.video}
+            if self.sound is None
+            else {"video": self.video, "sound": self.sound}
+        )
 
     def sizes(self, units: Mapping[TrackName, tuple[float, ...]]) -> dict[TrackName, int]:
         """Count the tokens of some units of every track."""

@@ -10,7 +10,7 @@ are kept. The pool is bounded by bytes; whatever it lacks is rebuilt by `rollout
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -297,6 +297,35 @@ def select_frames(
     with torch.inference_mode(False), torch.no_grad():
         frames = [frame(kept) for kept in plan.anchor + plan.window]
         return torch.cat(frames, dim=1) if frames else empty.clone()
+
+
+class UnitRange(NamedTuple):
+    """Units in a row of the block, or of the cache before it."""
+
+    in_block: bool
+    first: int
+    units: int
+
+
+def select_units(
+    ranges: Sequence[UnitRange], past: Tensor | None, block: Tensor, tokens: int
+) -> Tensor:
+    """Gather units of a track as they are.
+
+    Args:
+        ranges: The units to keep, in order.
+        past: Cached keys or values, (B, S, H, D), None if there are none.
+        block: Those of the block.
+        tokens: Tokens of a unit.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        kept = []
+        for in_block, first, count in ranges:
+            source = block if in_block else past
+            if count:
+                assert source is not None  # a plan refers to cached units only if there are any
+                kept.append(source[:, first * tokens : (first + count) * tokens])
+        return torch.cat(kept, dim=1) if kept else block[:, :0].clone()
 
 
 def _encoded(layers: nn.ModuleDict, name: str) -> EncodedKV:

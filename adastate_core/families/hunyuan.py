@@ -22,6 +22,7 @@ class HunyuanVideoFamily:
     """The HunyuanVideo transformers: 1 text-to-video, and 1.5."""
 
     label = "HunyuanVideo text-to-video or HunyuanVideo 1.5"
+    sound = None
 
     def matches(self, model: object) -> bool:
         """Recognise the class by name; image models and image-to-video weights are refused."""

@@ -23,6 +23,7 @@ class MochiFamily:
     """The Mochi 1 transformer."""
 
     label = "Mochi 1"
+    sound = None
 
     def matches(self, model: object) -> bool:
         """Recognise the class by name."""

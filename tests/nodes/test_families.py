@@ -93,7 +93,7 @@ def test_chunk_by_chunk_equals_one_block_causal_forward(
 ) -> None:
     anchors, attention, cache = (
         importlib.import_module(f"{core.__name__}.{name}")
-        for name in ("anchors", "attention.chunk_attention", "attention.kv_cache")
+        for name in ("anchors", "attention.commit_attention", "attention.kv_cache")
     )
     direct = Direct(harness, case, pack)
     traits = direct.binding.bound_model(harness.model).traits
@@ -144,7 +144,7 @@ def test_places_in_time_do_not_depend_on_the_chunk(
     """The same memory late in a stream: all the same, but where indices count its frames."""
     anchors, attention, cache, layout = (
         importlib.import_module(f"{core.__name__}.{name}")
-        for name in ("anchors", "attention.chunk_attention", "attention.kv_cache", "layout")
+        for name in ("anchors", "attention.commit_attention", "attention.kv_cache", "layout")
     )
     direct = Direct(harness, case, pack)
     shape = direct.binding.bound_model(harness.model).traits.geometry(HEIGHT, WIDTH)

@@ -31,7 +31,7 @@ def test_chunks_with_the_cache_equal_one_block_causal_forward(
         for name in ("binding", "keys", "wrappers")
     )
     anchors = importlib.import_module(f"{core.__name__}.anchors")
-    attention = importlib.import_module(f"{core.__name__}.attention.chunk_attention")
+    attention = importlib.import_module(f"{core.__name__}.attention.commit_attention")
     cache = importlib.import_module(f"{core.__name__}.attention.kv_cache")
     dit = harness.model.get_model_object("diffusion_model")
     tokens, frames = 6, 6

@@ -15,7 +15,6 @@ from tests.support.sound_streams import (
     has_minimax,
     minimax_model,
     minimax_step,
-    minimax_text,
 )
 from tests.support.tiny_models import MINIMAX_H3, MINIMAX_H3_CURVE
 

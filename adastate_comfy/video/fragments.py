@@ -62,7 +62,7 @@ class Fragments:
             for piece in pieces:
                 packet = av.Packet(piece.data)
                 packet.pts = packet.dts = piece.begin
-                packet.duration = piece.length
+                packet.duration, packet.is_keyframe = piece.length, True
                 packet.time_base = heard.codec_context.time_base
                 packet.stream = heard
                 container.mux(packet)

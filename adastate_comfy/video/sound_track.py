@@ -21,7 +21,7 @@ from ...adastate_core.errors import VideoFileError
 
 PIECE = 1024
 """Samples of a piece, as AAC has it."""
-_RUN_UP = 8
+RUN_UP = 8
 """Pieces of earlier sound that an encoder hears before the first one that is written."""
 _BITS = 96_000
 """Bits a second of one channel."""
@@ -90,7 +90,7 @@ class SoundTrack:
             self._owner.start_encoding()
         except (KeyError, ValueError, FFmpegError) as error:
             raise _unknown(form) from error
-        self._rest = torch.zeros(form.channels, 0)
+        self._rest = self._newest = torch.zeros(form.channels, 0)
         self._fed = self._skipped = self._made = 0
         self._waiting: deque[Piece] = deque()
         self._flushed = False
@@ -102,7 +102,7 @@ class SoundTrack:
             sound: (channels, samples).
         """
         assert not self.length
-        pieces = min(sound.shape[-1] // PIECE, _RUN_UP)
+        pieces = min(sound.shape[-1] // PIECE, RUN_UP)
         self._skipped = pieces
         self._take(_clean(sound)[:, sound.shape[-1] - pieces * PIECE :])
 
@@ -123,8 +123,7 @@ class SoundTrack:
         """Return what is left before the end of the video, with which the track ends there."""
         if not self._flushed:
             self._flushed = True
-            if self._rest.shape[1]:
-                self._encode(torch.nn.functional.pad(self._rest, (0, PIECE - self._rest.shape[1])))
+            self._go_on()
             self._keep(self.stream.codec_context.encode(None))
         end = min(end, self.length) + PIECE
         left = (piece for piece in self._waiting if piece.begin < end)
@@ -135,8 +134,19 @@ class SoundTrack:
         for _ in pieces:
             self._waiting.popleft()
 
+    def _go_on(self) -> None:
+        """Let the encoder hear more than there is: the end of the sound, backwards.
+
+        The last pieces hold half of what follows. Were that silent, its edge would be heard.
+        """
+        backwards = self._newest.flip(1)
+        if backwards.shape[1]:
+            missing = max(0, 2 * PIECE - backwards.shape[1])
+            self._take(torch.nn.functional.pad(backwards, (0, missing)))
+
     def _take(self, sound: Tensor) -> None:
         whole = torch.cat((self._rest, sound), dim=1)
+        self._newest = torch.cat((self._newest, sound), dim=1)[:, -2 * PIECE :].clone()
         pieces = whole.shape[1] // PIECE
         for number in range(pieces):
             self._encode(whole[:, number * PIECE : (number + 1) * PIECE])

@@ -96,7 +96,7 @@ def _render(
     run = StreamRun.prepare(inputs, view=view, together=1, previews=False)
     # Every chunk is in the file: none but the newest has to be gone back to.
     run = replace(run, request=replace(run.request, keep_start=False))
-    joined = joins_exactly(run.start)
+    joined = joins_exactly(run.start, decoder)
     state = with_render_history(run.start, options.history_chunks, chunk_frames)
     files = open_files(
         options.filename_prefix,
@@ -215,7 +215,7 @@ def _notes(
             "the stream no longer kept all frames that the VAE needs, so the beginning may not "
             "join the video before without a seam"
         )
-    if decoder.exact and not joins_exactly(state):
+    if decoder.exact and not joins_exactly(state, decoder):
         yield "to continue this video without a seam, raise history_chunks"
     if decoder.note:
         yield decoder.note

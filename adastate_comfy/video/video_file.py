@@ -59,16 +59,24 @@ class VideoFile:
         self.frames = 0
         """Frames in the file."""
         self.metadata = metadata or {}
-        self._rate = Fraction(round(fps * 1000), 1000)
+        self.rate = Fraction(round(fps * 1000), 1000)
+        """Frames per second."""
+        self.sound = sound
+        """What its sound is, or None."""
         self._expected = expected
         self._codec, self._tag = codec, tag_of(codec)
         self._encoded = self._bytes = 0
         self._closed = False
         # It owns the encoder and describes its stream to others.
-        self._encoder = OpenEncoder(codec, size, self._rate, crf)
+        self._encoder = OpenEncoder(codec, size, self.rate, crf)
         self._stream = self._encoder.stream
-        self._sound = SoundTrack(sound) if sound is not None else None
-        self._fragments = Fragments(self._stream, self._sound, self.metadata)
+        self._track = SoundTrack(sound) if sound is not None else None
+        self._fragments = Fragments(self._stream, self._track, self.metadata)
+
+    def samples(self, frames: int) -> int:
+        """Return how many samples of sound go with the first frames."""
+        assert self.sound is not None
+        return self.sound.samples(frames, self.rate)
 
     def run_up(self, sound: Tensor) -> None:
         """Hear what came before the video, so that its sound goes on from there; at first only.
@@ -76,8 +84,8 @@ class VideoFile:
         Args:
             sound: (channels, samples).
         """
-        assert self._sound is not None
-        self._sound.run_up(sound)
+        assert self._track is not None
+        self._track.run_up(sound)
 
     def add(self, images: Tensor, sound: Tensor | None = None) -> None:
         """Encode and write the next part.
@@ -103,10 +111,10 @@ class VideoFile:
                 remedy="choose h264",
             )
         pieces = []
-        if self._sound is not None:
+        if self._track is not None:
             if sound is not None:
-                self._sound.add(sound)
-            pieces = self._sound.ready(self._sound.form.samples(self._encoded, self._rate))
+                self._track.add(sound)
+            pieces = self._track.ready(self.samples(self._encoded))
         self._write(packets, pieces)
         self.frames = self._encoded
 
@@ -123,15 +131,15 @@ class VideoFile:
         if not self.frames:
             return
         try:
-            if self._sound is not None:
-                self._write([], self._sound.last(self._sound.form.samples(self.frames, self._rate)))
+            if self._track is not None:
+                self._write([], self._track.last(self.samples(self.frames)))
         finally:
             self._add_index()
 
     def _encode(self, pixels: Tensor) -> list[av.Packet]:
         frame = av.VideoFrame.from_ndarray(pixels.numpy(), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
-        frame.pts, frame.time_base = self._encoded, 1 / self._rate
+        frame.pts, frame.time_base = self._encoded, 1 / self.rate
         self._encoded += 1
         packets: list[av.Packet] = self._stream.codec_context.encode(frame)
         return packets
@@ -142,19 +150,15 @@ class VideoFile:
             return
         head, fragment = self._fragments.mux(packets, pieces)
         self._append(fragment if self._bytes else self._head(head) + fragment)
-        if self._sound is not None:
-            self._sound.wrote(pieces)
+        if self._track is not None:
+            self._track.wrote(pieces)
 
     def _head(self, header: bytes) -> bytes:
         """Return what comes before the first fragment."""
         if self._tag is not None:
             header = header.replace(*self._tag, 1)
         frames, parts = self._expected
-        sounds = (
-            self._sound.form.samples(frames, self._rate) // PIECE + 2
-            if self._sound is not None
-            else 0
-        )
+        sounds = self.samples(frames) // PIECE + 2 if self._track is not None else 0
         return header + room_for_index(header, frames, parts, sounds)
 
     def _add_index(self) -> None:

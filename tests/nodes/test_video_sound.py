@@ -172,7 +172,7 @@ def test_a_kill_after_any_fragment_leaves_what_plays(
     there = []
     for part in cut(sound, ends):
         video.add(pictures(PICTURES), part)
-        there.append(min(samples_of(video.frames, rate, fps), video._sound.length))
+        there.append(min(samples_of(video.frames, rate, fps), video._track.length))
     growing = video.path.read_bytes()
     video.close()
     whole = played(video.path.read_bytes())

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ...adastate_core.errors import UnsupportedFamilyError
-from ...adastate_core.vae.detect import vae_kind
+from ...adastate_core.vae.base import CAUSAL_LOOK_BACK
+from ...adastate_core.vae.detect import sound_vae_kind, vae_kind
 from ...adastate_core.vae.overlap import OverlapDecoder
 from ...adastate_core.vae.registry import stream_decoder
 from ..devices import private_rng
@@ -18,15 +19,12 @@ from .part_decoder import Later, PartDecoder
 LaterImages = Later
 """Images that a device may still be making: a function that waits for them, called once."""
 
-LOOK_BACK = 39
-"""Latent frames after which a decoder gives the same as if it had seen all of a video.
-
-Those of Wan need most: 38 frames, by their layers and as measured with random weights.
-"""
+LOOK_BACK = CAUSAL_LOOK_BACK
+"""Latent frames after which any decoder gives the same as if it had seen all of a video."""
 
 
-AHEAD = 3
-"""Latent frames that a VAE has to know after a part, if its decoder also uses those."""
+AHEAD = 4
+"""Latent frames that are decoded after a part, if the decoder of a VAE also uses those."""
 
 
 class ChunkDecoder(PartDecoder):
@@ -40,6 +38,11 @@ class ChunkDecoder(PartDecoder):
     def frames_of(self, latents: int) -> int:
         """Return how many images the first latent frames of a video make, if it goes on."""
         raise NotImplementedError
+
+    @property
+    def look_back(self) -> int:
+        """Latent frames after which it gives the same as if it had seen all of a video."""
+        return LOOK_BACK
 
     def may_begin(self, at: int, first: int) -> bool:
         """Say whether images from a latent frame on are the same if decoding begins elsewhere.
@@ -121,6 +124,10 @@ class _CausalDecoder(ChunkDecoder):
 
     def placed(self, samples: Tensor) -> Tensor:
         return samples.to(self._vae.device, self._vae.vae_dtype)
+
+    @property
+    def look_back(self) -> int:
+        return self._decoder.look_back
 
     def frames_of(self, latents: int) -> int:
         return self._decoder.frames_of(latents)
@@ -212,6 +219,15 @@ def open_decoder(vae: Any, latent_shape: tuple[int, ...]) -> ChunkDecoder:
     Raises:
         UnsupportedFamilyError: If the VAE cannot decode a video in parts, or not these latents.
     """
+    if sound_vae_kind(vae.first_stage_model) is not None:
+        name = type(vae.first_stage_model).__name__
+        raise UnsupportedFamilyError(
+            "vae",
+            problem=f"the VAE at vae makes sound and no pictures ({name})",
+            seen=name,
+            expected="the VAE of a video model",
+            remedy="connect it at audio_vae, and the video VAE of the model at vae",
+        )
     channels = getattr(vae, "latent_channels", latent_shape[1])
     if channels != latent_shape[1]:
         raise UnsupportedFamilyError(

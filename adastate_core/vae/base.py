@@ -7,9 +7,18 @@ from torch import Tensor
 
 from ..errors import LayoutError
 
+CAUSAL_LOOK_BACK = 39
+"""Latent frames after which a causal decoder gives the same as if it had seen all of a video.
+
+Those of Wan need most: 38 frames, by their layers and as measured with random weights.
+"""
+
 
 class StreamDecoder:
     """The decoder of one video, part after part, and in the end what it held back."""
+
+    look_back = CAUSAL_LOOK_BACK
+    """Latent frames after which it gives the same as if it had seen all of the video."""
 
     held_back = 0
     """Latent frames whose pictures `decode` may leave for later, at most."""

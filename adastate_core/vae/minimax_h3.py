@@ -41,6 +41,8 @@ class MiniMaxH3Decoder(StreamDecoder):
         self._blended: Tensor | None = None
         self._given = self._shown = 0
         self.held_back = self._window - 1
+        # A window and the one before it, if both begin where windows of the whole video do.
+        self.look_back = self._step + 1
 
     @staticmethod
     def fits(vae: nn.Module) -> bool:

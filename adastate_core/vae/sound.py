@@ -70,6 +70,10 @@ class SoundVae:
         shape = (latents, self.rows)
         return (batch, self.channels, *(shape[::-1] if self.time_last else shape))
 
+    def from_host(self, latents: Tensor) -> Tensor:
+        """Return the latents of a LATENT socket as a stream keeps them, (B, C, T, R)."""
+        return latents.transpose(2, 3) if self.time_last else latents
+
     def decode(self, latents: Tensor) -> Tensor:
         """Decode latents as a sound of their own.
 

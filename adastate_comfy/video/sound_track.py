@@ -23,7 +23,7 @@ PIECE = 1024
 """Samples of a piece, as AAC has it."""
 RUN_UP = 8
 """Pieces of earlier sound that an encoder hears before the first one that is written."""
-_BITS = 96_000
+_BITS = 128_000
 """Bits a second of one channel."""
 _LAYOUTS = {1: "mono", 2: "stereo"}
 _GLOBAL_HEADER = 1 << 22

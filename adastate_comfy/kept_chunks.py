@@ -15,6 +15,7 @@ from ..adastate_core.stream.state import StreamState
 from .panel.place import place_of
 from .panel.stream_view import StreamView
 from .progress import write_under
+from .sockets.latents import from_model_space
 from .state_files import save_numbered
 
 PREFIX = "adastate/stopped"
@@ -38,6 +39,7 @@ class KeptChunks:
         self._after: StreamState | None = None
         # Collected as they come: a bounded history may have forgotten the first ones by the end.
         self._made: list[Tensor] = []
+        self._heard: list[Tensor] = []
 
     def __enter__(self) -> KeptChunks:
         return self
@@ -63,10 +65,14 @@ class KeptChunks:
         """
         self._after = after
         self._made.append(after.newest_content())
+        sound = after.last_chunk.sound if after.last_chunk is not None else None
+        self._heard += [] if sound is None else [sound]
 
-    def content(self) -> Tensor:
-        """Return the latents of all chunks that were made, (B, C, T, H, W)."""
-        return torch.cat(self._made, dim=2)
+    def latent(self) -> io.Latent.Type:
+        """Return a LATENT of all chunks that were made, their sound included."""
+        assert self._after is not None  # a run makes a chunk at least
+        sound = torch.cat(self._heard, dim=2) if self._heard else None
+        return from_model_space(self._after, torch.cat(self._made, dim=2), sound)
 
     def _told(self) -> str:
         """Say what becomes of the chunks of a timeline; nothing before the first is finished."""

@@ -19,7 +19,7 @@ from .attention.block_attention import BlockAttention, SelfAttention
 from .attention.geometry import AttentionGeometry
 from .attention.kv_cache import KVCachePool
 from .attention.kv_format import KVFormat
-from .attention.layers import AttentionCalls, LayerCounter
+from .attention.layers import AttentionCalls, LayerCall, LayerCounter
 from .attention.rope import SpatialRope, TemporalRope, rope_frequencies, spatial_frequencies
 from .config import StreamConfig
 from .errors import (
@@ -35,6 +35,7 @@ from .families import ModelTraits, describe_model
 from .files.named_stream import commit_stream, open_stream
 from .files.state_file import load_state, save_state
 from .fingerprint import ModelFingerprint, fingerprint_model
+from .rollout.latent_block import LatentBlock
 from .rollout.noise import BlockNoise
 from .rollout.stream_chunks import Host, Session, StreamRequest, stream_chunks
 from .stream.conditioning import Conditioning
@@ -56,6 +57,8 @@ __all__ = [
     "Host",
     "KVCachePool",
     "KVFormat",
+    "LatentBlock",
+    "LayerCall",
     "LayerCounter",
     "LayoutError",
     "ModelFingerprint",

@@ -9,10 +9,25 @@ the stream: `StreamConfig.positions` says which.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 FrameSource = Literal["anchor", "window", "state", "content"]
+
+TrackName = Literal["video", "sound", "text"]
+"""A sequence of tokens of a block, with a clock of its own; text has no latents and no past."""
+
+
+class Tick(NamedTuple):
+    """A latent of sound.
+
+    Args:
+        native: Place in time at which its keys were projected.
+        phase: Where it is placed, seen from the frame that it belongs to.
+    """
+
+    native: float
+    phase: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +39,29 @@ class CachedFrames:
             projected. Whole for all but the first frame of some models.
         window: The same for every window frame, oldest first.
         committed: Content frames of the stream so far, also those that were not committed here.
+        sound: The latents of sound that each frame has with it, those of slot 0 first; empty where
+            no frame has any.
     """
 
     anchor: tuple[float, ...] = ()
     window: tuple[float, ...] = ()
     committed: int = 0
+    sound: tuple[tuple[Tick, ...], ...] = ()
 
     @property
     def frames(self) -> int:
         """Count the frames held."""
         return len(self.anchor) + len(self.window)
+
+    def units(self, track: TrackName) -> tuple[int, ...]:
+        """Count the units of a track that come with each frame, those of slot 0 first."""
+        if track == "video":
+            return (1,) * self.frames
+        return tuple(map(len, self.sound)) or (0,) * self.frames
+
+    def ticks(self, frame: int) -> tuple[Tick, ...]:
+        """Return the latents of sound of a frame, by its position."""
+        return self.sound[frame] if self.sound else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +96,26 @@ class SlotLayout:
     def context(self) -> tuple[int, ...]:
         """Return the indices of what is read from the cache, anchor first."""
         return self.anchor + self.window
+
+    def in_pattern(self, pattern: int, window: tuple[float, ...]) -> SlotLayout:
+        """Return the layout for a model whose places in time repeat after some frames only.
+
+        The content begins with a pattern, and frames of the window keep their places in it.
+
+        Args:
+            pattern: Frames of a pattern.
+            window: Native temporal indices of all frames of the window.
+        """
+        if pattern == 1:
+            return self
+        begin = -(-self.content[0] // pattern) * pattern
+        indices: list[int] = []
+        before = begin
+        for native in reversed(window[len(window) - len(self.window) :]):
+            before -= 1 + (before - 1 - int(native)) % pattern
+            indices.append(before)
+        content = tuple(range(begin, begin + len(self.content)))
+        return replace(self, window=tuple(reversed(indices)), content=content)
 
 
 @dataclass(frozen=True, slots=True)

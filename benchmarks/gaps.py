@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from benchmarks.harness import Measured, Row, pack
 from benchmarks.streams import SIZES
@@ -75,15 +74,15 @@ class _Session:
         self._call = pack().part("adastate_core.attention.block_attention").SelfAttention
         self._made = self._committed = 0.0
 
-    def denoise(self, noise: Any, view: Any) -> Tensor:
+    def denoise(self, noise: Any, view: Any) -> Any:
         """Give the noise back."""
         if self._committed:
             self.to_chunk.append(1000 * (time.perf_counter() - self._committed))
-        block: Tensor = noise.initial()
+        block = noise.initial()
         self._made = time.perf_counter()
         return block
 
-    def commit(self, block: Tensor, view: Any) -> None:
+    def commit(self, block: Any, view: Any) -> None:
         """Store keys and values of every layer."""
         self.to_commit.append(1000 * (time.perf_counter() - self._made))
         x = torch.zeros(1, view.frames * TOKENS, HEADS, CHANNELS)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from comfy_api.latest import io
 
 from ..adastate_comfy.panel.place import place_of
 from ..adastate_comfy.progress import write_under
 from ..adastate_comfy.sockets.hidden_state import NOTHING_YET, ShownHidden
-from ..adastate_comfy.sockets.latents import latent_or_block, samples_for, video_samples
+from ..adastate_comfy.sockets.latents import (
+    latent_or_block,
+    samples_for,
+    sound_samples,
+    video_samples,
+)
 from ..adastate_core.stream.events import HOLD_FOREVER, ResetScope
 from ..adastate_core.stream.pace import count_of
 from ..adastate_core.stream.state import StreamState
@@ -65,8 +71,12 @@ class AdaStateNewStream(io.ComfyNode):
         """Take size and batch from the latent."""
         batch, channels, _, height, width = video_samples(latent, "New Stream").shape
         state = StreamState((batch, channels, height, width), history_chunks=history_chunks)
+        sound = sound_samples(latent, "New Stream")
+        if sound is not None:
+            state = replace(state, sound_shape=(sound.shape[1], sound.shape[3]))
         if start_latent is not None:
-            state = state.start_with(video_samples(start_latent, "start_latent"))
+            heard = sound_samples(start_latent, "start_latent") if sound is not None else None
+            state = state.start_with(video_samples(start_latent, "start_latent"), heard)
         return io.NodeOutput(state)
 
 
@@ -143,8 +153,8 @@ class AdaStateRead(io.ComfyNode):
             write_under(place.node, hidden.note or count)
         return io.NodeOutput(
             latent_or_block(state, hidden.newest),
-            latent_or_block(state, window),
-            latent_or_block(state, content),
+            latent_or_block(state, window, state.context.sound),
+            latent_or_block(state, content, state.sound(first_chunk)),
             state.chunk_index,
             json.dumps(describe_stream(state), indent=2),
             latent_or_block(state, hidden.all),

@@ -11,7 +11,6 @@ from torch import Tensor
 from ..adastate_comfy.kept_chunks import KeptChunks
 from ..adastate_comfy.sampling.length import chunks_wanted
 from ..adastate_comfy.sampling.stream_run import StreamInputs, StreamRun
-from ..adastate_comfy.sockets.latents import from_model_space
 from ..adastate_comfy.video.live_pictures import live_view, pictures_for
 from ..adastate_core.stream.state import StreamState
 from .inputs import (
@@ -117,4 +116,4 @@ class AdaStateStream(io.ComfyNode):
             run = StreamRun.prepare(inputs, view=view)
             with kept:
                 after = run.run(run.start, chunks, kept.add)
-        return io.NodeOutput(after, from_model_space(after, kept.content()))
+        return io.NodeOutput(after, kept.latent())

@@ -16,13 +16,14 @@ from ...adastate_core.attention.block_attention import BlockAttention, SelfAtten
 from ...adastate_core.attention.kernel_choice import KernelChoice
 from ...adastate_core.attention.layers import LayerCounter
 from ...adastate_core.errors import LayoutError
+from ...adastate_core.layout import TrackName
 from .attention_kernels import exact_kernels, may_replace
 from .blocks import block_name
 from .keys import FIRST_LAYER, KERNELS, ROLES
 
 
 class AttentionOverride:
-    """The attention calls of one forward: self-attentions get the past, all else is passed on.
+    """The attention calls of one forward: those of the block get its past, others are passed on.
 
     Args:
         view: The block, which attends to the past.
@@ -35,6 +36,7 @@ class AttentionOverride:
         # What another node has put in the way is what the artist chose.
         self._kernels: KernelChoice | None = None if self._previous else options.get(KERNELS)
         self._conditionings = conditionings_of(options)
+        self._sizes = view.geometry.sizes(view.places)
         self.layers = LayerCounter(view.geometry.calls)
 
     def __call__(
@@ -43,14 +45,15 @@ class AttentionOverride:
         """Compute one attention call of the forward, as the host's override does."""
         following = partial(self._previous, func) if self._previous else func
         options = kwargs.get("transformer_options") or {}
-        layer = self.layers.layer(block_name(options))
-        if layer is None:
+        place = self.layers.place(block_name(options))
+        if place is None:
             return following(q, k, v, *args, **kwargs)
         # A forward of a large picture takes minutes where there is no card.
         comfy.model_management.throw_exception_if_processing_interrupted()
         form = _CallForm.of(args, kwargs)
         q, k, v = (form.split(x) for x in (q, k, v))
-        self._require_block(q.shape[1], k.shape[1])
+        self._require_tokens(place.call.queries, q.shape[1])
+        self._require_tokens(place.call.keys, k.shape[1])
 
         kernels = self._kernels
         if kernels is not None and not may_replace(func, args, kwargs):
@@ -68,20 +71,20 @@ class AttentionOverride:
             scale = kwargs.get("scale", q.shape[-1] ** -0.5)
             return kernels.attend(host, exact_kernels, q, k, v, given.get("mask"), scale)
 
-        call = SelfAttention(layer + self._first_layer, self._conditionings, q, k, v, attention)
+        layer = place.layer + self._first_layer
+        call = SelfAttention(layer, self._conditionings, q, k, v, attention, place.call)
         return form.merge_output(self._view.attend(call))
 
-    def _require_block(self, queries: int, keys: int) -> None:
-        geometry = self._view.geometry
-        expected, joint = self._view.frames * geometry.tokens_per_frame, geometry.text != "none"
-        if keys != queries or queries < expected or (queries > expected and not joint):
+    def _require_tokens(self, tracks: tuple[TrackName, ...], seen: int) -> None:
+        expected = sum(self._sizes.get(track, 0) for track in tracks)
+        if seen < expected or (seen > expected and "text" not in tracks):
             raise LayoutError(
                 "tokens of the block",
                 problem=(
-                    f"a node adds frames of its own to this model ({queries} tokens, this stream "
+                    f"a node adds frames of its own to this model ({seen} tokens, this stream "
                     f"has {expected})"
                 ),
-                seen=f"{queries} queries, {keys} keys",
+                seen=f"{seen} tokens of {' and '.join(tracks)}",
                 expected=expected,
                 remedy="remove nodes that add reference frames to this model",
             )

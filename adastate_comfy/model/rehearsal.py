@@ -53,14 +53,16 @@ class CommitProbe:
     Args:
         geometry: How the model numbers its layers.
         frames: Frames of the block.
+        ticks: Latents of its sound.
     """
 
     origin = first_frame = 0
     conditionings: tuple[int, ...] = (0,)
 
-    def __init__(self, geometry: AttentionGeometry, frames: int) -> None:
+    def __init__(self, geometry: AttentionGeometry, frames: int, ticks: int = 0) -> None:
         self.geometry = geometry
         self.frames = self.state_frames = frames
+        self.places = geometry.places(0, frames, ticks)
         self.layers: Counter[int] = Counter()
 
     def attend(self, call: SelfAttention) -> Tensor:

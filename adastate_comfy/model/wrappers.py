@@ -17,7 +17,8 @@ from ...adastate_core.attention.block_attention import BlockAttention
 from ..sockets.conditioning import pick_frames
 from .attention_override import AttentionOverride
 from .blocks import follow_blocks
-from .keys import VIEW
+from .keys import SHAPES, STEPS, VIEW
+from .placing import placed
 from .torch_compile import forward_compiled, runs_compiled, use_compiled_override
 
 
@@ -45,6 +46,8 @@ def prepare_forward(
     if VIEW in options:
         if concat is not None:
             concat = _pick_image_frames(concat, options[VIEW])
+        if SHAPES in options:  # blocks of a session differ, the host knows those of its first one
+            kwargs = {**kwargs, "latent_shapes": options[SHAPES]}
         if runs_compiled(options):
             override = AttentionOverride(options[VIEW], options)
             return forward_compiled(
@@ -64,10 +67,13 @@ def prepare_forward(
 def extend_attention(executor: Executor, *args: Any, **kwargs: Any) -> Any:
     """Wrap one forward of the DiT: renumber its frames and extend its self-attention."""
     options = _transformer_options(args, kwargs)
+    if VIEW in options and options[VIEW].geometry.can_place:
+        kwargs = {**kwargs, **placed(args, kwargs, options[VIEW])}
     # A compiled forward is traced here, where nothing of the view may be read.
     if not use_compiled_override(options) and VIEW in options:
         _install(options)
-    return executor(*args, **kwargs)
+    out = executor(*args, **kwargs)
+    return options[STEPS](out, executor.class_obj, options) if STEPS in options else out
 
 
 def _install(options: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -20,13 +21,14 @@ class LatentColours:
 
     Args:
         form: The latent format of the model.
-        time_stride: Images of a latent frame.
+        time_stride: Images of a latent frame, on average.
+        short_first: Whether the first one of a video makes one image.
     """
 
     decodes = False
 
-    def __init__(self, form: Any, time_stride: int) -> None:
-        self._form, self._stride = form, time_stride
+    def __init__(self, form: Any, time_stride: int | Fraction, *, short_first: bool = True) -> None:
+        self._form, self._stride, self._short_first = form, time_stride, short_first
 
     def pictures_of(self, state: StreamState) -> ChunkPictures:
         """Make pictures of the newest chunk, a frame for each latent frame."""
@@ -35,7 +37,9 @@ class LatentColours:
         assert chunk.content is not None
         hidden = None if chunk.state is None else self._pixels(chunk.state[:1, :, -1:])
         frames = self._pixels(chunk.content[:1])
-        images = video_frames(len(frames), self._stride, begins=chunk.frame == 0)
+        images = video_frames(
+            len(frames), self._stride, begins=self._short_first and chunk.frame == 0
+        )
         return ChunkPictures(frames, hidden, "latent", images)
 
     def _pixels(self, latents: Tensor) -> Any:

@@ -15,7 +15,9 @@ from ...adastate_core.stream.events import Conditions
 from ..model.binding import BoundModel
 from ..model.rehearsal import guidance_functions
 from ..sockets.conditioning import has_image, record
-from .model_checks import check_anchor, check_model
+from .model_checks import check_anchor, check_chunk, check_model
+from .sampler_copy import renoises
+from .sound_steps import has_slope
 
 _PARTIAL = ("area", "mask", "start_percent", "end_percent", "clip_start_percent")
 _MORE_FRAMES = (
@@ -26,6 +28,10 @@ _MORE_FRAMES = (
     "keyframe_idxs",
     "guiding_latent",
     "ref_latent",
+    "guide_attention_entries",
+    "ref_audio",
+    "minimax_keyframes",
+    "minimax_refs",
 )
 
 
@@ -36,6 +42,8 @@ def check_step(
     cfg: float,
     sampler: comfy.samplers.Sampler,
     sigmas: Tensor,
+    *,
+    with_sound: bool = False,
 ) -> Conditions:
     """Check everything that a step was given, and return its recorded conditionings.
 
@@ -46,6 +54,7 @@ def check_step(
         cfg: Guidance scale.
         sampler: The artist's SAMPLER.
         sigmas: The artist's SIGMAS.
+        with_sound: Whether the stream has sound.
 
     Raises:
         ConfigError: For what a stream cannot use.
@@ -54,6 +63,7 @@ def check_step(
     for model in patchers:
         check_model(model)
     check_anchor(first)
+    check_chunk(first)
     check_sampling(sampler, sigmas)
     guided = any(is_guided(model, sampler, cfg) for model in patchers)
     # Guidance of other nodes may ask for the negative at any cfg.
@@ -61,6 +71,7 @@ def check_step(
     conditions = record_conditions(positive, negative, guided, cfg)
     check_text(first, positive, negative if guided else None)
     check_image(first, positive, negative)
+    check_sound(first, sampler, with_sound=with_sound)
     check_frame_rate(first, positive, negative)
     return conditions
 
@@ -125,6 +136,38 @@ def check_frame_rate(bound: BoundModel, *conditionings: list[Any] | None) -> Non
                     "video on Create Video"
                 ),
             )
+
+
+def check_sound(bound: BoundModel, sampler: comfy.samplers.Sampler, *, with_sound: bool) -> None:
+    """Refuse sound that the model does not make, or that the sampler would spoil.
+
+    Raises:
+        ConfigError: For a sound that no model of this kind makes, and for a sampler that adds
+            noise to a sound whose noise level it does not know.
+    """
+    if not with_sound:
+        return
+    if bound.traits.sound is None:
+        raise ConfigError(
+            "latent of New Stream",
+            problem=f"this stream has sound, and {bound.traits.family} makes none",
+            seen="an empty latent with sound",
+            expected="an empty video latent",
+            remedy="connect the empty latent node of this model to New Stream",
+        )
+    dit = bound.model.get_model_object("diffusion_model")
+    if has_slope(dit) and renoises(sampler):
+        name = sampler.sampler_function.__name__.removeprefix("sample_")
+        raise ConfigError(
+            "sampler",
+            problem=(
+                f"{name} adds noise at every step, and in this ComfyUI the sound of "
+                f"{bound.traits.family} has a noise level of its own that {name} does not know"
+            ),
+            seen=f"{name}, with sound",
+            expected="a sampler that adds no noise; euler is exact in any number of steps",
+            remedy="choose euler on KSamplerSelect, or update ComfyUI",
+        )
 
 
 def check_text(bound: BoundModel, positive: list[Any], negative: list[Any] | None) -> None:

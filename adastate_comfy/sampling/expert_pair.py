@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...adastate_core.attention.block_attention import BlockAttention
 from ...adastate_core.errors import ConfigError
+from ...adastate_core.rollout.latent_block import LatentBlock
 from ...adastate_core.rollout.noise import BlockNoise
 from ...adastate_core.rollout.stream_chunks import Session
 from ...adastate_core.stream.events import Conditions
@@ -97,10 +98,10 @@ class _ExpertPairSession:
     def __init__(self, hosts: ExpertPairHost, conditions: Conditions) -> None:
         self._hosts, self._conditions = hosts, conditions
 
-    def denoise(self, noise: BlockNoise, view: BlockAttention) -> Tensor:
+    def denoise(self, noise: BlockNoise, view: BlockAttention) -> LatentBlock:
         """Sample one block, first with one model and then with the other."""
         cut, sigmas = self._hosts.high_steps, self._hosts.high.sigmas
-        block: Tensor | None = None
+        block: LatentBlock | None = None
 
         def make(stretch: Tensor, first_step: int, session: ComfySession) -> None:
             nonlocal block
@@ -113,7 +114,7 @@ class _ExpertPairSession:
         assert block is not None  # a schedule has at least one step
         return block
 
-    def commit(self, block: Tensor, view: BlockAttention) -> None:
+    def commit(self, block: LatentBlock, view: BlockAttention) -> None:
         """Forward a clean block once through either model."""
         # The low-noise model made the last steps, so it is the one that is still loaded.
         self._hosts.low.run(self._conditions, lambda session: session.forward_clean(block, view))

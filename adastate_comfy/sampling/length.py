@@ -12,7 +12,8 @@ from ..model.binding import BoundModel, bound_model
 
 def pace_of(bound: BoundModel, fps: float) -> Pace:
     """Return how long the chunks of a model are."""
-    return Pace(bound.config.chunk_frames, bound.traits.time_stride, fps)
+    traits = bound.traits
+    return Pace(bound.config.chunk_frames, traits.time_stride, fps, traits.short_first)
 
 
 def chunks_wanted(

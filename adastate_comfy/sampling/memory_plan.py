@@ -10,6 +10,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from ...adastate_core.errors import ConfigError
+from ...adastate_core.rollout.latent_block import LatentBlock
 from ..devices import same_device
 from ..model.binding import BoundModel
 from .length import pace_of
@@ -59,7 +60,7 @@ class MemoryPlan:
 
 def plan_memory(
     models: list[BoundModel],
-    block_shape: tuple[int, int, int, int, int],
+    block: LatentBlock,
     *,
     guided: bool,
     chunks: int,
@@ -71,7 +72,7 @@ def plan_memory(
 
     Args:
         models: The model, or the pair.
-        block_shape: Shape of a block, (B, C, F_s + F, H, W).
+        block: A block without anything in it.
         guided: Whether the negative conditioning takes part.
         chunks: Chunks to come.
         together: Chunks of one run.
@@ -82,7 +83,7 @@ def plan_memory(
         ConfigError: If what cannot be moved away exceeds the memory of a device, even if nothing
             else were there.
     """
-    batch, _, frames, height, width = block_shape
+    batch, _, frames, height, width = block.video.shape
     bound = models[0]
     config, model = bound.config, bound.model
     kept = bound.policy.kept_frames(config)
@@ -105,7 +106,7 @@ def plan_memory(
         # reads and the one that it writes; for a single chunk the first two are one.
         caches=min(together, 2) + 1,
         ready_bytes=ready_bytes,
-        activation_bytes=int(model.model.memory_required(list(block_shape))),
+        activation_bytes=int(model.model.memory_required(list(block.video.shape))),
         weight_bytes=max(int(each.model.model_size()) for each in models),
         length=pace_of(bound, fps).describe(chunks, begins=first),
     )

@@ -84,6 +84,30 @@ def check_anchor(bound: BoundModel) -> None:
         )
 
 
+def check_chunk(bound: BoundModel) -> None:
+    """Refuse a chunk whose places in time would differ from those of the next one.
+
+    Raises:
+        ConfigError: If the chunk is no whole number of the patterns in which the model's latent
+            frames stand for pictures.
+    """
+    size, pattern = bound.config.chunk_frames, bound.traits.pattern
+    if size % pattern == 0:
+        return
+    below = size // pattern * pattern
+    near = " or ".join(str(count) for count in (below, below + pattern) if count)
+    raise ConfigError(
+        "chunk_frames",
+        problem=(
+            f"{bound.traits.family} makes chunks of {pattern}, {2 * pattern} or {3 * pattern} "
+            f"latent frames, and chunk_frames is {size}"
+        ),
+        seen=size,
+        expected=f"a multiple of {pattern}, after which its latent frames repeat in time",
+        remedy=f"set chunk_frames to {near} on Apply AdaState",
+    )
+
+
 def check_size(bound: BoundModel, latent_shape: tuple[int, int, int, int]) -> None:
     """Refuse latents that the host's model class cannot cut into patches.
 
@@ -95,6 +119,15 @@ def check_size(bound: BoundModel, latent_shape: tuple[int, int, int, int]) -> No
         ConfigError: If height or width is no whole number of patches, for a family that needs it.
     """
     traits, (height, width) = bound.traits, latent_shape[2:]
+    if traits.one_at_a_time and latent_shape[0] != 1:
+        raise ConfigError(
+            "batch of the stream",
+            problem=f"{traits.family} makes one video at a time, and the latent holds "
+            f"{latent_shape[0]}",
+            seen=latent_shape[0],
+            expected="a batch of 1",
+            remedy="set batch_size to 1 on the latent that goes into New Stream",
+        )
     if traits.takes(height, width):
         return
     pixels = getattr(bound.model.model.latent_format, "spacial_downscale_ratio", 8)

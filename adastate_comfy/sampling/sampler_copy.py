@@ -28,7 +28,7 @@ def copy_sampler(sampler: comfy.samplers.Sampler, noise: NoiseSampler) -> comfy.
         noise: Source of noise, for samplers that accept one.
     """
     ours: comfy.samplers.Sampler = _copy(sampler)
-    if isinstance(ours, comfy.samplers.KSAMPLER) and _accepts_noise(ours):
+    if renoises(ours):
         ours.extra_options = {**ours.extra_options, "noise_sampler": noise}
     return ours
 
@@ -51,7 +51,10 @@ def schedule_for(sampler: comfy.samplers.Sampler, sigmas: Tensor, device: torch.
     return sent(sigmas, device, copy=True)
 
 
-def _accepts_noise(sampler: comfy.samplers.KSAMPLER) -> bool:
+def renoises(sampler: comfy.samplers.Sampler) -> bool:
+    """Say whether a SAMPLER adds noise between steps, and takes it from a source it is given."""
+    if not isinstance(sampler, comfy.samplers.KSAMPLER):
+        return False
     return "noise_sampler" in inspect.signature(sampler.sampler_function).parameters
 
 

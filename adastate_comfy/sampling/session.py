@@ -18,7 +18,9 @@ from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
 
 from ...adastate_core.attention.block_attention import BlockAttention
+from ...adastate_core.attention.geometry import AttentionGeometry
 from ...adastate_core.errors import LayoutError
+from ...adastate_core.rollout.latent_block import LatentBlock
 from ...adastate_core.rollout.noise import BlockNoise
 from ...adastate_core.stream.events import Conditions
 from ...adastate_core.transfer import sent
@@ -26,7 +28,7 @@ from ..devices import private_rng
 from ..model.attention_override import conditionings_of
 from ..model.binding import BoundModel
 from ..model.blocks import block_patches
-from ..model.keys import FIRST_LAYER, KEY, ROLES, VIEW
+from ..model.keys import FIRST_LAYER, KEY, ROLES, SHAPES, STEPS, VIEW
 from ..model.kv_pool_patcher import pool_patcher_of
 from ..model.layout_check import LayoutProbe, check_layout
 from ..model.option_key import options_key
@@ -41,7 +43,9 @@ from ..model.rehearsal import (
 from ..model.torch_compile import is_compiled
 from ..progress import StreamProgress
 from ..sockets.conditioning import bring, restore
+from .packing import BlockPacking
 from .sampler_copy import copy_sampler, schedule_for
+from .sound_steps import has_slope, is_euler, with_mean_slope
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -53,7 +57,7 @@ class ComfyHost:
         sampler: The artist's SAMPLER.
         sigmas: The artist's SIGMAS, ending at 0.
         cfg: Guidance scale.
-        block_shape: Shape of the blocks, (B, C, F_s + F, H, W); the host plans memory by it.
+        blank: A block without anything in it; the host plans memory by its size.
         progress: Where steps are reported.
         first_layer: Number of its first layer, where several models share a KV cache.
     """
@@ -62,13 +66,13 @@ class ComfyHost:
     sampler: comfy.samplers.Sampler
     sigmas: Tensor
     cfg: float
-    block_shape: tuple[int, int, int, int, int]
+    blank: LatentBlock
     progress: StreamProgress
     first_layer: int = 0
 
     def run(self, conditions: Conditions, body: Callable[[ComfySession], object]) -> None:
         """Open a sampling session under these conditionings and call `body` in it."""
-        blank, frames = torch.zeros(self.block_shape), self.block_shape[2]
+        blank, frames = self.packing.nested(self.blank), self.blank.video.shape[2]
         negative = conditions.negative
         guider = comfy.samplers.CFGGuider(self.bound.model)
         guider.set_conds(
@@ -84,6 +88,17 @@ class ComfyHost:
             disable_pbar=True,
             seed=0,
         )
+
+    @property
+    def packing(self) -> BlockPacking:
+        """Return how blocks are packed for the host."""
+        return BlockPacking(self.bound.traits.sound)
+
+    @property
+    def geometry(self) -> AttentionGeometry:
+        """Return how the model numbers the tokens of a block."""
+        size = self.blank.video.shape[3:]
+        return self.bound.traits.geometry(*size, sound=self.blank.sound is not None)
 
     def _options(self) -> dict[str, Any]:
         """Return the model's options for one session, in which the pool is loaded too."""
@@ -135,6 +150,7 @@ class ComfySession:
         self._host, self._guider, self._sigmas = host, guider, sigmas
         self._schedule = sigmas.cpu()
         self._model_options, self._device = model_options, device
+        self._packing = host.packing
         self._conditionings = [guider.conds["positive"], guider.conds.get("negative") or []]
         for entries in self._conditionings:
             bring(entries, device)
@@ -144,7 +160,7 @@ class ComfySession:
             for entry in conditioning
         }
 
-    def denoise(self, noise: BlockNoise, view: BlockAttention) -> Tensor:
+    def denoise(self, noise: BlockNoise, view: BlockAttention) -> LatentBlock:
         """Sample one block with the artist's SAMPLER."""
         return self.sample(noise, view, self._schedule)
 
@@ -153,9 +169,9 @@ class ComfySession:
         noise: BlockNoise,
         view: BlockAttention,
         sigmas: Tensor,
-        block: Tensor | None = None,
+        block: LatentBlock | None = None,
         first_step: int = 0,
-    ) -> Tensor:
+    ) -> LatentBlock:
         """Run the artist's SAMPLER over the schedule or a stretch of it.
 
         Args:
@@ -165,45 +181,48 @@ class ComfySession:
             block: What the stretch before has left; None for the first one.
             first_step: Steps made before.
         """
-        start = sent(noise.initial(), self._device)
+        drawn, packing = noise.initial(), self._packing
+        start = sent(packing.pack(drawn), self._device)
         # A sampler may write to what it is given, as uni_pc does: all of it is its own.
-        sampler = copy_sampler(self._host.sampler, lambda *sigmas: noise.renoise(start))
+        sampler = copy_sampler(
+            self._host.sampler, lambda *sigmas: packing.pack(noise.renoise(start))
+        )
         seed, blank = noise.sampler_seed(first_step), torch.zeros_like(start)
 
         def report(step: int, denoised: Tensor, x: Tensor, total: int) -> None:
             # A card is still busy with this step; a sampler that renoises does so at every one.
             if self._device.type != "cpu" and step + 1 < total and noise.renoised >= step:
                 noise.draw_ahead(start)
-            self._host.progress.step(first_step + step, denoised)
+            self._host.progress.step(first_step + step, packing.unpack(denoised, drawn).video)
 
         # Samplers that draw on their own use the global generators: seed a fork of them.
         with private_rng(self._device, seed):
             sampled: Tensor = sampler.sample(
                 self._guider,
                 schedule_for(sampler, sigmas, self._device),
-                self._arguments(view, seed),
+                self._sampling_arguments(view, seed, drawn),
                 report,
                 start if block is None else blank,
-                blank if block is None else block,
+                blank if block is None else packing.pack(block),
                 None,
                 True,
             )
-        return sampled
+        return packing.unpack(sampled, drawn)
 
-    def commit(self, block: Tensor, view: BlockAttention) -> None:
+    def commit(self, block: LatentBlock, view: BlockAttention) -> None:
         """Forward a clean block at sigma 0, once under each of its conditionings."""
         self.forward_clean(block, view)
         self._host.progress.commit()
 
-    def forward_clean(self, block: Tensor, view: BlockAttention) -> None:
+    def forward_clean(self, block: LatentBlock, view: BlockAttention) -> None:
         """Do as `commit` does, unreported.
 
         Guidance takes no part: the cache holds what the model itself makes of a chunk.
         Conditionings are forwarded one by one, so that what one of them leaves does not depend on
         the other.
         """
-        options = self._arguments(view, 0)["model_options"]
-        x = sent(block, self._device, copy=True)
+        options = self._arguments(view, 0, block)["model_options"]
+        x = sent(self._packing.pack(block), self._device, copy=True)
         # Models that are told where a step ends look this one up: it ends where it begins.
         # As long as in a step, since compiled models may be compiled anew for another length.
         still = {"sample_sigmas": torch.zeros_like(self._sigmas)}
@@ -233,21 +252,21 @@ class ComfySession:
         self, guides: list[Callable[..., Any]], functions: list[Callable[..., Any]]
     ) -> None:
         host = self._host
-        geometry = host.bound.traits.geometry(*host.block_shape[3:])
+        geometry, blank, probe = host.geometry, host.blank, self._commit_probe
         if guides:
-            options = self._arguments(CommitProbe(geometry, host.block_shape[2]), 0)
+            options = self._arguments(probe(), 0, blank)
             wrappers = {"apply_model": {KEY: [zeros_forward(self._check_forward)]}}
             options["model_options"]["transformer_options"]["wrappers"] = wrappers
 
             def guide(sigma: Tensor) -> None:
-                blank = torch.zeros(host.block_shape, device=self._device)
-                self._guider(blank, sigma.repeat(len(blank)), **options)
+                x = self._packing.pack(blank).to(self._device)
+                self._guider(x, sigma.repeat(len(x)), **options)
 
             rehearse_guidance(guide, self._sigmas, guides)
         if functions:
             rehearse_blocks(
-                lambda probe: self.forward_clean(torch.zeros(host.block_shape), probe),
-                CommitProbe(geometry, host.block_shape[2]),
+                lambda probe: self.forward_clean(blank, probe),
+                probe(),
                 range(host.first_layer, host.first_layer + geometry.layers),
                 functions,
             )
@@ -264,17 +283,23 @@ class ComfySession:
                 remedy="remove the TorchCompileModel node",
             )
 
+    def _commit_probe(self) -> CommitProbe:
+        blank = self._host.blank
+        ticks = 0 if blank.sound is None else blank.sound.shape[2]
+        return CommitProbe(self._host.geometry, blank.video.shape[2], ticks)
+
     def check_layout(self) -> None:
         """Compare the model with its descriptor, once for every MODEL."""
-        bound, block = self._host.bound, self._host.block_shape
+        bound = self._host.bound
         if not bound.binding.layout_checked:
-            geometry = bound.traits.geometry(*block[3:])
             spatial = bound.policy.averages == "picture"
-            check_layout(self._probe, geometry, block, bound.traits.family, spatial)
+            family = bound.traits.family
+            check_layout(self._probe, self._host.geometry, self._host.blank, family, spatial)
             bound.binding.layout_checked = True
 
-    def _probe(self, x: Tensor, probe: LayoutProbe) -> None:
-        arguments = self._arguments(probe, 0)
+    def _probe(self, block: LatentBlock, probe: LayoutProbe) -> None:
+        arguments = self._arguments(probe, 0, block)
+        x = self._packing.pack(block)
         # Other packs' wrappers have nothing to do with this forward.
         own = arguments["model_options"]["transformer_options"]
         own["wrappers"] = {
@@ -282,8 +307,19 @@ class ComfySession:
         }
         self._guider(x.to(self._device), self._sigmas[:1].expand(x.shape[0]), **arguments)
 
-    def _arguments(self, view: BlockAttention, seed: int) -> dict[str, Any]:
+    def _sampling_arguments(
+        self, view: BlockAttention, seed: int, block: LatentBlock
+    ) -> dict[str, Any]:
+        arguments = self._arguments(view, seed, block)
+        dit = self._guider.inner_model.diffusion_model
+        if block.sound is not None and has_slope(dit) and is_euler(self._host.sampler):
+            arguments["model_options"]["transformer_options"][STEPS] = with_mean_slope
+        return arguments
+
+    def _arguments(self, view: BlockAttention, seed: int, block: LatentBlock) -> dict[str, Any]:
         options = comfy.model_patcher.create_model_options_clone(self._model_options)
+        if self._host.bound.traits.sound is not None:
+            options["transformer_options"][SHAPES] = self._packing.shapes(block)
         options["transformer_options"][VIEW] = view
         options["transformer_options"][FIRST_LAYER] = self._host.first_layer
         options["transformer_options"][ROLES] = self._roles

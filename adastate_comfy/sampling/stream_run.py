@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.samplers
+import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 from torch import Tensor
 
 from ...adastate_core.attention.kernel_choice import KernelChoice
 from ...adastate_core.attention.kv_cache import KVCachePool
+from ...adastate_core.rollout.latent_block import LatentBlock
 from ...adastate_core.rollout.stream_chunks import Host, StreamRequest, stream_chunks
 from ...adastate_core.stream.state import StreamState
 from ..model.attention_kernels import describe
@@ -111,14 +113,20 @@ class StreamRun:
         if inputs.model_low_noise is not None:
             models.append(pair_models(bound, inputs.model_low_noise))
         conditions = check_step(
-            models, inputs.positive, inputs.negative, inputs.cfg, inputs.sampler, inputs.sigmas
+            models,
+            inputs.positive,
+            inputs.negative,
+            inputs.cfg,
+            inputs.sampler,
+            inputs.sigmas,
+            with_sound=state.sound_shape is not None,
         )
         for each in models:
             check_size(each, state.latent_shape)
-        block_shape = _block_shape(state, bound)
+        block = _blank_block(state, bound)
         plan = plan_memory(
             models,
-            block_shape,
+            block,
             guided=conditions.guided,
             chunks=inputs.chunks,
             together=together,
@@ -128,7 +136,8 @@ class StreamRun:
         pool_patcher_of(bound.model).announce(
             plan.cache_bytes + plan.ready_bytes, plan.one_cache_bytes
         )
-        geometry = bound.traits.geometry(*state.latent_shape[2:])
+        with_sound = state.sound_shape is not None
+        geometry = bound.traits.geometry(*state.latent_shape[2:], sound=with_sound)
         request = StreamRequest(
             chunks=inputs.chunks,
             seed=inputs.seed,
@@ -163,7 +172,7 @@ class StreamRun:
                 inputs.sampler,
                 inputs.sigmas,
                 inputs.cfg,
-                block_shape,
+                block,
                 progress,
                 first_layer=number * geometry.layers,
             )
@@ -226,10 +235,18 @@ class StreamRun:
         return state
 
 
-def _block_shape(state: StreamState, bound: BoundModel) -> tuple[int, int, int, int, int]:
+def _blank_block(state: StreamState, bound: BoundModel) -> LatentBlock:
+    """Return a block of the run without anything in it, with as much sound as the longest has."""
     batch, channels, height, width = state.latent_shape
-    frames = bound.policy.state_frames(bound.config) + bound.config.chunk_frames
-    return batch, channels, frames, height, width
+    size = bound.config.chunk_frames
+    frames = bound.policy.state_frames(bound.config) + size
+    video, clock = torch.zeros((batch, channels, frames, height, width)), bound.traits.clock
+    if state.sound_shape is None or clock is None:
+        return LatentBlock(video)
+    ticks = max(clock.ticks_of(first * size, size) for first in range(clock.period.denominator))
+    return LatentBlock(
+        video, torch.zeros((batch, state.sound_shape[0], ticks, state.sound_shape[1]))
+    )
 
 
 def _note(inputs: StreamInputs, bound: BoundModel, prompt: str) -> str:

@@ -8,27 +8,29 @@ from typing import Any
 import comfy.latent_formats
 import comfy.model_management
 from comfy.model_patcher import ModelPatcher
+from comfy.nested_tensor import NestedTensor
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
 from ...adastate_core.errors import LayoutError
+from ...adastate_core.families import FAMILIES, SoundTraits, sound_of
 from ...adastate_core.stream.events import GivenLatentsEvent
 from ...adastate_core.stream.state import StreamState
 
 
 def video_samples(latent: io.Latent.Type, source: str) -> Tensor:
-    """Return the samples of a video LATENT, (B, C, T, H, W).
+    """Return the samples of a video LATENT, (B, C, T, H, W); of one with sound, those of the video.
 
     Raises:
         LayoutError: If it is no video latent, or carries a noise mask.
     """
-    samples: Tensor = latent["samples"]
-    if getattr(samples, "is_nested", False) or samples.ndim != 5:
+    samples: Tensor = tracks_of(latent)[0]
+    if samples.ndim != 5:
         raise LayoutError(
             f"latent of {source}",
             problem=f"the latent of {source} is a picture, not a video",
-            seen=f"{getattr(samples, 'ndim', 'nested')} dimensions",
+            seen=f"{samples.ndim} dimensions",
             expected="5 (batch, channels, frames, height, width)",
             remedy="use an empty video latent, or encode with the VAE of a video model",
         )
@@ -41,6 +43,34 @@ def video_samples(latent: io.Latent.Type, source: str) -> Tensor:
             remedy="remove Set Latent Noise Mask",
         )
     return samples
+
+
+def tracks_of(latent: io.Latent.Type) -> list[Tensor]:
+    """Return the tensors of a LATENT: the video, and the sound if it has one."""
+    samples = latent["samples"]
+    return list(samples.unbind()) if getattr(samples, "is_nested", False) else [samples]
+
+
+def sound_samples(latent: io.Latent.Type, source: str) -> Tensor | None:
+    """Return the sound of a LATENT, (B, C, T, R) with time on the third axis, or None.
+
+    Raises:
+        LayoutError: If it has other tracks than a video and a sound that is known.
+    """
+    tracks = tracks_of(latent)
+    if len(tracks) == 1:
+        return None
+    form = sound_of(tuple(tracks[1].shape)) if len(tracks) == 2 else None
+    if form is None:
+        shapes = " and ".join(str(tuple(track.shape)) for track in tracks)
+        raise LayoutError(
+            f"latent of {source}",
+            problem=f"the latent of {source} has sound of a kind that AdaState does not know",
+            seen=shapes,
+            expected="a video and its sound, as the empty latent of the model has them",
+            remedy="connect the empty latent node of the model",
+        )
+    return form.from_model(tracks[1])
 
 
 def image_size(latent_shape: tuple[int, int, int, int], form: str) -> tuple[int, int]:
@@ -64,18 +94,49 @@ def samples_for(state: StreamState, latent: io.Latent.Type, source: str) -> Tens
 
 
 def latent_or_block(
-    state: StreamState, latents: Tensor | None
+    state: StreamState, latents: Tensor | None, sound: Tensor | None = None
 ) -> io.Latent.Type | ExecutionBlocker:
     """Make a LATENT of recorded latents; None quietly leaves out the nodes that are wired to it."""
-    return ExecutionBlocker(None) if latents is None else from_model_space(state, latents)
+    return ExecutionBlocker(None) if latents is None else from_model_space(state, latents, sound)
 
 
-def from_model_space(state: StreamState, latents: Tensor) -> io.Latent.Type:
-    """Make a LATENT of recorded latents; before the first chunk they are in VAE space anyway."""
+def from_model_space(
+    state: StreamState, latents: Tensor, sound: Tensor | None = None
+) -> io.Latent.Type:
+    """Make a LATENT of recorded latents; before the first chunk they are in VAE space anyway.
+
+    Args:
+        state: The stream.
+        latents: Latents of its video.
+        sound: Latents of the sound that goes with them, which are in VAE space, or None.
+    """
     form = state.latent_format
     out = latent_format(form).process_out(latents) if form else latents
     device = comfy.model_management.intermediate_device()
-    return {"samples": out.to(device, copy=out is latents)}  # the record stays its own
+    out = out.to(device, copy=out is latents)  # the record stays its own
+    if sound is None or state.sound_shape is None:
+        return {"samples": out}
+    heard = of_sound(state).to_model(sound).to(device, copy=True)
+    return {"samples": NestedTensor((out, heard))}
+
+
+def of_sound(state: StreamState) -> SoundTraits:
+    """Say what the sound of a stream is like.
+
+    Raises:
+        LayoutError: If this AdaState knows none such.
+    """
+    for family in FAMILIES:
+        form = family.sound
+        if form is not None and (form.channels, form.rows) == state.sound_shape:
+            return form
+    raise LayoutError(
+        "sound of the stream",
+        problem="this AdaState does not know the sound of this stream",
+        seen=f"{state.sound_shape}",
+        expected="that of a model which it knows",
+        remedy="update AdaState",
+    )
 
 
 def into_model_space(state: StreamState, model: ModelPatcher) -> StreamState:

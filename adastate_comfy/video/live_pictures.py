@@ -143,4 +143,5 @@ def pictures_for(inputs: StreamInputs) -> PictureSource:
         batch, channels, *size = inputs.state.latent_shape
         return DecodedPictures(inputs.vae, (batch, channels, bound.config.chunk_frames, *size))
     form = bound.model.get_model_object("latent_format")
-    return LatentColours(form, bound.traits.time_stride)
+    traits = bound.traits
+    return LatentColours(form, traits.time_stride, short_first=traits.short_first)

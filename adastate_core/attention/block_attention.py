@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from ..layout import TrackName
 from .geometry import AttentionGeometry
+from .layers import SELF, LayerCall
 
 Attention = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 """Attention over (B, S, H, D) queries, keys and values, returning (B, S, H, D).
@@ -27,16 +29,17 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Ten
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SelfAttention:
-    """One self-attention of a block, as the model calls it.
+    """One attention of a block to itself, or of one of its tracks to another.
 
     Args:
         layer: Index of the layer.
         conditionings: Conditioning index of each equal slice of the batch.
-        q: Queries as the model projected and rotated them, (B, S, H, D), text tokens included
-            where the model has them here.
-        k: Keys, same shape.
-        v: Values, same shape.
+        q: Queries as the model projected and rotated them, (B, S, H, D), those of all tracks of
+            the call.
+        k: Keys, the same, of as many tokens as its tracks of keys have.
+        v: Values, like the keys.
         attention: The attention to use, the model's own for one.
+        call: Which of its layer's calls it is.
     """
 
     layer: int
@@ -45,10 +48,11 @@ class SelfAttention:
     k: Tensor
     v: Tensor
     attention: Attention = plain_attention
+    call: LayerCall = SELF
 
 
 class BlockAttention(Protocol):
-    """One block, and what computes its self-attentions."""
+    """One block, and what computes its attention."""
 
     @property
     def origin(self) -> int:
@@ -61,8 +65,13 @@ class BlockAttention(Protocol):
         ...
 
     @property
+    def places(self) -> Mapping[TrackName, tuple[float, ...]]:
+        """Place in time that the model gives every unit of the block, track by track."""
+        ...
+
+    @property
     def frames(self) -> int:
-        """Frames of the block."""
+        """Latent frames of the block."""
         ...
 
     @property
@@ -81,5 +90,5 @@ class BlockAttention(Protocol):
         ...
 
     def attend(self, call: SelfAttention) -> Tensor:
-        """Compute one self-attention; return its output, (B, S, H, D)."""
+        """Compute one attention; return its output, (B, S, H, D)."""
         ...

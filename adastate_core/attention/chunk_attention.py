@@ -3,9 +3,11 @@
     [ anchor | window ] [ state | content ]
          KV cache          the block
 
-The host calls `attend` for every self-attention of the model; the model itself is not changed, and
-a mask is used only to weaken or strengthen slot 0. Keys are cached as the model projected them, at
-the temporal index that it gave them, and rotated to the index in this chunk when they are read.
+That is one track, the video's; others, such as sound, have their past and their part of the block
+beside it. The host calls `attend` for every attention of the model that sees the past; the model
+itself is not changed, and a mask is used only to weaken or strengthen slot 0. Keys are cached as
+the model projected them, at the temporal index that it gave them, and rotated to the index in this
+chunk when they are read.
 """
 
 from __future__ import annotations
@@ -13,17 +15,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
 from ..anchors import AnchorPolicy
 from ..config import StreamConfig
-from ..errors import ConfigError, LayoutError
-from ..layout import CachedFrames, FrameMix, FrameRef, SlotLayout
+from ..errors import ConfigError
+from ..layout import SlotLayout, TrackName
 from .block_attention import SelfAttention
-from .geometry import AttentionGeometry, video_part
-from .kv_cache import KVCache, select_frames
+from .geometry import AttentionGeometry, parts
+from .kv_cache import KVCache
+from .layers import LayerCall
 from .past_reader import PastReader, PastReading
 
 
@@ -37,6 +41,7 @@ class ChunkAttention:
             same frames.
         geometry: How the model orders, numbers and rotates tokens.
         first_frame: Content frame of the stream at which the block's content begins.
+        silent: Whether the block has no sound, on a model that makes some.
 
     Raises:
         ConfigError: If the content is not to attend to the state on a model with joint text.
@@ -53,6 +58,7 @@ class ChunkAttention:
         geometry: AttentionGeometry,
         *,
         first_frame: int = 0,
+        silent: bool = False,
     ) -> None:
         self.conditionings = tuple(past)
         cache = next(iter(past.values()))
@@ -60,16 +66,17 @@ class ChunkAttention:
         # has less than the stream. Given frames may be more than the stream has had.
         committed = max(first_frame, cache.cached.committed)
         self._cached = replace(cache.cached, committed=committed)
-        self.layout = self._layout(config, policy)
+        window = cache.cached.window
+        self.layout = self._layout(config, policy).in_pattern(geometry.pattern, window)
         self.state_frames = len(self.layout.state)
         self.frames = len(self.layout.block)
         self.first_frame = first_frame
-        self.geometry = geometry
+        self.geometry, self._tracks = geometry, geometry.tracks
         # Number the block so that its content needs no rotation: fewest tokens are touched.
         self.origin = self.layout.content[0] - self.state_frames if geometry.can_shift else 0
         self._strength = config.anchor_strength if self.layout.anchor else 1.0
         self._split_state = bool(self.layout.state) and not config.content_sees_current_state
-        if self._split_state and geometry.text != "none":
+        if self._split_state and geometry.has_text:
             raise ConfigError(
                 "content_sees_current_state",
                 problem="content_sees_current_state cannot be off for this model",
@@ -77,17 +84,27 @@ class ChunkAttention:
                 expected="true, since its text tokens attend to the state as well",
                 remedy="turn it on on Apply AdaState",
             )
-        native = geometry.native(self.origin, self.frames)
-        self._block_offsets = _offsets(self.layout.block, native)
-        self._past_frames = len(self.layout.context)
+        # Temporal indices of the frames, and places in time of all units.
+        self._indices: tuple[float, ...] = geometry.native(self.origin, self.frames)
+        self._ticks = () if silent else self._ticks_of_block()
+        targets = self._targets()
+        self.places = geometry.places(self.origin, self.frames, sum(map(len, self._ticks)))
+        if geometry.can_place:
+            self._indices, self.places = self.layout.block, targets
+        self._block_offsets = {
+            name: _offsets(to, self.places[name]) for name, to in targets.items()
+        }
+        self._sizes = geometry.sizes(self.places)
+        readings = self._readings()
+        self._past_sizes = geometry.sizes({n: of.picked for n, of in readings.items()})
         keep_ready = not (cache.kv_format.reads_per_layer or self._reads_once)
-        self._reader = PastReader(past, self._reading(), geometry, keep_ready=keep_ready)
+        self._reader = PastReader(past, readings, geometry, keep_ready=keep_ready)
 
     def attend(self, call: SelfAttention) -> Tensor:
-        """Compute one self-attention of the block over the cache and itself.
+        """Compute one attention of the block over the cache and itself.
 
         Args:
-            call: The self-attention as the model calls it.
+            call: The attention as the model calls it.
 
         Returns:
             The attention output, (B, S, H, D).
@@ -95,195 +112,106 @@ class ChunkAttention:
         Raises:
             LayoutError: If the cached frames do not fit the block.
         """
-        q = self._rotated_queries(call.q)
+        q = self._rotated_queries(call)
         k, v = self._visible(call)
-        bias = self._bias(k)
+        bias = self._bias(call.call, k)
         if not self._split_state:
             return call.attention(q, k, v, bias)
         # The state attends to everything, the content to all but the current state.
-        tokens = self.geometry.tokens_per_frame
-        cut, first = self.state_frames * tokens, self._past_frames * tokens
+        cut = self.state_frames * self.geometry.tokens_per_frame
+        first = self._past_sizes["video"]
         state = call.attention(q[:, :cut], k, v, bias)
         k, v = (torch.cat((x[:, :first], x[:, first + cut :]), dim=1) for x in (k, v))
-        content = call.attention(q[:, cut:], k, v, self._bias(k))
+        content = call.attention(q[:, cut:], k, v, self._bias(call.call, k))
         return torch.cat((state, content), dim=1)
 
-    def _rotated_queries(self, q: Tensor) -> Tensor:
+    def _rotated_queries(self, call: SelfAttention) -> Tensor:
         """Rotate the block's queries to this chunk's indices; those of the host stay as they are.
 
         Other nodes may look at them after the attention.
         """
-        if not any(self._block_offsets):
-            return q
-        out = q.clone(memory_format=torch.contiguous_format)
-        self._rotate_block_(out)
+        if not self._moves(call.call.queries):
+            return call.q
+        out = call.q.clone(memory_format=torch.contiguous_format)
+        self._rotate_block_(out, call.call, call.call.queries)
         return out
 
-    def _rotate_block_(self, x: Tensor) -> None:
-        tokens = self.frames * self.geometry.tokens_per_frame
-        video = video_part(x, self.geometry.text, tokens)
-        self.geometry.rope.rotate_(video, self._block_offsets)
+    def _moves(self, tracks: tuple[TrackName, ...]) -> bool:
+        return any(any(self._block_offsets.get(track, ())) for track in tracks)
+
+    def _rotate_block_(self, x: Tensor, call: LayerCall, tracks: tuple[TrackName, ...]) -> None:
+        rope = self.geometry.rope_of(call)
+        for name, where in parts(tracks, self._sizes, x.shape[1]):
+            if name in self._block_offsets:
+                track = self._tracks[name]
+                track.rotate_(x[:, where], rope, self._block_offsets[name])
 
     def _visible(self, call: SelfAttention) -> tuple[Tensor, Tensor]:
         """Return the keys and values that the block attends to: the past's, then its own."""
-        moves, count = any(self._block_offsets), self._past_frames * self.geometry.tokens_per_frame
+        tracks = call.call.past
+        moves, count = self._moves(tracks), sum(self._past_sizes[track] for track in tracks)
         if not (count or moves):
             return call.k, call.v
         k = _with_room(call.k, count)
         v = _with_room(call.v, count) if count else call.v
-        if count:
-            self._reader.write(call, k[:, :count], v[:, :count])
+        at = 0
+        for track in tracks:
+            size = self._past_sizes[track]
+            if size:
+                self._reader.write(call, track, k[:, at : at + size], v[:, at : at + size])
+            at += size
         if moves:
-            self._rotate_block_(k[:, count:])
+            self._rotate_block_(k[:, count:], call.call, call.call.keys)
         return k, v
 
-    def _reading(self) -> PastReading:
-        """Say which cached frames this chunk reads, and by how much their keys are rotated."""
-        cached, layout = self._cached, self.layout
+    def _ticks_of_block(self) -> tuple[tuple[float, ...], ...]:
+        """Return where the sound of every frame of the content is placed, seen from the frame."""
+        clock = self.geometry.clock
+        if self.geometry.sound is None or clock is None:
+            return ()
+        frames = range(self.first_frame, self.first_frame + len(self.layout.content))
+        return tuple(clock.phases(frame) for frame in frames)
+
+    def _targets(self) -> dict[TrackName, tuple[float, ...]]:
+        """Return the place in time of every unit of the block in this chunk."""
+        place, layout = self.geometry.place, self.layout
+        found: dict[TrackName, tuple[float, ...]] = {"video": tuple(map(place, layout.block))}
+        if self.geometry.sound is not None:
+            ticks = zip(layout.content, self._ticks, strict=False)
+            found["sound"] = tuple(place(index) + phase for index, of in ticks for phase in of)
+        return found
+
+    def _readings(self) -> dict[TrackName, PastReading]:
+        """Say which units of the cache this chunk reads, and by how much their keys are rotated."""
+        cached, layout, place = self._cached, self.layout, self.geometry.place
         first = cached.frames - len(layout.window)
         picked = layout.picked + tuple(range(first, cached.frames))
         native = (*cached.anchor, *cached.window)
-        return PastReading(picked, _offsets(layout.context, tuple(native[i] for i in picked)))
+        places = tuple(map(place, layout.context))
+        found: dict[TrackName, PastReading] = {
+            "video": PastReading(picked, _offsets(places, tuple(place(native[i]) for i in picked)))
+        }
+        if self.geometry.sound is not None:
+            begins = (0, *accumulate(cached.units("sound")))
+            ticks = [
+                (begins[i] + at, place_of + tick.phase - tick.native)
+                for i, place_of in zip(picked, places, strict=True)
+                for at, tick in enumerate(cached.ticks(i))
+            ]
+            found["sound"] = PastReading(tuple(t[0] for t in ticks), tuple(t[1] for t in ticks))
+        return found
 
     def _layout(self, config: StreamConfig, policy: AnchorPolicy) -> SlotLayout:
         return policy.layout(config, self._cached)
 
-    def _bias(self, keys: Tensor) -> Tensor | None:
+    def _bias(self, call: LayerCall, keys: Tensor) -> Tensor | None:
         """Return what is added to the logits: the logarithm of the strength, on slot 0."""
-        if self._strength == 1.0:
+        if self._strength == 1.0 or "video" not in call.keys:
             return None
         bias = keys.new_zeros(keys.shape[1])
         anchor = len(self.layout.anchor) * self.geometry.tokens_per_frame
         bias[:anchor] = math.log(self._strength) if self._strength else -math.inf
         return bias
-
-
-class CommitAttention(ChunkAttention):
-    """The attention of a commit pass: a clean block whose keys and values enter the cache.
-
-    Args:
-        config: Options of the stream.
-        policy: Anchor policy of `config`.
-        past: Keys and values committed so far, by conditioning index; not changed.
-        geometry: How the model orders, numbers and rotates tokens.
-        first_frame: Content frame of the stream at which the block's content begins.
-        hold: Whether slot 0 stays as it is.
-    """
-
-    _reads_once = True
-
-    def __init__(
-        self,
-        config: StreamConfig,
-        policy: AnchorPolicy,
-        past: Mapping[int, KVCache],
-        geometry: AttentionGeometry,
-        *,
-        first_frame: int = 0,
-        hold: bool = False,
-    ) -> None:
-        super().__init__(config, policy, past, geometry, first_frame=first_frame)
-        self._anchor = config.anchor
-        self._plan = policy.commit(config, self._cached, hold=hold)
-        anchor = tuple(
-            self._native_of(kept.terms[0][0] if isinstance(kept, FrameMix) else kept)
-            for kept in self._plan.anchor
-        )
-        window = tuple(self._native_of(kept) for kept in self._plan.window)
-        made = CachedFrames(
-            anchor, window, committed=self._cached.committed + len(self.layout.content)
-        )
-        self._made = {
-            conditioning: KVCache(made, geometry.tokens_per_frame, cache.kv_format)
-            for conditioning, cache in past.items()
-        }
-
-    def attend(self, call: SelfAttention) -> Tensor:
-        """Compute one self-attention, and store its keys and values.
-
-        Raises:
-            LayoutError: If a layer is computed twice, or the cached frames do not fit the block.
-        """
-        self._store(call)
-        return super().attend(call)
-
-    def committed(self) -> dict[int, KVCache]:
-        """Return the caches that the forwards made, by conditioning index.
-
-        Raises:
-            LayoutError: If the forwards did not compute every layer.
-        """
-        for cache in self._made.values():
-            if len(cache.keys_of) != self.geometry.layers:
-                raise LayoutError(
-                    "commit pass",
-                    problem=(
-                        f"only {len(cache.keys_of)} of {self.geometry.layers} layers of the model "
-                        "ran"
-                    ),
-                    seen=f"keys of {len(cache.keys_of)} layers",
-                    expected=f"those of all {self.geometry.layers} layers",
-                    remedy="remove nodes that skip steps or layers of this model",
-                )
-        return self._made
-
-    def _layout(self, config: StreamConfig, policy: AnchorPolicy) -> SlotLayout:
-        layout = super()._layout(config, policy)
-        if config.reencode_sees_prev_state:
-            return layout
-        return SlotLayout((), layout.window, layout.state, layout.content)
-
-    def _store(self, call: SelfAttention) -> None:
-        place, tokens = self.geometry.text, self.frames * self.geometry.tokens_per_frame
-        k, v = (video_part(x, place, tokens) for x in (call.k, call.v))
-        count = len(call.conditionings)
-        slices = zip(call.conditionings, k.chunk(count), v.chunk(count), strict=True)
-        for conditioning, keys, values in slices:
-            past: tuple[Tensor | None, Tensor | None] = (None, None)
-            if self._cached.frames:
-                past = self._reader.whole(conditioning, call.layer, keys)
-            self._made[conditioning].put(
-                call.layer,
-                self._select(past[0], keys, rotate=True),
-                self._select(past[1], values, rotate=False),
-            )
-
-    def _select(self, past: Tensor | None, block: Tensor, *, rotate: bool) -> Tensor:
-        """Gather the frames that the commit keeps, from the cache and the block."""
-        tokens = self.geometry.tokens_per_frame
-        first = {"anchor": 0, "window": len(self._cached.anchor)}
-        first |= {"state": 0, "content": self.state_frames}
-
-        def locate(ref: FrameRef, at: FrameRef) -> Tensor:
-            source = past if ref.source in ("anchor", "window") else block
-            assert source is not None  # a plan refers to cached frames only if there are any
-            start = (first[ref.source] + ref.position) * tokens
-            frame = source[:, start : start + tokens]
-            offset = self._native_of(at) - self._native_of(ref) if rotate else 0
-            return self.geometry.rope.rotate(frame, (offset,))
-
-        def pool(x: Tensor) -> Tensor:
-            rope, columns = self.geometry.spatial_rope, self.geometry.columns
-            if rope is None:
-                raise LayoutError(
-                    "anchor",
-                    problem=f"the anchor {self._anchor} does not work with this model",
-                    seen="an average over the image, on a model whose spatial RoPE is not known",
-                    expected="another anchor than dual_ema",
-                    remedy="choose another anchor on Apply AdaState",
-                )
-            raw = rope.rotate(x, columns, inverse=True) if rotate else x
-            raw = raw.mean(dim=1, keepdim=True).expand_as(x)
-            return rope.rotate(raw, columns) if rotate else raw
-
-        return select_frames(self._plan, locate, pool, block[:, :0])
-
-    def _native_of(self, ref: FrameRef) -> float:
-        """Return the temporal index at which the keys of a frame were projected."""
-        native = self.geometry.native(self.origin, self.frames)
-        rows = {"anchor": self._cached.anchor, "window": self._cached.window}
-        rows |= {"state": native[: self.state_frames], "content": native[self.state_frames :]}
-        return rows[ref.source][ref.position]
 
 
 def _with_room(block: Tensor, count: int) -> Tensor:

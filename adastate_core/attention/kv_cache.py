@@ -10,15 +10,35 @@ are kept. The pool is bounded by bytes; whatever it lacks is rebuilt by `rollout
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from typing import cast
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import LayoutError
-from ..layout import CachedFrames, CommitPlan, FrameMix, FrameRef
+from ..layout import CachedFrames, CommitPlan, FrameMix, FrameRef, TrackName
 from .kv_format import PLAIN, EncodedKV, KVFormat
+from .layers import SELF
+
+
+class KVEntry(NamedTuple):
+    """What the keys and values of a cache are found by.
+
+    Args:
+        layer: Index of the layer.
+        call: Name of the attention call that attends to them.
+        track: The track whose they are.
+    """
+
+    layer: int
+    call: str = SELF.name
+    track: TrackName = "video"
+
+    @property
+    def name(self) -> str:
+        """Return it as a name of a module."""
+        return f"{self.layer}-{self.call}-{self.track}"
 
 
 class KVCache(nn.Module):
@@ -29,102 +49,105 @@ class KVCache(nn.Module):
 
     Args:
         cached: The frames held, the same in every layer.
-        tokens_per_frame: Tokens of one latent frame.
         kv_format: How keys and values are encoded, and where they are kept.
     """
 
-    def __init__(
-        self, cached: CachedFrames, tokens_per_frame: int, kv_format: KVFormat = PLAIN
-    ) -> None:
+    def __init__(self, cached: CachedFrames, kv_format: KVFormat = PLAIN) -> None:
         super().__init__()
         self.cached = cached
-        self.tokens_per_frame = tokens_per_frame
         self.kv_format = kv_format
         self.approximate = False
         """Whether it was rebuilt from less than the whole history, or with other weights."""
         self.keys_of = nn.ModuleDict()
         self.values_of = nn.ModuleDict()
+        self._entries: list[KVEntry] = []
         self.nbytes = 0
         """Bytes held."""
         self._arrives: torch.cuda.Event | None = None
         """When what is copied to page-locked memory without waiting is there."""
 
     @classmethod
-    def empty(cls, tokens_per_frame: int, kv_format: KVFormat = PLAIN) -> KVCache:
+    def empty(cls, kv_format: KVFormat = PLAIN) -> KVCache:
         """Make the cache of a stream that has committed nothing."""
-        return cls(CachedFrames(), tokens_per_frame, kv_format)
+        return cls(CachedFrames(), kv_format)
 
-    def put(self, layer: int, keys: Tensor, values: Tensor) -> None:
-        """Store the keys and values of one layer, (B, S, H, D).
+    def put(self, entry: KVEntry, keys: Tensor, values: Tensor, tokens: int) -> None:
+        """Store the keys and values of one call of a layer.
+
+        Args:
+            entry: What they are found by.
+            keys: (B, S, H, D), unit after unit.
+            values: Same shape.
+            tokens: Tokens of a unit.
 
         Raises:
-            LayoutError: If the layer is stored already.
+            LayoutError: If they are stored already.
         """
-        name = str(layer)
-        if name in self.keys_of:
+        if entry in self:
             raise LayoutError(
                 "commit pass",
-                problem=f"layer {layer} of the model ran twice",
-                seen=f"layer {layer} computed twice",
+                problem=f"layer {entry.layer} of the model ran twice",
+                seen=f"layer {entry.layer} computed twice",
                 expected="every layer once, since its keys and values go into the KV cache",
                 remedy="remove the node that runs a block of this model more than once",
             )
         encode = self.kv_format.encode
-        self._keep(name, encode(keys, self.tokens_per_frame), encode(values, self.tokens_per_frame))
+        self._keep(entry, encode(keys, tokens), encode(values, tokens))
         if self.kv_format.pinned and keys.is_cuda:
             self._arrives = self._arrives or torch.cuda.Event()
             self._arrives.record(torch.cuda.current_stream(keys.device))
 
-    def get(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Return the keys and values of one layer, (B, S, H, D), where they are kept.
+    def get(self, entry: KVEntry) -> tuple[Tensor, Tensor]:
+        """Return the keys and values of one call of a layer, (B, S, H, D), where they are kept.
 
         Raises:
             LayoutError: If this layer was not part of the commit.
         """
-        keys, values = self.encoded(layer)
+        keys, values = self.encoded(entry)
         return keys.decode(), values.decode()
 
-    def encoded(self, layer: int) -> tuple[EncodedKV, EncodedKV]:
-        """Return the keys and values of one layer as they are kept.
+    def encoded(self, entry: KVEntry) -> tuple[EncodedKV, EncodedKV]:
+        """Return the keys and values of one call of a layer as they are kept.
 
         Raises:
             LayoutError: If this layer was not part of the commit.
         """
-        name = str(layer)
-        if name not in self.keys_of:
+        if entry not in self:
             raise LayoutError(
                 "KV cache",
-                problem=f"layer {layer} of the model was not run",
-                seen=f"no keys for layer {layer}",
+                problem=f"layer {entry.layer} of the model was not run",
+                seen=f"no keys for layer {entry.layer}",
                 expected="every layer committed",
                 remedy="remove nodes that skip layers of this model",
             )
-        return _encoded(self.keys_of, name), _encoded(self.values_of, name)
+        return _encoded(self.keys_of, entry.name), _encoded(self.values_of, entry.name)
 
-    def __contains__(self, layer: int) -> bool:
-        """Say whether a layer was stored."""
-        return str(layer) in self.keys_of
+    def __contains__(self, entry: KVEntry) -> bool:
+        """Say whether something is stored."""
+        return entry.name in self.keys_of
 
     def copy_frames(self, target: KVCache) -> None:
         """Copy the frames that a smaller cache has: all or none of slot 0, the newest window."""
-        cached, tokens = self.cached, self.tokens_per_frame
-        head = len(target.cached.anchor) * tokens
-        tail = (cached.frames - len(target.cached.window)) * tokens
+        first = len(target.cached.anchor)
+        newest = self.cached.frames - len(target.cached.window)
 
-        def copied(x: EncodedKV) -> EncodedKV:
-            whole = x.decode()
+        def copied(x: EncodedKV, units: tuple[int, ...]) -> EncodedKV:
+            whole, tokens = x.decode(), x.parts()[0].shape[2]
+            head, tail = sum(units[:first]) * tokens, sum(units[:newest]) * tokens
             kept = torch.cat((whole[:, :head], whole[:, tail:]), dim=1)
             return target.kv_format.encode(kept, tokens)
 
         if self._arrives is not None:
             self._arrives.synchronize()
         with torch.inference_mode(False), torch.no_grad():
-            for name in self.keys_of:
-                keys, values = (_encoded(of, name) for of in (self.keys_of, self.values_of))
-                target._keep(name, copied(keys), copied(values))
+            for entry in self._entries:
+                units = self.cached.units(entry.track)
+                keys, values = self.encoded(entry)
+                target._keep(entry, copied(keys, units), copied(values, units))
 
-    def _keep(self, name: str, keys: EncodedKV, values: EncodedKV) -> None:
-        self.keys_of[name], self.values_of[name] = keys, values
+    def _keep(self, entry: KVEntry, keys: EncodedKV, values: EncodedKV) -> None:
+        self._entries.append(entry)
+        self.keys_of[entry.name], self.values_of[entry.name] = keys, values
         # Counted as they come: the pool asks before every commit, and a card waits meanwhile.
         for encoded in (keys, values):
             self.nbytes += sum(p.numel() * p.element_size() for p in encoded.parameters())
@@ -140,7 +163,7 @@ class KVCachePool(nn.Module):
     one more: the cache a running step began from, or the one before. So a stream takes two caches
     however long it is, and as many streams stay warm as there are bytes for.
 
-    >>> pool, empty = KVCachePool(), KVCache.empty(tokens_per_frame=6)
+    >>> pool, empty = KVCachePool(), KVCache.empty()
     >>> pool.store("chunk 0", empty)
     >>> pool.store("chunk 1", empty, parent="chunk 0")
     >>> pool.store("chunk 2", empty, parent="chunk 1")
@@ -274,6 +297,35 @@ def select_frames(
     with torch.inference_mode(False), torch.no_grad():
         frames = [frame(kept) for kept in plan.anchor + plan.window]
         return torch.cat(frames, dim=1) if frames else empty.clone()
+
+
+class UnitRange(NamedTuple):
+    """Units in a row of the block, or of the cache before it."""
+
+    in_block: bool
+    first: int
+    units: int
+
+
+def select_units(
+    ranges: Sequence[UnitRange], past: Tensor | None, block: Tensor, tokens: int
+) -> Tensor:
+    """Gather units of a track as they are.
+
+    Args:
+        ranges: The units to keep, in order.
+        past: Cached keys or values, (B, S, H, D), None if there are none.
+        block: Those of the block.
+        tokens: Tokens of a unit.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        kept = []
+        for in_block, first, count in ranges:
+            source = block if in_block else past
+            if count:
+                assert source is not None  # a plan refers to cached units only if there are any
+                kept.append(source[:, first * tokens : (first + count) * tokens])
+        return torch.cat(kept, dim=1) if kept else block[:, :0].clone()
 
 
 def _encoded(layers: nn.ModuleDict, name: str) -> EncodedKV:

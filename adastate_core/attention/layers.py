@@ -1,17 +1,52 @@
-"""Tell the self-attentions of a model's layers from its other attention calls.
+"""Tell the attention calls of a model's layers that see the past from its other ones.
 
-A host reports every attention call of a forward: self-attentions, cross-attentions, text
-refiners. Most say in which block a call is made: then the layer is the one that is named, whatever
-other nodes skip or repeat. Where a host names no blocks, their order is fixed and layers are
-counted.
+A host reports every attention call of a forward: of the block to itself, of one track to another,
+to text, in text refiners. Most hosts say in which block a call is made: then the layer is the one
+that is named, whatever other nodes skip or repeat. Where a host names no blocks, their order is
+fixed and calls are counted.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..layout import TrackName
+from .rope import TemporalRope
 
 BlockName = tuple[str | None, int]
 """What the host calls a block: its type, if it says one, and its number among those."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCall:
+    """One attention call of a layer, and the tracks that it joins.
+
+    Args:
+        name: What tells it from the other calls of its layer.
+        queries: Tracks of its queries, in the order of their tokens.
+        keys: Tracks of its keys and values, likewise.
+        rope: Rotary channels of the temporal axis; None for those of the model.
+    """
+
+    name: str = "self"
+    queries: tuple[TrackName, ...] = ("video",)
+    keys: tuple[TrackName, ...] = ("video",)
+    rope: TemporalRope | None = None
+
+    @property
+    def past(self) -> tuple[TrackName, ...]:
+        """Return the tracks whose keys and values enter the cache: text is given anew."""
+        return tuple(track for track in self.keys if track != "text")
+
+
+SELF = LayerCall()
+"""The attention of a video to itself."""
+
+
+def joint(*tracks: TrackName) -> LayerCall:
+    """Return the attention of several tracks in one sequence, in the order of their tokens."""
+    return LayerCall("self", tracks, tracks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +55,35 @@ class AttentionCalls:
 
     Args:
         blocks: Types of block that the host names, with the number of the first layer of each.
-            The first call in a block is its self-attention; calls in other blocks are none.
-        per_block: Calls of a block, the self-attention first, where the host may not name it; None
-            where it names every block.
+            Calls in other blocks see no past.
+        per_block: Calls of a block, where the host may not name it; None where it names every
+            block.
+        of_block: The calls of a block in their order, None for one that sees no past; nor does any
+            after these.
     """
 
     blocks: tuple[tuple[str | None, int], ...] = (("double", 0),)
     per_block: int | None = None
+    of_block: tuple[LayerCall | None, ...] = (SELF,)
+
+    @property
+    def tracked(self) -> tuple[LayerCall, ...]:
+        """Return the calls of a layer that see the past, in their order."""
+        return tuple(call for call in self.of_block if call is not None)
+
+
+class Place(NamedTuple):
+    """The layer of an attention call, and which of its calls it is."""
+
+    layer: int
+    call: LayerCall
 
 
 class LayerCounter:
-    """The layers of the self-attentions of one forward, named or counted.
+    """The attention calls of one forward that see the past, named or counted.
 
     >>> counter = LayerCounter(AttentionCalls(per_block=2))  # self-attention, cross-attention
-    >>> [counter.layer(block=None) for _ in range(4)]
+    >>> [place and place.layer for place in (counter.place(block=None) for _ in range(4))]
     [0, None, 1, None]
 
     Args:
@@ -42,27 +92,30 @@ class LayerCounter:
 
     def __init__(self, calls: AttentionCalls) -> None:
         self._first = dict(calls.blocks)
-        self._per_block = calls.per_block
+        self._per_block, self._of_block = calls.per_block, calls.of_block
         self._count = 0
-        self._blocks: set[BlockName] = set()
+        self._seen: dict[BlockName, int] = {}
 
     def enter(self, block: BlockName) -> None:
-        """Note that a block is run, perhaps once more: its next call is its self-attention."""
-        self._blocks.discard(block)
+        """Note that a block is run, perhaps once more: its next call is its first."""
+        self._seen.pop(block, None)
 
-    def layer(self, block: BlockName | None) -> int | None:
-        """Return the layer of the next attention call, or None if it is no self-attention.
+    def place(self, block: BlockName | None) -> Place | None:
+        """Return the place of the next attention call, or None if it sees no past.
 
         Args:
             block: What the host calls the block, None if it does not say.
         """
         if block is not None:
-            if block in self._blocks or block[0] not in self._first:
+            if block[0] not in self._first:
                 return None
-            self._blocks.add(block)
-            return self._first[block[0]] + block[1]
-        if self._per_block is None:
+            number = self._seen.get(block, 0)
+            self._seen[block] = number + 1
+            layer = self._first[block[0]] + block[1]
+        elif self._per_block is None:
             return None
-        layer, place = divmod(self._count, self._per_block)
-        self._count += 1
-        return layer if place == 0 else None
+        else:
+            layer, number = divmod(self._count, self._per_block)
+            self._count += 1
+        call = self._of_block[number] if number < len(self._of_block) else None
+        return None if call is None else Place(layer, call)

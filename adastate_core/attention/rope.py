@@ -86,10 +86,12 @@ class TemporalRope:
             has another axis.
         pairing: Which channels form pair i of a head with D channels: `interleaved` 2i and
             2i + 1, `half` i and i + D / 2.
+        channels: Channels in front of a head that are rotary (D); None for all of them.
     """
 
     frequencies: Frequencies
     pairing: Pairing = "interleaved"
+    channels: int | None = None
     _tables: RotationTables = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -126,7 +128,8 @@ class TemporalRope:
             return turns[None, :, None]
 
         frames = x.unflatten(1, (len(frame_offsets), -1))[:, moving[0] : moving[-1] + 1]
-        _rotate(frames, self._tables.get(offsets, x.device, angles), self.pairing)
+        rotary = frames[..., : self.channels]
+        _rotate(rotary, self._tables.get(offsets, x.device, angles), self.pairing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +142,14 @@ class SpatialRope:
         pairing: Which channels form a pair, as in `TemporalRope`.
         area: Tokens of the image for which `rows` and `columns` hold, where a model stretches its
             positions over the same area at every size; None where it does not.
+        channels: Rotary channels in front of a head, as in `TemporalRope`.
     """
 
     rows: Frequencies
     columns: Frequencies
     pairing: Pairing = "interleaved"
     area: float | None = None
+    channels: int | None = None
     _tables: RotationTables = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -170,7 +175,8 @@ class SpatialRope:
             return (down * rows + along * columns).flatten(0, 1)[None]
 
         out = x.clone(memory_format=torch.contiguous_format)
-        _rotate(out, self._tables.get((height, width, inverse), x.device, angles), self.pairing)
+        turns = self._tables.get((height, width, inverse), x.device, angles)
+        _rotate(out[..., : self.channels], turns, self.pairing)
         return out
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ..errors import UnsupportedFamilyError
 from .cosmos import CosmosPredict2Family
-from .family import Family, ModelTraits
+from .family import Family, ModelTraits, SoundTraits
 from .hunyuan import HunyuanVideoFamily
 from .kandinsky import Kandinsky5Family
 from .ltxv import LtxVideoFamily
+from .minimax import MiniMaxH3Family
 from .mochi import MochiFamily
 from .wan import WanFamily
 
@@ -18,6 +19,7 @@ FAMILIES: tuple[Family, ...] = (
     LtxVideoFamily(),
     HunyuanVideoFamily(),
     MochiFamily(),
+    MiniMaxH3Family(),
 )
 
 
@@ -43,4 +45,10 @@ def describe_model(model: object) -> ModelTraits:
     )
 
 
-__all__ = ["FAMILIES", "Family", "ModelTraits", "describe_model"]
+def sound_of(shape: tuple[int, ...]) -> SoundTraits | None:
+    """Say what a sound is like by the shape of its latents; None if no family makes such."""
+    sounds = (family.sound for family in FAMILIES)
+    return next((sound for sound in sounds if sound is not None and sound.fits(shape)), None)
+
+
+__all__ = ["FAMILIES", "Family", "ModelTraits", "SoundTraits", "describe_model", "sound_of"]

@@ -19,6 +19,7 @@ class CosmosPredict2Family:
     """The Cosmos Predict2 text-to-video transformer."""
 
     label = "Cosmos Predict2 text-to-video"
+    sound = None
 
     def matches(self, model: object) -> bool:
         """Recognise the class by name; Cosmos 1 and image-to-video are refused."""

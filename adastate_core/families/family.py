@@ -3,12 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, NoReturn, Protocol
 
-from ..attention.geometry import AttentionGeometry, TextPlace
+from torch import Tensor
+
+from ..attention.geometry import AttentionGeometry, Track
 from ..attention.layers import AttentionCalls
 from ..attention.rope import SpatialRope, TemporalRope
+from ..clock import StreamClock
 from ..errors import UnsupportedFamilyError
+
+
+@dataclass(frozen=True, slots=True)
+class SoundTraits:
+    """What streaming has to know about the sound that a model makes along with the video.
+
+    Args:
+        channels: Channels of its latents.
+        rows: Numbers that a latent has of each channel: of stereo one a side, or frequencies.
+        time_last: Whether the model has time behind the rows, not in front of them.
+        tokens: Tokens of one latent.
+        lanes: Runs in which the model has them, see `Track`.
+        rate: Latents in a second.
+    """
+
+    channels: int
+    rows: int
+    time_last: bool
+    tokens: int
+    lanes: int
+    rate: float
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Say whether latents in the order of the model are of such a sound."""
+        rows = shape[2 if self.time_last else 3] if len(shape) == 4 else 0
+        return len(shape) == 4 and shape[1] == self.channels and rows == self.rows
+
+    @property
+    def track(self) -> Track:
+        """Return the track of the sound."""
+        return Track("sound", self.tokens, self.lanes)
+
+    def to_model(self, sound: Tensor) -> Tensor:
+        """Bring (B, C, T, R) to the order of the model."""
+        return sound.transpose(2, 3) if self.time_last else sound
+
+    def from_model(self, sound: Tensor) -> Tensor:
+        """Bring sound in the order of the model to (B, C, T, R)."""
+        return sound.transpose(2, 3) if self.time_last else sound
+
+    def empty(self, video: Tensor) -> Tensor:
+        """Return the sound of a block that has none, (B, C, 0, R)."""
+        return video.new_empty((video.shape[0], self.channels, 0, self.rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +65,15 @@ class ModelTraits:
     Args:
         family: Name of the family.
         latent_channels: Channels of its latents.
-        layers: Layers with self-attention.
+        layers: Layers whose attention sees the past.
         width: Channels of keys, all heads together; values have as many.
         patch: Latent rows and columns that one token covers.
-        rope: Rotary channels of the temporal axis.
-        calls: Which attention calls of a forward are the self-attentions of its layers.
-        text: Where text tokens are in a self-attention, `none` if it has none.
+        rope: Rotary channels of the temporal axis; its unit is a tick where there is a clock, a
+            latent frame where there is none.
+        calls: Which attention calls of a forward see the past, and which tracks they join.
         can_shift: Whether the host can make the model number its frames from another origin.
-        time_stride: Video frames of one latent frame after the first.
+        time_stride: Video frames of one latent frame, on average.
+        short_first: Whether the first latent frame of a video is one video frame.
         first_index: Where the model puts the first frame of a block, in latent frames.
         frame_rate: Video frames per second for which `rope` holds, where positions are in seconds;
             None where they are in frames.
@@ -35,6 +83,11 @@ class ModelTraits:
         fills_up: Whether the host pads a latent that is no whole number of patches; others fail on
             it.
         text_width: Numbers of a text token as its text encoder gives them; 0 if that is not known.
+        can_place: Whether the host can put every unit of a block at any place in time.
+        sound: What the sound is like that it makes along with the video; None if it makes none.
+        clock: Where frames and sound are in time; None for a model whose frames are all alike and
+            that makes no sound.
+        one_at_a_time: Whether it makes a single video at a time.
     """
 
     family: str
@@ -44,8 +97,7 @@ class ModelTraits:
     patch: tuple[int, int]
     rope: TemporalRope
     calls: AttentionCalls
-    time_stride: int
-    text: TextPlace = "none"
+    time_stride: int | Fraction
     can_shift: bool = False
     first_index: float = 0.0
     frame_rate: float | None = None
@@ -54,9 +106,20 @@ class ModelTraits:
     heads: int = 1
     fills_up: bool = False
     text_width: int = 0
+    short_first: bool = True
+    can_place: bool = False
+    sound: SoundTraits | None = None
+    clock: StreamClock | None = None
+    one_at_a_time: bool = False
 
-    def geometry(self, height: int, width: int) -> AttentionGeometry:
-        """Return how the model numbers frames of a latent height and width."""
+    def geometry(self, height: int, width: int, *, sound: bool = False) -> AttentionGeometry:
+        """Return how the model numbers frames of a latent height and width.
+
+        Args:
+            height: Latent height.
+            width: Latent width.
+            sound: Whether the stream has sound.
+        """
         rows, columns = -(-height // self.patch[0]), -(-width // self.patch[1])
         return AttentionGeometry(
             layers=self.layers,
@@ -64,11 +127,18 @@ class ModelTraits:
             columns=columns,
             rope=self.rope,
             calls=self.calls,
-            text=self.text,
             can_shift=self.can_shift,
             first_index=self.first_index,
             spatial_rope=self.spatial_rope,
+            can_place=self.can_place,
+            sound=self.sound.track if sound and self.sound is not None else None,
+            clock=self.clock,
         )
+
+    @property
+    def pattern(self) -> int:
+        """Count the latent frames after which places in time repeat."""
+        return 1 if self.clock is None else self.clock.pattern
 
     def cache_scales(self, frames: int) -> int:
         """Count the scales of keys and values of some frames in fp8, in all layers."""
@@ -90,6 +160,11 @@ class Family(Protocol):
     @property
     def label(self) -> str:
         """Name the family as an artist knows it."""
+        ...
+
+    @property
+    def sound(self) -> SoundTraits | None:
+        """Say what the sound is like that its models make; None if they make none."""
         ...
 
     def matches(self, model: object) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from ..attention.layers import AttentionCalls
+from ..attention.layers import AttentionCalls, joint
 from ..attention.rope import SpatialRope, TemporalRope, rope_frequencies, spatial_frequencies
 from .family import ModelTraits, refuse, width_read
 
@@ -22,6 +22,7 @@ class HunyuanVideoFamily:
     """The HunyuanVideo transformers: 1 text-to-video, and 1.5."""
 
     label = "HunyuanVideo text-to-video or HunyuanVideo 1.5"
+    sound = None
 
     def matches(self, model: object) -> bool:
         """Recognise the class by name; image models and image-to-video weights are refused."""
@@ -48,8 +49,10 @@ class HunyuanVideoFamily:
             heads=dit.num_heads,
             patch=(dit.patch_size[1], dit.patch_size[2]),
             rope=TemporalRope((time,)),
-            calls=AttentionCalls(blocks=(("double", 0), ("single", len(dit.double_blocks)))),
-            text="prefix",
+            calls=AttentionCalls(
+                blocks=(("double", 0), ("single", len(dit.double_blocks))),
+                of_block=(joint("text", "video"),),
+            ),
             time_stride=4,
             spatial_rope=SpatialRope(*spatial_frequencies(len(time), down, along)),
             text_width=width_read(dit, "txt_in.input_embedder"),

@@ -21,6 +21,7 @@ class Kandinsky5Family:
     """The Kandinsky 5 video transformer."""
 
     label = "Kandinsky 5 text-to-video"
+    sound = None
 
     def matches(self, model: object) -> bool:
         """Recognise the class by name; its image model is refused."""

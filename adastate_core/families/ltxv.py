@@ -23,6 +23,7 @@ class LtxVideoFamily:
     """The LTX-Video transformer without audio."""
 
     label = "LTX-Video"
+    sound = None
 
     def matches(self, model: object) -> bool:
         """Recognise the class by name; the audio-video model and another layout are refused."""

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from ..attention.layers import AttentionCalls
+from ..attention.layers import AttentionCalls, joint
 from ..attention.rope import Frequencies, SpatialRope, TemporalRope
 from .family import ModelTraits, width_read
 
@@ -23,6 +23,7 @@ class MochiFamily:
     """The Mochi 1 transformer."""
 
     label = "Mochi 1"
+    sound = None
 
     def matches(self, model: object) -> bool:
         """Recognise the class by name."""
@@ -40,8 +41,7 @@ class MochiFamily:
             heads=len(time),
             patch=(dit.patch_size, dit.patch_size),
             rope=TemporalRope(time),
-            calls=AttentionCalls(per_block=1),
-            text="suffix",
+            calls=AttentionCalls(per_block=1, of_block=(joint("video", "text"),)),
             time_stride=6,
             spatial_rope=SpatialRope(down, along, area=_AREA),
             text_width=width_read(dit, "t5_yproj"),

@@ -32,6 +32,7 @@ class WanFamily:
     """The plain Wan transformer of any size, text-to-video or image-to-video."""
 
     label = "Wan 2.1 or 2.2 text-to-video or image-to-video"
+    sound = None
 
     def matches(self, model: object) -> bool:
         """Recognise the class by name, so that the core need not import its host."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..stream.event_log import EventLog
-from ..stream.events import ChunkEvent, Event, GivenLatentsEvent
+from ..stream.events import ChunkEvent, Event, GivenLatentsEvent, without_latents
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,6 @@ def changed(
         return before + added  # a log shares what it continues
     first = (without_latents(e) if p in forgotten else e for p, e in enumerate(before[:kept]))
     return (*first, *added)
-
-
-def without_latents(event: Event) -> Event:
-    """Return an event without its latents, if it has any."""
-    if isinstance(event, ChunkEvent | GivenLatentsEvent):
-        return replace(event, state=None, content=None)
-    return event
 
 
 def holds_latents(event: Event) -> bool:

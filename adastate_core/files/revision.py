@@ -17,9 +17,9 @@ from torch import Tensor
 from ..errors import AdaStateError
 from ..stream.conditioning import Conditioning
 from ..stream.event_log import EventLog
-from ..stream.events import ChunkEvent, Event
+from ..stream.events import ChunkEvent, Event, without_latents
 from ..stream.state import StreamState
-from .changes import changed, without_latents
+from .changes import changed
 from .manifest import Manifest
 from .schema import (
     AnyModel,
@@ -193,4 +193,4 @@ def _shelf(
 def _places(model: AnyModel) -> list[Place]:
     if not isinstance(model, ChunkModel | GivenLatentsModel):
         return []
-    return [x for x in (model.state, model.content) if isinstance(x, Place)]
+    return [x for x in (model.state, model.content, model.sound) if isinstance(x, Place)]

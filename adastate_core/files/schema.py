@@ -9,17 +9,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
+from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 from torch import Tensor
 
+from ..clock import StreamClock
 from ..config import StreamConfig
 from ..errors import StateFileError
 from ..fingerprint import ModelFingerprint
 from ..stream.events import (
+    LATENTS,
     PROMPT_LENGTH,
     ChunkEvent,
     Event,
@@ -60,6 +70,7 @@ _Size = Annotated[int, Field(ge=1, le=2**20)]
 _Signed = Annotated[int, Field(ge=-(2**40), le=2**40)]
 _Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]
 _Text = Annotated[str, Field(max_length=1024)]
+_Fraction = Annotated[str, Field(pattern=r"^-?[0-9]{1,9}(/[1-9][0-9]{0,8})?$")]
 
 
 class Checked(BaseModel):
@@ -136,6 +147,7 @@ class ChunkModel(Checked):
     frame: Count = 0
     state: Reference | None = None
     content: Reference | None = None
+    sound: Reference | None = None
     prompt: Annotated[str, Field(max_length=PROMPT_LENGTH)] = ""
 
 
@@ -149,6 +161,7 @@ class GivenLatentsModel(Checked):
     frame: _Signed = 0
     state: Reference | None = None
     content: Reference | None = None
+    sound: Reference | None = None
 
 
 class ResetModel(Checked):
@@ -200,6 +213,34 @@ class FingerprintModel(Checked):
     digest: _Text
 
 
+class ClockModel(Checked):
+    """The JSON of a `StreamClock`: fractions as texts such as 85/3."""
+
+    starts: Annotated[tuple[_Fraction, ...], Field(min_length=1, max_length=64)]
+    period: _Fraction
+    early: _Fraction
+    sound_at: _Fraction
+
+    @model_validator(mode="after")
+    def _runs_on(self) -> ClockModel:
+        starts = [Fraction(text) for text in self.starts]
+        if (
+            starts[0] != 0
+            or sorted(set(starts)) != starts
+            or not starts[-1] < Fraction(self.period)
+        ):
+            raise ValueError("times that do not follow each other")
+        return self
+
+    @property
+    def clock(self) -> StreamClock:
+        """Return what it describes."""
+        return StreamClock(
+            tuple(map(Fraction, self.starts)),
+            *map(Fraction, (self.period, self.early, self.sound_at)),
+        )
+
+
 class StateFields(Checked):
     """The values of a `StreamState` besides its events and conditionings."""
 
@@ -209,10 +250,14 @@ class StateFields(Checked):
     chunk_index: Count
     hold: Annotated[int, Field(ge=-1, le=2**40)]
     history_chunks: Count
+    sound_shape: tuple[_Size, _Size] | None = None
+    clock: ClockModel | None = None
 
     def values(self) -> dict[str, Any]:
         """Return them as arguments of `StreamState`."""
         values = {name: getattr(self, name) for name in StateFields.model_fields}
+        if self.clock is not None:
+            values["clock"] = self.clock.clock
         if self.fingerprint is not None:
             values["fingerprint"] = ModelFingerprint(**dict(self.fingerprint))
         return values
@@ -257,8 +302,8 @@ def event_to_json(event: Event, refer: Callable[[str, Tensor], object]) -> dict[
     values: dict[str, Any] = {"kind": KIND_OF[type(event)]}
     for name in event.__dataclass_fields__:
         value = getattr(event, name)
-        if name == "prompt" and not value:
-            continue  # as in the files of streams that know none
+        if (name == "prompt" and not value) or (name == "sound" and value is None):
+            continue  # as in the files of streams that have none
         if isinstance(value, Tensor):
             values[name] = refer(name, value)
         else:
@@ -282,7 +327,7 @@ def event_from_model(model: AnyModel, tensor: Lookup) -> Event:
     kind = fields.pop("kind")
     if "config" in fields:
         fields["config"] = _config(fields["config"])
-    for name in ("state", "content"):
+    for name in LATENTS:
         if fields.get(name) is not None:
             fields[name] = tensor(fields[name])
     event: Event = EVENT_OF[kind](**fields)
@@ -317,7 +362,8 @@ def check_events(
             continue
         if last is not None and event.index != last + 1:
             raise refuse(f"chunk {event.index} after chunk {last}")
-        if event.content is None and (keeps or event.state is not None):
+        parts = (event.state, event.sound)
+        if event.content is None and (keeps or any(part is not None for part in parts)):
             raise refuse(f"chunk {event.index} with a part of its latents, or older ones alone")
         last, keeps = event.index, event.content is not None
         if isinstance(event, ChunkEvent) or not keeps:
@@ -348,6 +394,21 @@ def _check_latents(
         if not right or (name == "content" and frames not in (None, length)):
             size = (batch, channels, frames or "frames", height, width)
             raise refuse(f"{name} of {dtype} {shape} in place of {size}")
+    if event.sound is not None:
+        _check_sound(fields, shapes(event.sound), refuse)
+
+
+def _check_sound(fields: StateFields, seen: tuple[str, tuple[int, ...]], refuse: Refuse) -> None:
+    """Check the sound of one event against that of the stream."""
+    dtype, shape = seen
+    if fields.sound_shape is None:
+        raise refuse("sound in a stream without")
+    channels, rows = fields.sound_shape
+    length = shape[2] if len(shape) == 4 else 0
+    right = dtype in LATENT_DTYPES and length > 0
+    if not right or shape != (fields.latent_shape[0], channels, length, rows):
+        size = (fields.latent_shape[0], channels, "ticks", rows)
+        raise refuse(f"sound of {dtype} {shape} in place of {size}")
 
 
 @lru_cache(maxsize=64)

@@ -88,8 +88,19 @@ def state_to_header(state: StreamState) -> tuple[str, dict[str, Tensor]]:
 
 
 def fields_to_json(state: StreamState) -> dict[str, Any]:
-    """Return the values of `StateFields`."""
+    """Return the values of `StateFields`; those of sound only where there is any."""
+    sound: dict[str, Any] = {}
+    if state.sound_shape is not None:
+        sound["sound_shape"] = state.sound_shape
+    if state.clock is not None:
+        sound["clock"] = {
+            "starts": [str(start) for start in state.clock.starts],
+            "period": str(state.clock.period),
+            "early": str(state.clock.early),
+            "sound_at": str(state.clock.sound_at),
+        }
     return {
+        **sound,
         "latent_shape": state.latent_shape,
         "fingerprint": asdict(state.fingerprint) if state.fingerprint else None,
         "latent_format": state.latent_format,

@@ -16,7 +16,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ..stream.conditioning import Conditioning
-from ..stream.events import Event
+from ..stream.events import LATENTS, Event
 from .schema import (
     AnyModel,
     Checked,
@@ -106,7 +106,7 @@ class LogReplay:
             return
         model = self.added[position - self.kept]
         if isinstance(model, ChunkModel | GivenLatentsModel):
-            gone = model.model_copy(update={"state": None, "content": None})
+            gone = model.model_copy(update=dict.fromkeys(LATENTS))
             self.added[position - self.kept] = gone
 
 

@@ -14,8 +14,18 @@ import torch
 from torch import Tensor
 
 from ..transfer import sent
+from .latent_block import LatentBlock
 
-Purpose = Literal["content", "state", "renoise-content", "renoise-state", "sampler", "late-sampler"]
+Purpose = Literal[
+    "content",
+    "state",
+    "sound",
+    "renoise-content",
+    "renoise-state",
+    "renoise-sound",
+    "sampler",
+    "late-sampler",
+]
 
 
 def derive_seed(seed: int, purpose: Purpose, chunk: int) -> int:
@@ -30,11 +40,11 @@ def generator(seed: int, purpose: Purpose, chunk: int) -> torch.Generator:
 
 
 class BlockNoise:
-    """The noise of one chunk, state and content from separate generators.
+    """The noise of one chunk; state, content and sound from separate generators.
 
     >>> with_state = BlockNoise(seed=7, chunk=0, shape=(1, 4, 4, 2, 2), state_frames=1)
     >>> without = BlockNoise(seed=7, chunk=0, shape=(1, 4, 3, 2, 2), state_frames=0)
-    >>> torch.equal(with_state.initial()[:, :, 1:], without.initial())
+    >>> torch.equal(with_state.initial().video[:, :, 1:], without.initial().video)
     True
 
     Args:
@@ -42,18 +52,22 @@ class BlockNoise:
         chunk: Absolute chunk index.
         shape: Shape of the block, (B, C, F_s + F, H, W).
         state_frames: State frames at the front of the block (F_s).
+        sound_shape: Shape of its sound, (B, C, T, R); None if it has none.
     """
 
     def __init__(
-        self, seed: int, chunk: int, shape: tuple[int, int, int, int, int], state_frames: int
+        self,
+        seed: int,
+        chunk: int,
+        shape: tuple[int, int, int, int, int],
+        state_frames: int,
+        sound_shape: tuple[int, int, int, int] | None = None,
     ) -> None:
         self._seed, self._chunk = seed, chunk
-        self._shape, self._state_frames = shape, state_frames
-        self._renoise = (
-            generator(seed, "renoise-state", chunk),
-            generator(seed, "renoise-content", chunk),
-        )
-        self._ahead: Tensor | None = None
+        self._shape, self._state_frames, self._sound_shape = shape, state_frames, sound_shape
+        purposes: tuple[Purpose, ...] = ("renoise-state", "renoise-content", "renoise-sound")
+        self._renoise = [generator(seed, purpose, chunk) for purpose in purposes]
+        self._ahead: LatentBlock | None = None
         self.renoised = 0
         """How often a step has asked for fresh noise."""
 
@@ -61,28 +75,27 @@ class BlockNoise:
         """Return a seed for samplers that draw on their own, another where one takes over."""
         return derive_seed(self._seed, "late-sampler" if first_step else "sampler", self._chunk)
 
-    def initial(self) -> Tensor:
+    def initial(self) -> LatentBlock:
         """Draw the noise a chunk starts from, float32 on the CPU; the same at every call."""
-        return self._draw(
-            generator(self._seed, "state", self._chunk),
-            generator(self._seed, "content", self._chunk),
-        )
+        purposes: tuple[Purpose, ...] = ("state", "content", "sound")
+        return self._draw([generator(self._seed, purpose, self._chunk) for purpose in purposes])
 
-    def renoise(self, like: Tensor) -> Tensor:
+    def renoise(self, like: Tensor) -> LatentBlock:
         """Draw fresh noise for the next step, on the device and in the dtype of `like`."""
         ahead, self._ahead = self._ahead, None
         self.renoised += 1
-        return self._fresh(like) if ahead is None else ahead.to(like)
+        return self._fresh(like) if ahead is None else ahead.map(lambda x: x.to(like))
 
     def draw_ahead(self, like: Tensor) -> None:
         """Draw what `renoise` gives next, while the device of `like` is still computing."""
         if self._ahead is None:
             self._ahead = self._fresh(like)
 
-    def _fresh(self, like: Tensor) -> Tensor:
-        return sent(self._draw(*self._renoise), like.device).to(like.dtype)
+    def _fresh(self, like: Tensor) -> LatentBlock:
+        return self._draw(self._renoise).map(lambda x: sent(x, like.device).to(like.dtype))
 
-    def _draw(self, state: torch.Generator, content: torch.Generator) -> Tensor:
+    def _draw(self, sources: list[torch.Generator]) -> LatentBlock:
+        state, content, sound = sources
         batch, channels, frames, height, width = self._shape
         parts = [
             torch.randn((batch, channels, count, height, width), generator=source)
@@ -92,4 +105,8 @@ class BlockNoise:
             )
             if count
         ]
-        return torch.cat(parts, dim=2)
+        heard = self._sound_shape
+        return LatentBlock(
+            torch.cat(parts, dim=2),
+            None if heard is None else torch.randn(heard, generator=sound),
+        )

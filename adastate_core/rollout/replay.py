@@ -13,23 +13,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import torch
-from torch import Tensor
-
 from ..anchors import policy_for_block
 from ..attention.block_attention import BlockAttention
-from ..attention.chunk_attention import CommitAttention
+from ..attention.commit_attention import CommitAttention
 from ..attention.geometry import AttentionGeometry
 from ..attention.kv_cache import KVCache, KVCachePool
 from ..layout import CachedFrames
 from ..stream.events import Conditions
+from .latent_block import LatentBlock
 from .replay_plan import CommitStep, EvictStep, ReplayPlan, ReplayStep
 
 
 class CommitSession(Protocol):
     """An open sampling session of the host, as far as commits need it."""
 
-    def commit(self, block: Tensor, view: BlockAttention) -> None:
+    def commit(self, block: LatentBlock, view: BlockAttention) -> None:
         """Forward a clean block at noise 0, plainly, once under each of its conditionings."""
         ...
 
@@ -204,9 +202,15 @@ class Replay:
         config = replace(step.config, chunk_frames=step.content.shape[2])
         policy = policy_for_block(config, step.state is not None)
         view = CommitAttention(
-            config, policy, past, self._geometry, first_frame=step.frame, hold=step.hold
+            config,
+            policy,
+            past,
+            self._geometry,
+            first_frame=step.frame,
+            silent=step.sound is None,
+            hold=step.hold,
         )
-        session.commit(_block_of(step.state, step.content), view)
+        session.commit(LatentBlock.joined(step.state, step.content, step.sound), view)
         made = view.committed()
         otherwise = config.cache_precision != self._pool.kv_format.precision
         other_weights = step.weights not in (None, self._weights)
@@ -222,19 +226,7 @@ class Replay:
         return {*(self._kept or ()), *(key for key, _ in self._current.values() if key is not None)}
 
     def _empty(self) -> KVCache:
-        return KVCache.empty(self._geometry.tokens_per_frame, self._pool.kv_format)
-
-
-def _block_of(state: Tensor | None, content: Tensor) -> Tensor:
-    """Join state and content in one memory layout, whatever they were cut from.
-
-    The last bits of what is computed depend on the layout.
-    """
-    parts = [content] if state is None else [state, content]
-    batch, channels, _, height, width = content.shape
-    frames = sum(part.shape[2] for part in parts)
-    block = content.new_empty((batch, channels, frames, height, width))
-    return torch.cat(parts, dim=2, out=block)
+        return KVCache.empty(self._pool.kv_format)
 
 
 def _without(kv: KVCache, step: EvictStep) -> KVCache:
@@ -242,9 +234,9 @@ def _without(kv: KVCache, step: EvictStep) -> KVCache:
     cached = kv.cached
     anchor = () if step.anchor else cached.anchor
     window = cached.window[max(len(cached.window) - step.window_kept, 0) :]
-    made = KVCache(
-        CachedFrames(anchor, window, cached.committed), kv.tokens_per_frame, kv.kv_format
-    )
+    first, newest = len(anchor), cached.frames - len(window)
+    sound = (*cached.sound[:first], *cached.sound[newest:])
+    made = KVCache(CachedFrames(anchor, window, cached.committed, sound), kv.kv_format)
     made.approximate = kv.approximate
     kv.copy_frames(made)
     return made

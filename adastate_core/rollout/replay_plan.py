@@ -45,6 +45,7 @@ class CommitStep:
         frame: Content frame of the stream at which it begins.
         weights: Digest of the weight patches it was made with; None for given latents.
         hold: Whether slot 0 stays as it is.
+        sound: Clean sound of the content, or None.
     """
 
     keys: tuple[str, ...]
@@ -55,6 +56,7 @@ class CommitStep:
     frame: int = 0
     weights: str | None = None
     hold: bool = False
+    sound: Tensor | None = None
 
     @property
     def key(self) -> str:
@@ -155,6 +157,7 @@ class ReplayPlan(Sequence[ReplayStep]):
             frame=event.frame,
             weights=event.weights,
             hold=event.held,
+            sound=event.sound,
         )
 
     def _given(
@@ -168,7 +171,7 @@ class ReplayPlan(Sequence[ReplayStep]):
         known = later is not None and later.content is not None
         conditions = self._conditions_of(later) if later and known else self._upcoming
         steps: list[ReplayStep] = []
-        for block in seed_blocks(event, config):
+        for block in seed_blocks(event, config, self._state.clock):
             # Of the blocks only the last has the key of the whole, whatever their number.
             of_block = tuple(_digest(key, str(len(steps))) for key in keys)
             commit = CommitStep(
@@ -179,6 +182,7 @@ class ReplayPlan(Sequence[ReplayStep]):
                 conditions,
                 block.frame,
                 hold=block.hold,
+                sound=block.sound,
             )
             steps.append(commit)
             if block.lone:

@@ -21,11 +21,13 @@ from ..attention.chunk_attention import ChunkAttention
 from ..attention.geometry import AttentionGeometry
 from ..attention.kv_cache import KVCache, KVCachePool
 from ..config import StreamConfig
-from ..digest import tensor_digest
+from ..digest import tensor_digest, text_digest
 from ..errors import NonFiniteError
 from ..fingerprint import ModelFingerprint
 from ..stream.events import PROMPT_LENGTH, ChunkEvent, Conditions
 from ..stream.state import StreamState
+from ..stream.timing import with_clock
+from .latent_block import LatentBlock
 from .noise import BlockNoise
 from .replay import CommitSession, Replay
 from .replay_plan import NEGATIVE, POSITIVE, ReplayPlan
@@ -34,8 +36,8 @@ from .replay_plan import NEGATIVE, POSITIVE, ReplayPlan
 class Session(CommitSession, Protocol):
     """An open sampling session of the host, under fixed conditionings."""
 
-    def denoise(self, noise: BlockNoise, view: BlockAttention) -> Tensor:
-        """Sample one block from noise with the cache in view; return it clean, in model space."""
+    def denoise(self, noise: BlockNoise, view: BlockAttention) -> LatentBlock:
+        """Sample one block from noise with the cache in view; return it clean."""
         ...
 
 
@@ -115,7 +117,8 @@ def stream_chunks(
         NonFiniteError: If a chunk comes out with NaN or infinite values.
     """
     state.check_model(request.fingerprint)
-    state = replace(_switch_prompt(state, request), fingerprint=request.fingerprint)
+    state = _switch_prompt(state, request)
+    state = with_clock(replace(state, fingerprint=request.fingerprint), request.geometry.clock)
     replay = _replay(state, request, pool)
     on_replay(replay.commits)
     *others, last = replay.sessions(request.conditions)
@@ -146,10 +149,12 @@ def _make_chunk(
     states = policy.state_frames(config)
     batch, channels, height, width = state.latent_shape
     shape = (batch, channels, states + config.chunk_frames, height, width)
-    noise = BlockNoise(request.seed, state.chunk_index, shape, states)
+    noise = BlockNoise(request.seed, state.chunk_index, shape, states, state.sound_of_next(config))
     view = ChunkAttention(config, policy, past, request.geometry, first_frame=state.next_frame)
-    block = session.denoise(noise, view).detach().cpu()
-    _require_finite(block, state.chunk_index)
+    made = session.denoise(noise, view).map(lambda x: x.detach().cpu())
+    for track in made.tracks:
+        _require_finite(track, state.chunk_index)
+    block, sound = made.video, made.sound
     negative = request.conditions.negative
     event = ChunkEvent(
         index=state.chunk_index,
@@ -160,14 +165,21 @@ def _make_chunk(
         config=config,
         held=state.hold != 0,
         approximate=any(kv.approximate for kv in past.values()),
-        latents=tensor_digest(block),
+        latents=_digest(made),
         frame=state.next_frame,
         # Clones: slices would keep the whole block alive for either part.
         state=block[:, :, :states].clone() if states else None,
         content=block[:, :, states:].clone(),
+        sound=sound.clone() if sound is not None else None,
         prompt=request.prompt[:PROMPT_LENGTH],
     )
     return state.append_chunk(event, request.conditions)
+
+
+def _digest(block: LatentBlock) -> str:
+    """Return the digest of the latents of a block; of several tracks, that of their digests."""
+    digests = [tensor_digest(track) for track in block.tracks]
+    return digests[0] if len(digests) == 1 else text_digest(" ".join(digests))
 
 
 def _replay(

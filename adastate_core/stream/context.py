@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..anchors import policy_for, policy_for_block
+from ..clock import StreamClock
 from ..config import StreamConfig
 from ..layout import CachedFrames, CommitPlan, FrameMix, FrameRef, refs
 from .events import ChunkEvent, Event, FlushEvent, GivenLatentsEvent, ResetEvent, newest_beginning
@@ -29,11 +30,13 @@ class ContextLatents:
         window: Latents of the window, (B, C, T, H, W), or None.
         averages: How many of the last anchor frames are averages over the image. They show nothing
             and cannot be committed.
+        heard: The sound of every frame of the window, (B, C, T, R); empty where there is none.
     """
 
     anchor: Tensor | None = None
     window: Tensor | None = None
     averages: int = 0
+    heard: tuple[Tensor, ...] = ()
 
     @property
     def committable(self) -> Tensor | None:
@@ -41,6 +44,11 @@ class ContextLatents:
         if self.anchor is None or not self.averages:
             return self.anchor
         return self.anchor[:, :, : -self.averages]
+
+    @property
+    def sound(self) -> Tensor | None:
+        """Return the sound of the window, (B, C, T, R), or None."""
+        return torch.cat(self.heard, dim=2) if self.heard else None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -54,6 +62,7 @@ class SeedBlock:
         hold: Whether slot 0 stays as an earlier block left it.
         lone: Whether the content is there only because a state needs some, and leaves the window
             again.
+        sound: Sound of the content, (B, C, T, R), or None.
     """
 
     state: Tensor | None
@@ -61,38 +70,52 @@ class SeedBlock:
     frame: int = 0
     hold: bool = False
     lone: bool = False
+    sound: Tensor | None = None
 
 
-def context_latents(events: Sequence[Event]) -> ContextLatents:
+def context_latents(events: Sequence[Event], clock: StreamClock | None = None) -> ContextLatents:
     """Return what the events of a stream leave in slot 0 and the window.
 
     Latents given after the last chunk are not cut to the sizes of a policy yet: that depends on
     the options of the next chunk.
+
+    Args:
+        events: The events, oldest first.
+        clock: Which sound belongs to a frame, if that is known.
     """
     context = ContextLatents()
     for position in range(newest_beginning(events), len(events)):
         event = events[position]
         if isinstance(event, ChunkEvent):
-            context = _after_chunk(context, event)
+            context = _after_chunk(context, event, clock)
         elif isinstance(event, GivenLatentsEvent):
             following = (events[i] for i in range(position, len(events)))
             later = (e for e in following if isinstance(e, ChunkEvent))
-            context = _after_given(event, next(later, None))
+            context = _after_given(event, next(later, None), clock)
         elif isinstance(event, ResetEvent):
             if event.scope != "window":
                 context = replace(context, anchor=None, averages=0)
             if event.scope != "anchor":
-                context = replace(context, window=None)
+                context = replace(context, window=None, heard=())
         elif isinstance(event, FlushEvent):
-            context = replace(context, window=_last(context.window, event.frames))
+            window = _last(context.window, event.frames)
+            heard = context.heard[len(context.heard) - min(event.frames, len(context.heard)) :]
+            context = replace(context, window=window, heard=heard)
     return context
 
 
-def seed_blocks(event: GivenLatentsEvent, config: StreamConfig) -> list[SeedBlock]:
+def seed_blocks(
+    event: GivenLatentsEvent, config: StreamConfig, clock: StreamClock | None = None
+) -> list[SeedBlock]:
     """Cut given latents into the blocks that fill slot 0 and the window, oldest first.
 
     A clip's newest frames are committed in blocks counted from their end. A hidden state comes
     with the last block. First frames that an anchor keeps are a block of their own in front.
+
+    Args:
+        event: The given latents.
+        config: Options of the chunk that follows them.
+        clock: Which sound belongs to a frame, if that is known.
     """
     policy = policy_for(config)
     states, sink = policy.state_frames(config), policy.sink_frames(config)
@@ -104,8 +127,8 @@ def seed_blocks(event: GivenLatentsEvent, config: StreamConfig) -> list[SeedBloc
         anchor = content[:, :, :sink]
     if sink and anchor is not None:
         first = SeedBlock(None, anchor[:, :, -sink:])
-        return [first, *(replace(b, hold=True) for b in _tail(event, config, wanted - sink))]
-    blocks = _tail(event, config, wanted)
+        return [first, *(replace(b, hold=True) for b in _tail(event, config, wanted - sink, clock))]
+    blocks = _tail(event, config, wanted, clock)
     if anchor is None or not states:
         return blocks
     seed = anchor[:, :, -states:]
@@ -116,30 +139,39 @@ def seed_blocks(event: GivenLatentsEvent, config: StreamConfig) -> list[SeedBloc
     return [*blocks[:-1], replace(blocks[-1], state=seed)]
 
 
-def _after_chunk(context: ContextLatents, event: ChunkEvent) -> ContextLatents:
+def _after_chunk(
+    context: ContextLatents, event: ChunkEvent, clock: StreamClock | None
+) -> ContextLatents:
     if event.content is None:
         return ContextLatents()  # beyond the bounded history
-    return _committed(context, event.config, event.state, event.content, event.held)
+    block = SeedBlock(event.state, event.content, event.frame, event.held, sound=event.sound)
+    return _committed(context, event.config, block, clock)
 
 
-def _after_given(event: GivenLatentsEvent, later: ChunkEvent | None) -> ContextLatents:
+def _after_given(
+    event: GivenLatentsEvent, later: ChunkEvent | None, clock: StreamClock | None
+) -> ContextLatents:
     if later is None:
         anchor = event.state
         if event.reason == "restart" and event.content is not None:
             anchor = event.content[:, :, -1:]
-        return ContextLatents(anchor, event.content)
+        heard: tuple[Tensor, ...] = ()
+        if event.content is not None:
+            heard = _by_frame(event.sound, event.frame, event.content.shape[2], clock)
+        return ContextLatents(anchor, event.content, heard=heard)
     context = ContextLatents()
-    for block in seed_blocks(event, later.config):
-        context = _committed(context, later.config, block.state, block.content, block.hold)
+    for block in seed_blocks(event, later.config, clock):
+        context = _committed(context, later.config, block, clock)
         if block.lone:
-            context = replace(context, window=None)
+            context = replace(context, window=None, heard=())
     return context
 
 
 def _committed(
-    context: ContextLatents, config: StreamConfig, state: Tensor | None, content: Tensor, hold: bool
+    context: ContextLatents, config: StreamConfig, block: SeedBlock, clock: StreamClock | None
 ) -> ContextLatents:
     """Apply the commit plan of one block to latents."""
+    state, content, hold = block.state, block.content, block.hold
     anchor, window = (tuple(range(_frames(x))) for x in (context.anchor, context.window))
     cached = CachedFrames(anchor, window)
     config = replace(config, chunk_frames=content.shape[2])
@@ -166,7 +198,24 @@ def _committed(
     # An average that stays as it is under a hold is a plain frame of the plan.
     kept_averages = context.averages if plan.anchor == refs("anchor", len(cached.anchor)) else 0
     averages = sum(isinstance(k, FrameMix) and k.pooled for k in plan.anchor) or kept_averages
-    return ContextLatents(gather(plan.anchor), gather(plan.window), averages)
+    made = _by_frame(block.sound, block.frame, content.shape[2], clock)
+    heard: tuple[Tensor, ...] = ()
+    if made or context.heard:
+        none = (context.heard or made)[0][:, :, :0]
+        before = context.heard or (none,) * len(window)
+        of = {"window": before, "content": made or (none,) * content.shape[2]}
+        heard = tuple(of[ref.source][ref.position] for ref in plan.window)
+    return ContextLatents(gather(plan.anchor), gather(plan.window), averages, heard)
+
+
+def _by_frame(
+    sound: Tensor | None, first: int, frames: int, clock: StreamClock | None
+) -> tuple[Tensor, ...]:
+    """Cut the sound of some frames into that of each; nothing where it is not known."""
+    if sound is None or clock is None:
+        return ()
+    counts = [clock.ticks(frame) for frame in range(first, first + frames)]
+    return tuple(torch.split(sound, counts, dim=2))
 
 
 def _outlasts(event: GivenLatentsEvent, config: StreamConfig, wanted: int, sink: int) -> bool:
@@ -180,14 +229,22 @@ def _outlasts(event: GivenLatentsEvent, config: StreamConfig, wanted: int, sink:
     return absolute and event.frame == 0 and _frames(event.content) > -(-wanted // size) * size
 
 
-def _tail(event: GivenLatentsEvent, config: StreamConfig, wanted: int) -> list[SeedBlock]:
+def _tail(
+    event: GivenLatentsEvent, config: StreamConfig, wanted: int, clock: StreamClock | None
+) -> list[SeedBlock]:
     """Cut the newest frames that are wanted, at least one, into blocks counted from the end."""
     content, size = event.content, config.chunk_frames
     if content is None:
         return []
+    heard = _by_frame(event.sound, event.frame, content.shape[2], clock)
     ends = [content.shape[2] - size * i for i in range(max(1, -(-wanted // size)))]
     return [
-        SeedBlock(None, content[:, :, begin:end], event.frame + begin)
+        SeedBlock(
+            None,
+            content[:, :, begin:end],
+            event.frame + begin,
+            sound=torch.cat(heard[begin:end], dim=2) if heard else None,
+        )
         for end in reversed(ends)
         if end > (begin := max(end - size, 0))
     ]

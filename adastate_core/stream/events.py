@@ -7,7 +7,7 @@ window, `rollout.replay_plan` how to rebuild the KV cache from them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch import Tensor
@@ -56,6 +56,8 @@ class ChunkEvent:
         content: Clean content latents, (B, C, F, H, W) in model space; None beyond the history.
         prompt: The text behind the positive conditioning, empty where it is not known. A caption:
             nothing is computed from it, and chunks that differ in nothing else are equal.
+        sound: Clean latents of the content's sound, (B, C, T, R) in the space of its VAE, time on
+            the third axis; None if there is none, or beyond the history.
     """
 
     index: int
@@ -71,6 +73,7 @@ class ChunkEvent:
     state: Tensor | None = field(default=None, repr=False)
     content: Tensor | None = field(default=None, repr=False)
     prompt: str = field(default="", repr=False, compare=False)
+    sound: Tensor | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class GivenLatentsEvent:
         frame: Content frame of the stream at which `content` begins.
         state: Latents of slot 0, (B, C, T, H, W), or None.
         content: Latents of the window, (B, C, T, H, W), or None.
+        sound: Latents of the sound of `content`, (B, C, T, R) in the space of its VAE, or None.
     """
 
     reason: RootReason
@@ -94,11 +98,12 @@ class GivenLatentsEvent:
     frame: int = 0
     state: Tensor | None = field(default=None, repr=False)
     content: Tensor | None = field(default=None, repr=False)
+    sound: Tensor | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.latents:
             # Which part a tensor is, and in which space, belongs to what was given.
-            named = {"state": self.state, "content": self.content}
+            named = {"state": self.state, "content": self.content, "sound": self.sound}
             parts = [f"{n}={tensor_digest(x)}" for n, x in named.items() if x is not None]
             space = "raw" if self.raw else "model"
             object.__setattr__(self, "latents", ":".join([self.reason, space, *parts]))
@@ -107,6 +112,10 @@ class GivenLatentsEvent:
     def forgotten(self) -> bool:
         """Whether the latents are beyond the bounded history."""
         return self.state is None and self.content is None
+
+
+LATENTS = ("state", "content", "sound")
+"""The fields of an event that are tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +147,13 @@ class RewindEvent:
 
 
 Event = ChunkEvent | GivenLatentsEvent | ResetEvent | HoldEvent | FlushEvent | RewindEvent
+
+
+def without_latents(event: Event) -> Event:
+    """Return an event without its latents, if it has any."""
+    if isinstance(event, ChunkEvent | GivenLatentsEvent):
+        return replace(event, state=None, content=None, sound=None)
+    return event
 
 
 def is_beginning(event: Event) -> bool:

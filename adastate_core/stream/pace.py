@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +23,23 @@ class Pace:
 
     Args:
         chunk_frames: Content latent frames of a chunk (F).
-        time_stride: Video frames of one latent frame after the first (s).
+        time_stride: Video frames of one latent frame (s), on average.
         fps: Video frames per second.
+        short_first: Whether the first latent frame of a video is one video frame.
     """
 
     chunk_frames: int
-    time_stride: int
+    time_stride: int | Fraction
     fps: float
+    short_first: bool = True
 
     def chunk_at(self, seconds: float) -> int:
-        """Return the chunk of a moment: chunk 0 has s (F - 1) + 1 frames, later ones s F."""
+        """Return the chunk of a moment: chunk 0 has s (F - 1) + 1 frames, or s F like others."""
         frame = math.floor(seconds * self.fps + 1e-6)
         first = self.frames_of(1, begins=True)
         if frame < first:
             return 0
-        return 1 + (frame - first) // (self.time_stride * self.chunk_frames)
+        return 1 + int((frame - first) // (self.time_stride * self.chunk_frames))
 
     def frames_of(self, chunks: int, *, begins: bool) -> int:
         """Return the video frames of some chunks.
@@ -45,6 +48,7 @@ class Pace:
             chunks: How many.
             begins: Whether the first of them begins the video.
         """
+        begins = begins and self.short_first
         return video_frames(chunks * self.chunk_frames, self.time_stride, begins=begins)
 
     def seconds_of(self, chunks: int, *, begins: bool) -> float:
@@ -59,8 +63,9 @@ class Pace:
             begins: Whether the first of them begins the video.
         """
         # Not quite all of a frame: 0.1 s at 30 fps are 3 frames, whatever 0.1 * 30 is.
-        frames = math.ceil(seconds * self.fps - 1e-6) + (self.time_stride - 1) * begins
-        return max(1, -(-frames // (self.chunk_frames * self.time_stride)))
+        missing = (self.time_stride - 1) * (begins and self.short_first)
+        frames = math.ceil(seconds * self.fps - 1e-6) + missing
+        return max(1, int(-(-frames // (self.chunk_frames * self.time_stride))))
 
     def describe(self, chunks: int, *, begins: bool) -> str:
         """Say how long some chunks are; the arguments are those of `frames_of`."""
@@ -70,7 +75,7 @@ class Pace:
         )
 
 
-def video_frames(latent_frames: int, time_stride: int, *, begins: bool = True) -> int:
+def video_frames(latent_frames: int, time_stride: int | Fraction, *, begins: bool = True) -> int:
     """Return the video frames of latent frames.
 
     >>> video_frames(21, time_stride=4), video_frames(3, time_stride=4, begins=False)
@@ -82,7 +87,7 @@ def video_frames(latent_frames: int, time_stride: int, *, begins: bool = True) -
         begins: Whether the first of them begins the video.
     """
     missing = time_stride - 1 if begins and latent_frames else 0
-    return latent_frames * time_stride - missing
+    return int(latent_frames * time_stride - missing)
 
 
 def count_of(count: int, noun: str) -> str:

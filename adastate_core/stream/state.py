@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from ..anchors import policy_for
+from ..clock import StreamClock
+from ..config import StreamConfig
 from ..errors import ConfigError, LayoutError, StateMismatchError
 from ..fingerprint import ModelFingerprint
 from .conditioning import Conditioning
@@ -34,6 +36,7 @@ from .events import (
     RewindEvent,
     RootReason,
     is_beginning,
+    without_latents,
 )
 from .fitting import require_model, require_size
 from .origin import StreamOrigin
@@ -61,6 +64,9 @@ class StreamState:
         events: Everything that happened, oldest first; any sequence becomes an `EventLog`.
         conditionings: Every conditioning in use, by digest.
         origin: The named stream it was opened from, or None; kept by every operation.
+        sound_shape: (C, R) of one latent of its sound; None for a stream without.
+        clock: When its frames begin and which sound belongs to them; None before the first chunk,
+            and for a model whose frames are all alike and that makes no sound.
     """
 
     latent_shape: tuple[int, int, int, int]
@@ -72,6 +78,8 @@ class StreamState:
     events: EventLog = field(default_factory=EventLog)
     conditionings: Mapping[str, Conditioning] = field(default_factory=dict)
     origin: StreamOrigin | None = None
+    sound_shape: tuple[int, int] | None = None
+    clock: StreamClock | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "events", EventLog.of(self.events))
@@ -92,15 +100,30 @@ class StreamState:
 
     @property
     def next_frame(self) -> int:
-        """Count the content frames, given ones included, since the newest beginning."""
+        """Count the content frames, given ones included, since the newest beginning.
+
+        Where a few frames make a pattern, a chunk begins with one.
+        """
         for event in reversed(self.events):
             if isinstance(event, ChunkEvent):
                 return event.frame + event.config.chunk_frames
             if isinstance(event, GivenLatentsEvent) and event.content is not None:
-                return event.frame + event.content.shape[2]
+                return -(-(event.frame + event.content.shape[2]) // self._pattern) * self._pattern
             if is_beginning(event):
                 return event.frame if isinstance(event, GivenLatentsEvent) else 0
         return 0
+
+    def sound_of_next(self, config: StreamConfig) -> tuple[int, int, int, int] | None:
+        """Return the shape of the sound of the next chunk, (B, C, T, R), or None."""
+        if self.sound_shape is None or self.clock is None:
+            return None
+        channels, rows = self.sound_shape
+        ticks = self.clock.ticks_of(self.next_frame, config.chunk_frames)
+        return self.latent_shape[0], channels, ticks, rows
+
+    @property
+    def _pattern(self) -> int:
+        return 1 if self.clock is None else self.clock.pattern
 
     def newest_content(self) -> Tensor:
         """Return the content latents of the newest chunk, (B, C, F, H, W).
@@ -125,6 +148,12 @@ class StreamState:
         parts = [event.content for event in chunks if event.content is not None]
         return torch.cat(parts, dim=2) if parts else None
 
+    def sound(self, first_chunk: int = 0) -> Tensor | None:
+        """Join the sound latents that are kept, from a chunk on, (B, C, T, R), or None."""
+        chunks = [event for event in self.kept_chunks() if event.index >= first_chunk]
+        parts = [event.sound for event in chunks if event.sound is not None]
+        return torch.cat(parts, dim=2) if parts else None
+
     def kept_chunks(self) -> tuple[ChunkEvent, ...]:
         """Return the chunks whose latents are kept, oldest first."""
         return tuple(event for _, event in _kept_chunks(self.events))[::-1]
@@ -132,7 +161,7 @@ class StreamState:
     @property
     def context(self) -> ContextLatents:
         """Return the latents behind slot 0 and the window."""
-        return context_latents(self.events)
+        return context_latents(self.events, self.clock)
 
     def hidden_states(self) -> Tensor | None:
         """Return the newest state frame of every chunk that is kept, or None.
@@ -163,13 +192,14 @@ class StreamState:
             conditionings=conditionings,
         )
 
-    def start_with(self, content: Tensor) -> StreamState:
-        """Return a stream that continues the given latents, (B, C, T, H, W).
+    def start_with(self, content: Tensor, sound: Tensor | None = None) -> StreamState:
+        """Return a stream that continues the given latents, (B, C, T, H, W), and their sound.
 
         Latents given before the first chunk are in VAE space: the host converts them once it
         knows the model.
         """
-        return self._begun("start", content=self._fitting(content))
+        heard = sound.detach().cpu().clone() if sound is not None else None
+        return self._begun("start", content=self._fitting(content), sound=heard)
 
     def reset(self, scope: ResetScope, latent: Tensor | None = None) -> StreamState:
         """Return the state with slot 0, the window, or both emptied or seeded.
@@ -186,8 +216,9 @@ class StreamState:
         if scope == "all":
             return self._begun("restart", content=latent)
         if scope == "anchor":
-            return self._begun("reset", state=latent, content=self.context.window)
-        return self._begun("reset", state=self.context.committable, content=latent)
+            context = self.context
+            return self._begun("reset", latent, context.window, context.sound)
+        return self._begun("reset", self.context.committable, latent)
 
     def blend(self, other: StreamState, share: float) -> StreamState:
         """Return the state with a mix of two contexts; events and chunk numbers stay its own.
@@ -218,7 +249,7 @@ class StreamState:
         window = _mixed(ours.window, others.window, share)
         if anchor is None and window is None:
             return self
-        return self._begun("blend", state=anchor, content=window)
+        return self._begun("blend", anchor, window, _mixed(ours.sound, others.sound, share))
 
     def rewind(self, chunk: int) -> StreamState:
         """Return the state as it was after a chunk.
@@ -273,7 +304,7 @@ class StreamState:
         context = self.context
         if context.committable is None and context.window is None:
             return self
-        return self._begun("recache", state=context.committable, content=context.window)
+        return self._begun("recache", context.committable, context.window, context.sound)
 
     def check_model(self, fingerprint: ModelFingerprint) -> None:
         """Refuse a model that did not make this stream.
@@ -294,14 +325,29 @@ class StreamState:
         return replace(self, events=self.events.append(event))
 
     def _begun(
-        self, reason: RootReason, *, state: Tensor | None = None, content: Tensor | None = None
+        self,
+        reason: RootReason,
+        state: Tensor | None = None,
+        content: Tensor | None = None,
+        sound: Tensor | None = None,
     ) -> StreamState:
+        given = 0 if content is None else content.shape[2]
+        if content is not None and given > self._pattern:
+            # Frames of a pattern stay together, those of a beginning that was none are left out.
+            given -= given % self._pattern
+            content = content[:, :, -given:] if reason not in ("start", "restart") else content
         frame = 0
         if reason not in ("start", "restart"):
-            given = 0 if content is None else content.shape[2]
-            frame = max(self.next_frame, self._room_for(state, content)) - given
+            end = max(self.next_frame, self._room_for(state, content))
+            frame = -(-end // self._pattern) * self._pattern - given
+            frame -= frame % self._pattern
+        if sound is not None and self.clock is not None and content is not None:
+            sound = _newest_ticks(sound, self.clock.ticks_of(frame, content.shape[2]))
         raw = not self.latent_format
-        return self._with(GivenLatentsEvent(reason, raw, frame=frame, state=state, content=content))
+        event = GivenLatentsEvent(
+            reason, raw, frame=frame, state=state, content=content, sound=sound
+        )
+        return self._with(event)
 
     def _room_for(self, state: Tensor | None, content: Tensor | None) -> int:
         """Count the frames that given latents fill in slot 0 and the window.
@@ -348,6 +394,13 @@ def _mixed(ours: Tensor | None, theirs: Tensor | None, share: float) -> Tensor |
     return torch.lerp(ours[:, :, -frames:].float(), theirs[:, :, -frames:].float(), share).to(ours)
 
 
+def _newest_ticks(sound: Tensor, ticks: int) -> Tensor:
+    """Return so many of the newest latents of a sound; the oldest stands in for missing ones."""
+    missing = max(ticks - sound.shape[2], 0)
+    sound = torch.cat([sound[:, :, :1]] * missing + [sound], dim=2)
+    return sound[:, :, sound.shape[2] - ticks :]
+
+
 def _kept_chunks(events: Sequence[Event]) -> Iterator[tuple[int, ChunkEvent]]:
     """Yield the chunks whose latents are kept, with their positions, newest first."""
     for position in range(len(events) - 1, -1, -1):
@@ -374,7 +427,7 @@ def _trim(events: EventLog, history_chunks: int) -> EventLog:
         if isinstance(event, ChunkEvent) and event.content is None:
             break
         if isinstance(event, ChunkEvent | GivenLatentsEvent):
-            events = events.replaced(position, replace(event, state=None, content=None))
+            events = events.replaced(position, without_latents(event))
     return events
 
 

@@ -37,16 +37,16 @@ class Sampler:
         self.text = torch.as_tensor(conditions.positive.unpack())
         body(self)
 
-    def denoise(self, noise: ada.BlockNoise, view: ada.BlockAttention) -> Tensor:
+    def denoise(self, noise: ada.BlockNoise, view: ada.BlockAttention) -> ada.LatentBlock:
         """Make one chunk in three steps."""
-        x = noise.initial()
+        x = noise.initial().video
         for sigma, following in ((1.0, 0.6), (0.6, 0.3), (0.3, 0.0)):
             x = x + (following - sigma) * velocity(x, sigma, self.text, view)
-        return x
+        return ada.LatentBlock(x)
 
-    def commit(self, block: Tensor, view: ada.BlockAttention) -> None:
+    def commit(self, block: ada.LatentBlock, view: ada.BlockAttention) -> None:
         """Run a clean chunk once more, so that the core can cache its keys and values."""
-        velocity(block, 0.0, self.text, view)
+        velocity(block.video, 0.0, self.text, view)
 
 
 geometry = ada.AttentionGeometry(len(LAYERS), ROWS * COLUMNS, COLUMNS, ROPE, can_shift=True)

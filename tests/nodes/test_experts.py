@@ -77,12 +77,12 @@ def written_out(high: NodeHarness, low: NodeHarness, core: Any) -> list[Tensor]:
     with torch.inference_mode():
         for k in range(CHUNKS):
             noise = noise_of(SEED, k, (1, 16, STATES + F, 4, 6), STATES)
-            x = noise.initial()
+            x = noise.initial().video
             for sigma, following in pairwise(SIGMAS):
                 expert = first if sigma >= SWITCH else second
                 x = x - sigma * expert.velocity(x, sigma)
                 if following:
-                    x = (1 - following) * x + following * noise.renoise(x)
+                    x = (1 - following) * x + following * noise.renoise(x).video
             first.commit(x)
             second.commit(x)
             made.append(x)

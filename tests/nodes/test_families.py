@@ -79,11 +79,11 @@ class Direct:
         return self(x, wrappers=wrappers, **{self.keys.VIEW: view})
 
 
-def causal_mask(tokens: int, keys: int, chunk_of: Tensor, text: str) -> Tensor:
+def causal_mask(tokens: int, keys: int, chunk_of: Tensor, tracks: tuple[str, ...]) -> Tensor:
     """Block-causal over the video; text among the keys is seen by all and sees all."""
     video = chunk_of.repeat_interleave(tokens // len(chunk_of))
     mask = torch.zeros((keys, keys))
-    at = slice(keys - tokens, None) if text == "prefix" else slice(0, tokens)
+    at = slice(keys - tokens, None) if tracks[-1] == "video" else slice(0, tokens)
     mask[at, at] = (video[:, None] >= video[None, :]).float().log()
     return mask
 
@@ -93,12 +93,13 @@ def test_chunk_by_chunk_equals_one_block_causal_forward(
 ) -> None:
     anchors, attention, cache = (
         importlib.import_module(f"{core.__name__}.{name}")
-        for name in ("anchors", "attention.chunk_attention", "attention.kv_cache")
+        for name in ("anchors", "attention.commit_attention", "attention.kv_cache")
     )
     direct = Direct(harness, case, pack)
     traits = direct.binding.bound_model(harness.model).traits
     shape = traits.geometry(HEIGHT, WIDTH)
     tokens = VIDEO * shape.tokens_per_frame
+    tracks = shape.calls.tracked[0].keys
     x = torch.randn(
         (1, case.channels, VIDEO, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(3)
     )
@@ -107,7 +108,7 @@ def test_chunk_by_chunk_equals_one_block_causal_forward(
     def causal(func: Any, q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any) -> Any:
         axis = 2 if kwargs.get("skip_reshape") else 1
         if q.shape[axis] == k.shape[axis] >= tokens:
-            kwargs["mask"] = causal_mask(tokens, k.shape[axis], chunk_of, shape.text)
+            kwargs["mask"] = causal_mask(tokens, k.shape[axis], chunk_of, tracks)
             if shape.first_index:  # a first frame between the others; streams have even steps
                 heads = len(shape.rope.frequencies)
                 even = (-shape.first_index, *[0] * 5)
@@ -124,14 +125,14 @@ def test_chunk_by_chunk_equals_one_block_causal_forward(
         config = core.StreamConfig(
             anchor="none", chunk_frames=2, window_frames=4, warmup_positions="grow"
         )
-        past = {0: cache.KVCache.empty(shape.tokens_per_frame)}
+        past = {0: cache.KVCache.empty()}
         for start in (0, 2, 4):
             view = attention.CommitAttention(
                 config, anchors.policy_for(config), past, shape, first_frame=start
             )
             out = direct.chunk(x[:, :, start : start + 2], view)
             past = view.committed()
-            if shape.text != "none" and start < 4:
+            if shape.has_text and start < 4:
                 continue  # there the text has seen later frames in the reference, so they differ
             wanted = expected[:, :, start : start + 2]
             torch.testing.assert_close(out, wanted, atol=case.tolerance, rtol=case.tolerance)
@@ -143,7 +144,7 @@ def test_places_in_time_do_not_depend_on_the_chunk(
     """The same memory late in a stream: all the same, but where indices count its frames."""
     anchors, attention, cache, layout = (
         importlib.import_module(f"{core.__name__}.{name}")
-        for name in ("anchors", "attention.chunk_attention", "attention.kv_cache", "layout")
+        for name in ("anchors", "attention.commit_attention", "attention.kv_cache", "layout")
     )
     direct = Direct(harness, case, pack)
     shape = direct.binding.bound_model(harness.model).traits.geometry(HEIGHT, WIDTH)
@@ -155,7 +156,7 @@ def test_places_in_time_do_not_depend_on_the_chunk(
         config = core.StreamConfig(
             anchor="frozen", anchor_frames=2, window_frames=2, chunk_frames=2, positions=positions
         )
-        past, policy = {0: cache.KVCache.empty(shape.tokens_per_frame)}, anchors.policy_for(config)
+        past, policy = {0: cache.KVCache.empty()}, anchors.policy_for(config)
         for start in (0, 2):
             view = attention.CommitAttention(config, policy, past, shape)
             direct.chunk(x[:, :, start : start + 2], view)

@@ -79,12 +79,12 @@ def test_every_frame_gets_its_own_image(harness: NodeHarness, core: Any) -> None
         for k in range(CHUNKS):
             beside = joined(harness, image, [None, *range(3 * k, 3 * k + 3)])
             noise = noise_of(7, k, (1, 16, 4, 4, 6), 1)
-            x = noise.initial()
+            x = noise.initial().video
             for sigma, following in pairwise(SIGMAS):
                 given = torch.cat((x, beside), dim=1)
                 x = x - sigma * line.velocity(given, sigma, places, context)[0]
                 if following:
-                    x = (1 - following) * x + following * noise.renoise(x)
+                    x = (1 - following) * x + following * noise.renoise(x).video
             _, written = line.velocity(torch.cat((x, beside), dim=1), 0.0, places, context)
             context = [list(zip(new, (0, 1, 2, 3), strict=True)) for new in written]
             made = torch.cat((state.chunks[k].state, state.chunks[k].content), dim=2)

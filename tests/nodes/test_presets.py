@@ -124,11 +124,11 @@ def written_out(harness: NodeHarness, core: Any, method: Method, chunks: int) ->
             context, at = [c for c, _ in seen], seen[0][1]
             block_at = [at, at + 1, at + 2]
             noise = noise_of(7, k, (1, 16, F, 4, 6), 0)
-            x = noise.initial()
+            x = noise.initial().video
             for sigma, following in pairwise(SIGMAS):
                 x = x - sigma * line.velocity(x, sigma, block_at, context)[0]
                 if following:
-                    x = (1 - following) * x + following * noise.renoise(x)
+                    x = (1 - following) * x + following * noise.renoise(x).video
             _, written = line.velocity(x, 0.0, block_at, context)
             for frames, new in zip(layers, written, strict=True):
                 frames += new

@@ -44,12 +44,12 @@ def test_stream_equals_the_recurrence_written_out(
     past: list[Context] = []
     for k, chunk in enumerate(state.chunks):
         noise = noise_of(7, k, (1, 16, states + 3, 4, 6), states)
-        x = noise.initial()
+        x = noise.initial().video
         with torch.inference_mode():
             for sigma, following in pairwise(SIGMAS):
                 x = x - sigma * line.velocity(x, sigma, block_at, past)[0]
                 if following:
-                    x = (1 - following) * x + following * noise.renoise(x)
+                    x = (1 - following) * x + following * noise.renoise(x).video
             _, written = line.velocity(x, 0.0, block_at, past)
             # W_p = F, so the whole last block is exactly slot 0 and the window.
             past = [list(zip(frames, past_at, strict=True)) for frames in written]

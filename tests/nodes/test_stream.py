@@ -31,7 +31,7 @@ def test_chunks_with_the_cache_equal_one_block_causal_forward(
         for name in ("binding", "keys", "wrappers")
     )
     anchors = importlib.import_module(f"{core.__name__}.anchors")
-    attention = importlib.import_module(f"{core.__name__}.attention.chunk_attention")
+    attention = importlib.import_module(f"{core.__name__}.attention.commit_attention")
     cache = importlib.import_module(f"{core.__name__}.attention.kv_cache")
     dit = harness.model.get_model_object("diffusion_model")
     tokens, frames = 6, 6
@@ -51,7 +51,7 @@ def test_chunks_with_the_cache_equal_one_block_causal_forward(
         assert (free - expected).abs().max() > 1e-3  # the mask matters, so the test can fail
         config = core.StreamConfig(anchor="none", chunk_frames=2, window_frames=4)
         shape = binding.bound_model(harness.model).traits.geometry(4, 6)
-        past = {0: cache.KVCache.empty(tokens)}
+        past = {0: cache.KVCache.empty()}
         for start in (0, 2, 4):
             view = attention.CommitAttention(config, anchors.policy_for(config), past, shape)
             options = {

@@ -15,7 +15,9 @@ from adastate_core.stream.state import StreamState
 
 def described(state: StreamState) -> dict[str, Any]:
     """Return everything but the origin."""
+    sound = {"sound_shape": state.sound_shape, "clock": state.clock and str(state.clock)}
     return {
+        **{name: value for name, value in sound.items() if value is not None},
         "latent_shape": list(state.latent_shape),
         "fingerprint": asdict(state.fingerprint) if state.fingerprint else None,
         "latent_format": state.latent_format,
@@ -37,8 +39,8 @@ def _event(event: Any) -> dict[str, Any]:
     values: dict[str, Any] = {"kind": KIND_OF[type(event)]}
     for name in event.__dataclass_fields__:
         value = getattr(event, name)
-        if name == "prompt" and not value:
-            continue  # a caption that older files do not have
+        if (name == "prompt" and not value) or (name == "sound" and value is None):
+            continue  # what older files do not have
         if isinstance(value, Tensor):
             value = f"{value.dtype} {tuple(value.shape)} {tensor_digest(value)}"
         values[name] = value.to_json() if isinstance(value, StreamConfig) else value

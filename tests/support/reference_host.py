@@ -17,6 +17,7 @@ from adastate_core.attention.layers import AttentionCalls
 from adastate_core.attention.rope import SpatialRope, TemporalRope, spatial_frequencies
 from adastate_core.config import StreamConfig
 from adastate_core.fingerprint import ModelFingerprint
+from adastate_core.rollout.latent_block import LatentBlock
 from adastate_core.rollout.noise import BlockNoise
 from adastate_core.rollout.stream_chunks import Session, StreamRequest, stream_chunks
 from adastate_core.stream.conditioning import Conditioning
@@ -68,28 +69,28 @@ class ReferenceHost:
             ),
         )
 
-    def denoise(self, noise: BlockNoise, view: BlockAttention) -> Tensor:
+    def denoise(self, noise: BlockNoise, view: BlockAttention) -> LatentBlock:
         if self.fail_at is not None and self.denoised == self.fail_at:
             raise RuntimeError("stopped on purpose")
         self.denoised += 1
         self.times.append((*view.layout.context, *view.layout.block))
-        x = noise.initial()
+        x = noise.initial().video
         for sigma, following in pairwise(self.sigmas):
             x = x - sigma * self.guided(x, sigma, view)
             if following:
-                x = (1 - following) * x + following * noise.renoise(x)
-        return x
+                x = (1 - following) * x + following * noise.renoise(x).video
+        return LatentBlock(x)
 
     def guided(self, x: Tensor, sigma: float, view: BlockAttention) -> Tensor:
         positive, *negative = (self.forward(x, sigma, view, i) for i in range(len(self.text)))
         return negative[0] + CFG * (positive - negative[0]) if negative else positive
 
-    def commit(self, block: Tensor, view: BlockAttention) -> None:
+    def commit(self, block: LatentBlock, view: BlockAttention) -> None:
         self.commits += 1
         self.committed.append(view.conditionings)
         self.on_commit()
         for conditioning in view.conditionings:
-            self.forward(block, 0.0, view, conditioning)
+            self.forward(block.video, 0.0, view, conditioning)
 
 
 def text(seed: int, dim: int = 48) -> Conditioning:

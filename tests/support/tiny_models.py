@@ -37,16 +37,20 @@ HUNYUAN = "tiny_hunyuan_video.safetensors"
 HUNYUAN_15 = "tiny_hunyuan_video15.safetensors"
 LTXV = "tiny_ltxv.safetensors"
 LTXV_CAUSAL = "tiny_ltxv_causal.safetensors"
+MINIMAX_H3 = "tiny_minimax_h3.safetensors"
+MINIMAX_H3_CURVE = "tiny_minimax_h3_curve.safetensors"
 
 
 def ensure_tiny_models(tree: Path, python: str | Path = sys.executable) -> Path:
     """Return a folder laid out like ComfyUI's `models`, building it when it is missing.
 
     Args:
-        tree: A ComfyUI tree; the files are the same for every version the project supports.
+        tree: A ComfyUI tree; the files are the same for every version that knows their models.
         python: Interpreter with ComfyUI's requirements.
     """
     recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+    if not has_minimax(tree):
+        recipe += "-older"
     target = ROOT / ".cache" / "test-models" / recipe
     if target.is_dir():
         return target
@@ -62,6 +66,11 @@ def ensure_tiny_models(tree: Path, python: str | Path = sys.executable) -> Path:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return target
+
+
+def has_minimax(tree: Path) -> bool:
+    """Say whether a ComfyUI tree knows MiniMax H3, which came after 0.27."""
+    return (tree / "comfy" / "ldm" / "minimax").is_dir()
 
 
 def link_models(source: Path, models: Path) -> None:
@@ -206,6 +215,28 @@ def _ltxv(seed: int) -> dict[str, torch.Tensor]:
     return _filled(model, seed, std=0.05)
 
 
+def _minimax(seed: int, *, curve: bool = False) -> dict[str, torch.Tensor]:
+    import torch
+    from comfy.ldm.minimax.model import MiniMaxH3Model
+
+    model = MiniMaxH3Model(
+        hidden_size=96,
+        num_layers=2,
+        token_refiner_num_layers=1,
+        num_attention_heads=2,
+        ffn_hidden_size=64,
+        text_dim=40,
+        timestep_input_dim=32,
+        time_embed_hidden_size=48,
+        time_embed_dim=24,
+        adaln_curve_grid=9 if curve else None,
+        **_build_options(),
+    )
+    weights = _filled(model, seed, std=0.1)
+    weights["rope.inv_freq"] = 10000.0 ** (-torch.arange(16) / 16)
+    return weights
+
+
 def mochi_patcher(seed: int) -> Any:
     """Return a MODEL of a tiny Mochi; ComfyUI's loader knows the full size only."""
     import comfy.model_patcher
@@ -287,7 +318,7 @@ def _filled(model: torch.nn.Module, seed: int, std: float) -> dict[str, torch.Te
     return weights
 
 
-def _build(target: Path) -> None:
+def _build(target: Path, tree: Path) -> None:
     from safetensors.torch import save_file
 
     diffusion, vae = target / "diffusion_models", target / "vae"
@@ -313,6 +344,9 @@ def _build(target: Path) -> None:
         config = {**LTXV_CONFIG, "causal_temporal_positioning": causal}
         save_file(ltxv, diffusion / name, {"config": json.dumps({"transformer": config})})
     save_file(_wan_vae(seed=4), vae / WAN_VAE)
+    if has_minimax(tree):
+        save_file(_minimax(seed=14), diffusion / MINIMAX_H3)
+        save_file(_minimax(seed=15, curve=True), diffusion / MINIMAX_H3_CURVE)
 
 
 def _main() -> None:
@@ -322,7 +356,7 @@ def _main() -> None:
     import comfy.options
 
     comfy.options.enable_args_parsing()
-    _build(Path(target))
+    _build(Path(target), Path(tree))
 
 
 if __name__ == "__main__":

@@ -2,114 +2,40 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from adastate_core.anchors import policy_for
 from adastate_core.attention.block_attention import SelfAttention
-from adastate_core.attention.chunk_attention import ChunkAttention, CommitAttention
-from adastate_core.attention.geometry import AttentionGeometry, TextPlace
-from adastate_core.attention.kv_cache import KVCache
+from adastate_core.attention.kv_cache import KVCache, KVEntry
 from adastate_core.attention.kv_format import PLAIN, KVFormat
-from adastate_core.attention.layers import AttentionCalls
-from adastate_core.attention.rope import SpatialRope, TemporalRope
-from adastate_core.config import StreamConfig
 from adastate_core.errors import ConfigError, LayoutError
 from adastate_core.layout import CachedFrames
+from tests.support.attention_blocks import (
+    ADAPTIVE,
+    FROZEN,
+    FULL,
+    JOINT,
+    LAYERS,
+    TEXT,
+    TOKENS,
+    block,
+    cache_of,
+    call,
+    chunk,
+    geometry,
+    near,
+    placed,
+    rotated,
+    softmax_attention,
+)
 from tests.support.reference_dit import plain_attention
-
-TOKENS, HEADS, CHANNELS, LAYERS, TEXT = 2, 2, 8, 2, 3
-SPEEDS = (0.9, 0.13)
-"""Radians per frame of the first two pairs of a head; the other two pairs are at rest."""
-
-FROZEN = StreamConfig(anchor="frozen", chunk_frames=2, window_frames=2, anchor_frames=1)
-ADAPTIVE = StreamConfig(chunk_frames=2, window_frames=2)
-
-
-def geometry(text: TextPlace = "none", **options: object) -> AttentionGeometry:
-    return AttentionGeometry(
-        LAYERS, TOKENS, 1, TemporalRope((SPEEDS,)), AttentionCalls(), text=text, **options
-    )
-
-
-def random(frames: int, seed: int, batch: int = 1) -> Tensor:
-    source = torch.Generator().manual_seed(seed)
-    return torch.randn((batch, frames * TOKENS, HEADS, CHANNELS), generator=source)
-
-
-def rotated(x: Tensor, frames: float) -> Tensor:
-    """Rotate (B, S, H, D) by a number of frames, with complex numbers."""
-    angles = torch.tensor([*SPEEDS, 0.0, 0.0], dtype=torch.float64) * frames
-    pairs = torch.view_as_complex(x.double().unflatten(-1, (-1, 2)).contiguous())
-    spin = torch.polar(torch.ones_like(angles), angles)
-    return torch.view_as_real(pairs * spin).flatten(-2).float()
-
-
-def placed(x: Tensor, native: tuple[float, ...], target: tuple[float, ...]) -> Tensor:
-    """Rotate every frame of `x` from one index to another."""
-    parts = x.split(TOKENS, dim=1)
-    moves = [there - here for here, there in zip(native, target, strict=True)]
-    return torch.cat([rotated(p, m) for p, m in zip(parts, moves, strict=True)], dim=1)
-
-
-def softmax_attention(q: Tensor, k: Tensor, v: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Attend over (B, S, H, D); `weight` multiplies the share of each key before the norm."""
-    scores = torch.einsum("bqhd,bkhd->bhqk", q.double(), k.double()) / math.sqrt(CHANNELS)
-    shares = scores.exp() * (1.0 if weight is None else weight.double())
-    shares = shares / shares.sum(-1, keepdim=True)
-    return torch.einsum("bhqk,bkhd->bqhd", shares, v.double()).float()
-
-
-def near(found: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
-
-
-def cache_of(cached: CachedFrames, seed: int, form: KVFormat = PLAIN) -> KVCache:
-    cache = KVCache(cached, TOKENS, form)
-    for layer in range(LAYERS):
-        held = (random(cached.frames, seed + 10 * layer + i) for i in range(2))
-        cache.put(layer, *held)
-    return cache
-
-
-def chunk(
-    config: StreamConfig, past: dict[int, KVCache], how: AttentionGeometry | None = None
-) -> ChunkAttention:
-    return ChunkAttention(config, policy_for(config), past, how or geometry())
-
-
-def commit(
-    config: StreamConfig,
-    past: dict[int, KVCache],
-    how: AttentionGeometry | None = None,
-    *,
-    hold: bool = False,
-) -> CommitAttention:
-    return CommitAttention(config, policy_for(config), past, how or geometry(), hold=hold)
-
-
-def call(
-    q: Tensor, k: Tensor, v: Tensor, layer: int = 0, at: tuple[int, ...] = (0,)
-) -> SelfAttention:
-    return SelfAttention(layer, at, q, k, v, plain_attention)
-
-
-def block(frames: int, text: int = 0, batch: int = 1) -> tuple[Tensor, Tensor, Tensor]:
-    """Return queries, keys and values of a block, with text tokens behind those of the video."""
-    q, k, v = (random(frames + 2, seed, batch)[:, : frames * TOKENS + text] for seed in (1, 2, 3))
-    return q, k, v
-
-
-# A stream of two content frames a chunk, after its second chunk: frame 0 is the anchor.
-FULL = CachedFrames(anchor=(0,), window=(4, 5), committed=4)
 
 
 def test_a_first_chunk_attends_to_itself() -> None:
-    view = chunk(FROZEN, {0: KVCache.empty(TOKENS)})
+    view = chunk(FROZEN, {0: KVCache.empty()})
     assert (view.layout.context, view.layout.block) == ((), (3, 4))
     q, k, v = block(2)
     at = (0, 1), (3, 4)
@@ -123,7 +49,7 @@ def test_cached_keys_are_rotated_to_their_places_before_the_block(form: KVFormat
     assert (view.layout.anchor, view.layout.window, view.layout.content) == ((0,), (1, 2), (3, 4))
     q, k, v = block(2)
     for layer in (0, 1, 0):  # a layer of the next step is read again
-        keys, values = cache.get(layer)
+        keys, values = cache.get(KVEntry(layer))
         keys = torch.cat((placed(keys, (0, 4, 5), (0, 1, 2)), placed(k, (0, 1), (3, 4))), dim=1)
         values = torch.cat((values, v), dim=1)
         expected = softmax_attention(placed(q, (0, 1), (3, 4)), keys, values)
@@ -135,7 +61,7 @@ def test_a_model_that_can_be_shifted_numbers_the_block_itself() -> None:
     view = chunk(FROZEN, {0: cache}, geometry(can_shift=True))
     assert view.origin == 3
     q, k, v = block(2)
-    keys, values = cache.get(0)
+    keys, values = cache.get(KVEntry(0))
     keys = torch.cat((placed(keys, (0, 4, 5), (0, 1, 2)), k), dim=1)
     near(view.attend(call(q, k, v)), softmax_attention(q, keys, torch.cat((values, v), dim=1)))
 
@@ -144,7 +70,7 @@ def test_a_smaller_window_reads_the_newest_frames() -> None:
     config = replace(FROZEN, window_frames=1)
     cache = cache_of(FULL, 7)
     q, k, v = block(2)
-    keys, values = (x.split(TOKENS, dim=1) for x in cache.get(0))
+    keys, values = (x.split(TOKENS, dim=1) for x in cache.get(KVEntry(0)))
     keys = torch.cat((keys[0], rotated(keys[2], 1 - 5), placed(k, (0, 1), (2, 3))), dim=1)
     values = torch.cat((values[0], values[2], v), dim=1)
     expected = softmax_attention(placed(q, (0, 1), (2, 3)), keys, values)
@@ -156,7 +82,7 @@ def test_the_anchor_is_weakened_and_strengthened(strength: float) -> None:
     config = replace(FROZEN, anchor_strength=strength)
     cache = cache_of(FULL, 7)
     q, k, v = block(2)
-    keys, values = cache.get(0)
+    keys, values = cache.get(KVEntry(0))
     keys = torch.cat((placed(keys, (0, 4, 5), (0, 1, 2)), placed(k, (0, 1), (3, 4))), dim=1)
     weight = torch.ones(keys.shape[1])
     weight[:TOKENS] = strength
@@ -173,13 +99,13 @@ def test_without_an_anchor_its_strength_is_nothing() -> None:
         biases.append(bias)
         return plain_attention(q, k, v, bias)
 
-    chunk(config, {0: KVCache.empty(TOKENS)}).attend(SelfAttention(0, (0,), *block(2), attention))
+    chunk(config, {0: KVCache.empty()}).attend(SelfAttention(0, (0,), *block(2), attention))
     chunk(FROZEN, {0: cache_of(FULL, 7)}).attend(SelfAttention(0, (0,), *block(2), attention))
     assert biases == [None, None]  # of strength 1 no mask is needed
 
 
-@pytest.mark.parametrize("place", ["prefix", "suffix"])
-def test_text_attends_to_the_past_and_is_not_rotated(place: TextPlace) -> None:
+@pytest.mark.parametrize("place", JOINT)
+def test_text_attends_to_the_past_and_is_not_rotated(place: str) -> None:
     cache = cache_of(FULL, 7)
     q, k, v = block(2, TEXT)
     video, text = slice(0, 2 * TOKENS), slice(2 * TOKENS, None)
@@ -192,10 +118,11 @@ def test_text_attends_to_the_past_and_is_not_rotated(place: TextPlace) -> None:
         assert torch.equal(out[:, text], x[:, text])
         return out
 
-    keys, values = cache.get(0)
+    keys, values = cache.get(KVEntry(0))
     keys = torch.cat((placed(keys, (0, 4, 5), (0, 1, 2)), moved(k)), dim=1)
     expected = softmax_attention(moved(q), keys, torch.cat((values, v), dim=1))
-    found = chunk(FROZEN, {0: cache}, geometry(place)).attend(call(q, k, v))
+    how = JOINT[place]
+    found = chunk(FROZEN, {0: cache}, geometry(how)).attend(call(q, k, v, how=how))
     near(found, expected)
 
 
@@ -223,7 +150,7 @@ def test_content_sees_the_current_state_or_not(sees: bool, strength: float) -> N
     q, k, v = block(3)
     at = (0, 1, 2), (0, 3, 4)
     q_at, k_at = placed(q, *at), placed(k, *at)
-    keys, values = cache.get(0)
+    keys, values = cache.get(KVEntry(0))
     keys = torch.cat((placed(keys, (0, 3, 4), (0, 1, 2)), k_at), dim=1)
     values = torch.cat((values, v), dim=1)
     anchored = torch.ones(keys.shape[1])
@@ -243,7 +170,7 @@ def test_content_cannot_be_kept_from_the_state_where_text_is_mixed_in() -> None:
     with pytest.raises(
         ConfigError, match=r"^content_sees_current_state cannot be off for this model"
     ):
-        chunk(config, {0: KVCache.empty(TOKENS)}, geometry("suffix"))
+        chunk(config, {0: KVCache.empty()}, geometry(JOINT["suffix"]))
 
 
 def test_another_number_of_heads_is_refused() -> None:
@@ -264,126 +191,3 @@ def test_reading_changes_no_cache() -> None:
     for layer in range(LAYERS):
         view.attend(call(*block(2), layer))
     assert all(torch.equal(value, before[n]) for n, value in cache.state_dict().items())
-
-
-def committed(view: CommitAttention, *tensors: Tensor) -> KVCache:
-    for layer in range(LAYERS):
-        view.attend(call(*(x + layer for x in tensors), layer))
-    return view.committed()[0]
-
-
-def test_a_commit_keeps_keys_as_the_model_made_them() -> None:
-    q, k, v = block(2)
-    made = committed(commit(FROZEN, {0: KVCache.empty(TOKENS)}), q, k, v)
-    assert made.cached == CachedFrames(anchor=(0,), window=(1,), committed=2)
-    for layer in range(LAYERS):
-        keys, values = made.get(layer)
-        assert torch.equal(keys, k + layer)
-        assert torch.equal(values, v + layer)
-
-
-def test_a_commit_moves_the_window_on_and_leaves_the_old_cache() -> None:
-    cache = cache_of(FULL, 7)
-    before = {name: value.clone() for name, value in cache.state_dict().items()}
-    q, k, v = block(2)
-    made = committed(commit(FROZEN, {0: cache}, geometry(can_shift=True)), q, k, v)
-    # The block was numbered from 3, behind the anchor and the window.
-    assert made.cached == CachedFrames(anchor=(0,), window=(3, 4), committed=6)
-    assert torch.equal(made.get(0)[0], torch.cat((cache.get(0)[0][:, :TOKENS], k), dim=1))
-    assert torch.equal(made.get(0)[1], torch.cat((cache.get(0)[1][:, :TOKENS], v), dim=1))
-    assert all(torch.equal(value, before[n]) for n, value in cache.state_dict().items())
-
-
-def test_what_a_commit_made_reads_as_the_keys_at_their_new_places() -> None:
-    """Two chunks by hand: what the second one sees of the first does not depend on numbering."""
-    q, k, v = block(2)
-    outputs = []
-    for can_shift in (False, True):
-        how = geometry(can_shift=can_shift)
-        view = commit(FROZEN, {0: KVCache.empty(TOKENS)}, how)
-        native = how.native(view.origin, 2)
-        written = placed(k, (0, 0), native), v  # projected at the indices of the model
-        made = committed(view, q, *written)
-        following = chunk(FROZEN, {0: made}, how)
-        own = how.native(following.origin, 2)
-        outputs.append(following.attend(call(*(placed(x, (0, 0), own) for x in (q, k)), v)))
-    near(*outputs)
-
-
-def test_an_adaptive_commit_keeps_the_state_of_the_block() -> None:
-    cache = cache_of(CachedFrames(anchor=(0,), window=(3, 4), committed=4), 7)
-    q, k, v = block(3)
-    made = committed(commit(ADAPTIVE, {0: cache}), q, k, v)
-    assert made.cached == CachedFrames(anchor=(0,), window=(1, 2), committed=6)
-    assert torch.equal(made.get(0)[0], k)
-    held = committed(commit(ADAPTIVE, {0: cache}, hold=True), q, k, v)
-    assert torch.equal(held.get(0)[0][:, :TOKENS], cache.get(0)[0][:, :TOKENS])
-    assert torch.equal(held.get(0)[0][:, TOKENS:], k[:, TOKENS:])
-
-
-@pytest.mark.parametrize("sees", [True, False])
-def test_a_commit_sees_the_previous_state_or_not(sees: bool) -> None:
-    config = replace(ADAPTIVE, reencode_sees_prev_state=sees)
-    cache = cache_of(CachedFrames(anchor=(0,), window=(3, 4), committed=4), 7)
-    q, k, v = block(3)
-    view = commit(config, {0: cache})
-    assert view.layout.context == ((0, 1, 2) if sees else (1, 2))
-    at = (0, 1, 2), (0, 3, 4)
-    keys, values = cache.get(0)
-    keys = torch.cat((placed(keys, (0, 3, 4), (0, 1, 2)), placed(k, *at)), dim=1)
-    weight = torch.ones(keys.shape[1])
-    weight[:TOKENS] = float(sees)
-    expected = softmax_attention(placed(q, *at), keys, torch.cat((values, v), dim=1), weight)
-    near(view.attend(call(q, k, v)), expected)
-
-
-def test_text_is_not_committed() -> None:
-    q, k, v = block(2, TEXT)
-    made = committed(commit(FROZEN, {0: KVCache.empty(TOKENS)}, geometry("prefix")), q, k, v)
-    assert torch.equal(made.get(0)[0], k[:, TEXT:])
-    assert torch.equal(made.get(1)[1], v[:, TEXT:] + 1)
-
-
-def test_an_averaged_anchor_blends_at_one_place_in_time() -> None:
-    config = replace(FROZEN, anchor="ema", ema_rate=0.75)
-    cache = cache_of(FULL, 7)
-    q, k, v = block(2)
-    made = committed(commit(config, {0: cache}), q, k, v)
-    keys, values = (x.split(TOKENS, dim=1) for x in cache.get(0))
-    # Two frames leave, the older one first: 0.75^2, 0.25 x 0.75 and 0.25.
-    shares = (0.5625, 0.1875, 0.25)
-    moved = (keys[0], rotated(keys[1], -4), rotated(keys[2], -5))
-    near(made.get(0)[0][:, :TOKENS], sum(s * x for s, x in zip(shares, moved, strict=True)))
-    near(made.get(0)[1][:, :TOKENS], sum(s * x for s, x in zip(shares, values, strict=True)))
-
-
-def test_an_average_over_the_image_needs_to_know_its_places() -> None:
-    config = replace(FROZEN, anchor="dual_ema")
-    cached = CachedFrames(anchor=(0,), window=(4, 5, 6, 7), committed=5)
-    q, k, v = block(2)
-    with pytest.raises(LayoutError, match=r"^The anchor .* does not work with this model"):
-        committed(commit(config, {0: cache_of(cached, 7)}), q, k, v)
-    space = SpatialRope(((0.0, 0.0, 0.3, 0.0),), ((0.0, 0.0, 0.0, 0.4),))
-    how = geometry(spatial_rope=space)
-    made = committed(commit(config, {0: cache_of(cached, 7)}, how), q, k, v)
-    keys = made.get(0)[0][:, TOKENS : 2 * TOKENS]  # one row of tokens a frame, columns = 1
-    first, second = keys[:, 0], keys[:, 1]
-    turned = torch.view_as_complex(first[..., 4:6].contiguous()) * torch.polar(
-        torch.tensor(1.0), torch.tensor(0.3)
-    )
-    near(second[..., 4:6], torch.view_as_real(turned))
-    near(second[..., :4], first[..., :4])
-
-
-def test_a_layer_computed_twice_is_refused() -> None:
-    view = commit(FROZEN, {0: KVCache.empty(TOKENS)})
-    view.attend(call(*block(2)))
-    with pytest.raises(LayoutError, match=r"^Layer 0 of the model ran twice"):
-        view.attend(call(*block(2)))
-
-
-def test_a_commit_that_lacks_a_layer_is_refused() -> None:
-    view = commit(FROZEN, {0: KVCache.empty(TOKENS)})
-    view.attend(call(*block(2)))
-    with pytest.raises(LayoutError, match=r"^Only 1 of 2 layers of the model ran"):
-        view.committed()

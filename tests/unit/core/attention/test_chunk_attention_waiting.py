@@ -11,7 +11,8 @@ import torch
 from adastate_core.anchors import policy_for
 from adastate_core.anchors.presets import PRESETS
 from adastate_core.attention.block_attention import SelfAttention
-from adastate_core.attention.chunk_attention import ChunkAttention, CommitAttention
+from adastate_core.attention.chunk_attention import ChunkAttention
+from adastate_core.attention.commit_attention import CommitAttention
 from adastate_core.attention.geometry import AttentionGeometry
 from adastate_core.attention.kv_cache import KVCache
 from adastate_core.attention.rope import SpatialRope, TemporalRope, spatial_frequencies
@@ -40,7 +41,7 @@ class Stream:
         self._geometry = AttentionGeometry(
             layers, TOKENS, COLUMNS, TemporalRope(((0.9, 0.13),)), spatial_rope=spatial
         )
-        self._past = {0: KVCache.empty(TOKENS)}
+        self._past = {0: KVCache.empty()}
         self._frame = 0
 
     def chunk(self) -> None:

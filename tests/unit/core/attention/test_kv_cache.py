@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from adastate_core.attention.kv_cache import KVCache, KVCachePool, select_frames
+from adastate_core.attention.kv_cache import KVCache, KVCachePool, KVEntry, select_frames
 from adastate_core.attention.kv_format import KVFormat
 from adastate_core.errors import LayoutError
 from adastate_core.layout import CachedFrames, CommitPlan, FrameMix, FrameRef
@@ -27,23 +27,23 @@ def numbers(x: Tensor) -> list[float]:
 
 
 def cache_of(*window: float, layers: int = 2, anchor: tuple[float, ...] = ()) -> KVCache:
-    cache = KVCache(CachedFrames(anchor, window, len(window)), TOKENS)
+    cache = KVCache(CachedFrames(anchor, window, len(window)))
     for layer in range(layers):
         held = frames(*anchor, *window)
-        cache.put(layer, held + 100 * layer, -held)
+        cache.put(KVEntry(layer), held + 100 * layer, -held, TOKENS)
     return cache
 
 
 def test_what_is_put_is_got_layer_by_layer() -> None:
     cache = cache_of(1.0, 2.0)
     for layer in range(2):
-        keys, values = cache.get(layer)
+        keys, values = cache.get(KVEntry(layer))
         assert numbers(keys) == [1.0 + 100 * layer, 2.0 + 100 * layer]
         assert numbers(values) == [-1.0, -2.0]
 
 
 def test_an_empty_cache_has_no_frames_and_no_bytes() -> None:
-    cache = KVCache.empty(TOKENS)
+    cache = KVCache.empty()
     assert cache.cached == CachedFrames()
     assert cache.nbytes == 0
     assert not cache.approximate
@@ -56,21 +56,24 @@ def test_bytes_are_those_of_keys_and_values() -> None:
 def test_a_layer_is_put_once() -> None:
     cache = cache_of(1.0)
     with pytest.raises(LayoutError, match=r"^Layer 1 of the model ran twice") as error:
-        cache.put(1, frames(9.0), frames(9.0))
+        cache.put(KVEntry(1), frames(9.0), frames(9.0), TOKENS)
     assert error.value.what == "commit pass"
-    assert numbers(cache.get(1)[0]) == [101.0]
+    assert numbers(cache.get(KVEntry(1))[0]) == [101.0]
 
 
 def test_a_layer_that_was_not_put_is_named() -> None:
     with pytest.raises(LayoutError, match=r"^Layer 2 of the model was not run"):
-        cache_of(1.0).get(2)
+        cache_of(1.0).get(KVEntry(2))
 
 
 def test_what_is_kept_is_named_and_asks_for_no_gradient() -> None:
     cache = cache_of(1.0, layers=1)
-    assert {k for k, _ in cache.named_parameters()} == {"keys_of.0.x", "values_of.0.x"}
+    assert {k for k, _ in cache.named_parameters()} == {
+        "keys_of.0-self-video.x",
+        "values_of.0-self-video.x",
+    }
     assert not any(p.requires_grad for p in cache.parameters())
-    assert cache.half().get(0)[0].dtype == torch.float16
+    assert cache.half().get(KVEntry(0))[0].dtype == torch.float16
 
 
 @pytest.mark.parametrize(
@@ -87,10 +90,10 @@ def test_a_smaller_cache_takes_slot_0_and_the_newest_frames(
     anchor: tuple[float, ...], window: tuple[float, ...], kept: list[float]
 ) -> None:
     cache = cache_of(1.0, 2.0, 3.0, anchor=(7.0,))
-    smaller = KVCache(CachedFrames(anchor, window, 3), TOKENS)
+    smaller = KVCache(CachedFrames(anchor, window, 3))
     cache.copy_frames(smaller)
     for layer in range(2):
-        keys, values = smaller.get(layer)
+        keys, values = smaller.get(KVEntry(layer))
         assert numbers(keys - 100 * layer) == kept
         assert numbers(-values) == kept
 
@@ -98,9 +101,9 @@ def test_a_smaller_cache_takes_slot_0_and_the_newest_frames(
 def test_a_copy_leaves_the_larger_cache_as_it_was() -> None:
     cache = cache_of(1.0, 2.0, anchor=(7.0,))
     before = {name: value.clone() for name, value in cache.state_dict().items()}
-    smaller = KVCache(CachedFrames((7.0,), (2.0,), 2), TOKENS)
+    smaller = KVCache(CachedFrames((7.0,), (2.0,), 2))
     cache.copy_frames(smaller)
-    smaller.get(0)[0].zero_()
+    smaller.get(KVEntry(0))[0].zero_()
     after = cache.state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(value, before[name]) for name, value in after.items())
@@ -108,10 +111,10 @@ def test_a_copy_leaves_the_larger_cache_as_it_was() -> None:
 
 
 def test_a_copy_is_kept_in_the_form_of_its_cache() -> None:
-    smaller = KVCache(CachedFrames((), (2.0,), 2), TOKENS, KVFormat("fp8"))
+    smaller = KVCache(CachedFrames((), (2.0,), 2), KVFormat("fp8"))
     cache_of(1.0, 2.0).copy_frames(smaller)
     assert {p.dtype for p in smaller.parameters()} == {torch.float8_e4m3fn, torch.float32}
-    assert numbers(smaller.get(0)[0]) == [2.0]
+    assert numbers(smaller.get(KVEntry(0))[0]) == [2.0]
 
 
 def pool_of(*lines: str, max_bytes: int | None = None) -> KVCachePool:
@@ -262,7 +265,7 @@ def test_what_a_commit_gathers_can_be_moved_later() -> None:
     with torch.inference_mode():
         kept = gathered(CommitPlan((FrameRef("state", 0),), ()))
         nothing = gathered(CommitPlan((), ()))
-        smaller = KVCache(CachedFrames((), (2.0,), 2), TOKENS)
+        smaller = KVCache(CachedFrames((), (2.0,), 2))
         cache_of(1.0, 2.0).copy_frames(smaller)
     assert not any(x.is_inference() for x in (kept, nothing, *smaller.parameters()))
 

@@ -20,7 +20,8 @@ from torch.utils._pytree import tree_leaves
 from adastate_core.anchors import policy_for
 from adastate_core.attention import past_reader
 from adastate_core.attention.block_attention import SelfAttention
-from adastate_core.attention.chunk_attention import ChunkAttention, CommitAttention
+from adastate_core.attention.chunk_attention import ChunkAttention
+from adastate_core.attention.commit_attention import CommitAttention
 from adastate_core.attention.geometry import AttentionGeometry
 from adastate_core.attention.kv_cache import KVCache
 from adastate_core.attention.kv_format import KVFormat
@@ -115,7 +116,7 @@ def stream_of(
     """Run some chunks of a stream's attention; return every output."""
     geometry = AttentionGeometry(layers, TOKENS, 1, TemporalRope(((0.9, 0.13),)))
     source, found = torch.Generator().manual_seed(5), []
-    past = {0: KVCache.empty(TOKENS, form), 1: KVCache.empty(TOKENS, form)}
+    past = {0: KVCache.empty(form), 1: KVCache.empty(form)}
     for chunk in range(4):
         given = (config, policy_for(config), past, geometry)
         first = chunk * config.chunk_frames

@@ -1,13 +1,14 @@
-"""Self-attentions are told from the other attention calls of a forward."""
+"""Attention calls that see the past are told from the others of a forward."""
 
 from __future__ import annotations
 
-from adastate_core.attention.layers import AttentionCalls, LayerCounter
+from adastate_core.attention.layers import SELF, AttentionCalls, LayerCall, LayerCounter, Place
 
 
 def layers(calls: AttentionCalls, *blocks: tuple[str | None, int] | None) -> list[int | None]:
     counter = LayerCounter(calls)
-    return [counter.layer(block) for block in blocks]
+    places = [counter.place(block) for block in blocks]
+    return [None if place is None else place.layer for place in places]
 
 
 def test_the_first_call_in_a_block_is_its_self_attention() -> None:
@@ -34,8 +35,23 @@ def test_a_block_that_is_run_again_has_its_self_attention_again() -> None:
     found = []
     for _ in range(2):
         counter.enter(("double", 0))
-        found += [counter.layer(("double", 0)), counter.layer(("double", 0))]
-    assert found == [0, None, 0, None]
+        found += [counter.place(("double", 0)), counter.place(("double", 0))]
+    assert found == [Place(0, SELF), None, Place(0, SELF), None]
+
+
+def test_calls_of_several_tracks_are_known_by_their_order_in_a_block() -> None:
+    own, sound = LayerCall("video"), LayerCall("sound", ("sound",), ("sound",))
+    across = LayerCall("video of sound", ("video",), ("sound",))
+    of_block = (own, None, sound, None, across)
+    for calls, block in (
+        (AttentionCalls(per_block=6, of_block=of_block), None),
+        (AttentionCalls(of_block=of_block), ("double", 0)),
+    ):
+        counter = LayerCounter(calls)
+        found = [counter.place(block) for _ in range(6)]
+        assert [place and place.call for place in found] == [*of_block, None]
+        assert calls.tracked == (own, sound, across)
+    assert counter.place(("double", 1)) == Place(1, own)
 
 
 def test_without_names_calls_are_counted() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adastate_core.attention.block_attention import SelfAttention
 from adastate_core.attention.geometry import AttentionGeometry
-from adastate_core.attention.kv_cache import KVCache
+from adastate_core.attention.kv_cache import KVCache, KVEntry
 from adastate_core.attention.kv_format import PLAIN, KVFormat
 from adastate_core.attention.past_reader import PastReader, PastReading
 from adastate_core.attention.rope import TemporalRope
@@ -22,6 +22,7 @@ ROPE = TemporalRope(((0.9, 0.13),))
 GEOMETRY = AttentionGeometry(2, TOKENS, 1, ROPE)
 CACHED = CachedFrames(anchor=(0.0,), window=(4.0, 5.0, 6.0), committed=7)
 READING = PastReading(picked=(2, 0, 3), offsets=(0.0, -2.0, 1.5))
+READINGS = {"video": READING}
 FORMS = [PLAIN, KVFormat("fp8"), KVFormat(device=torch.device("cpu"))]
 
 
@@ -33,10 +34,12 @@ def random(frames: int, seed: int, batch: int = 1) -> Tensor:
 def past_of(form: KVFormat = PLAIN, batch: int = 1) -> dict[int, KVCache]:
     made = {}
     for conditioning in (0, 1):
-        made[conditioning] = KVCache(CACHED, TOKENS, form)
+        made[conditioning] = KVCache(CACHED, form)
         for layer in range(2):
             seed = 10 * conditioning + 4 * layer
-            made[conditioning].put(layer, random(4, seed, batch), random(4, seed + 1, batch))
+            made[conditioning].put(
+                KVEntry(layer), random(4, seed, batch), random(4, seed + 1, batch), TOKENS
+            )
     return made
 
 
@@ -48,14 +51,14 @@ def call(layer: int, at: tuple[int, ...], batch: int = 1) -> SelfAttention:
 def written(reader: PastReader, layer: int, at: tuple[int, ...], batch: int = 1) -> Any:
     shape = (batch * len(at), len(READING.picked) * TOKENS, HEADS, CHANNELS)
     k, v = torch.full(shape, torch.nan), torch.full(shape, torch.nan)
-    reader.write(call(layer, at, batch), k, v)
+    reader.write(call(layer, at, batch), "video", k, v)
     return k, v
 
 
 def expected(cache: KVCache, layer: int) -> tuple[Tensor, Tensor]:
     """Pick and rotate frame by frame."""
     both = []
-    for x, offsets in zip(cache.get(layer), (READING.offsets, (0.0,) * 3), strict=True):
+    for x, offsets in zip(cache.get(KVEntry(layer)), (READING.offsets, (0.0,) * 3), strict=True):
         frames = x.split(TOKENS, dim=1)
         moved = [ROPE.rotate(frames[i], (o,)) for i, o in zip(READING.picked, offsets, strict=True)]
         both.append(torch.cat(moved, dim=1))
@@ -67,7 +70,7 @@ def expected(cache: KVCache, layer: int) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("batch", [1, 2])
 def test_frames_come_picked_and_rotated(form: KVFormat, keep_ready: bool, batch: int) -> None:
     past = past_of(form, batch)
-    reader = PastReader(past, READING, GEOMETRY, keep_ready=keep_ready)
+    reader = PastReader(past, READINGS, GEOMETRY, keep_ready=keep_ready)
     for at in ((0,), (1, 0)):
         for layer in (0, 1, 0):  # more than one step
             found = written(reader, layer, at, batch)
@@ -79,10 +82,10 @@ def test_frames_come_picked_and_rotated(form: KVFormat, keep_ready: bool, batch:
 @pytest.mark.parametrize("form", FORMS)
 def test_all_frames_of_a_commit_are_those_kept_and_serve_its_attention(form: KVFormat) -> None:
     past = past_of(form)
-    reader = PastReader(past, READING, GEOMETRY, keep_ready=False)
+    reader = PastReader(past, READINGS, GEOMETRY, keep_ready=False)
     for layer in (0, 1):
-        whole = reader.whole(1, layer, random(2, 99))
-        for found, kept in zip(whole, past[1].get(layer), strict=True):
+        whole = reader.whole(1, KVEntry(layer), random(2, 99))
+        for found, kept in zip(whole, past[1].get(KVEntry(layer)), strict=True):
             assert torch.equal(found, kept)
         for found, wanted in zip(
             written(reader, layer, (1,)), expected(past[1], layer), strict=True
@@ -92,26 +95,26 @@ def test_all_frames_of_a_commit_are_those_kept_and_serve_its_attention(form: KVF
 
 def test_what_is_written_carries_gradients_to_the_block() -> None:
     """In training the block's own keys lie behind the past, and are learnt."""
-    reader = PastReader(past_of(), READING, GEOMETRY, keep_ready=True)
+    reader = PastReader(past_of(), READINGS, GEOMETRY, keep_ready=True)
     block = random(2, 5, batch=2).requires_grad_()
     room = len(READING.picked) * TOKENS
     k = block.new_empty((2, room + block.shape[1], HEADS, CHANNELS))
     k[:, room:] = block
     v = k.clone()
-    reader.write(call(0, (0, 1)), k[:, :room], v[:, :room])
+    reader.write(call(0, (0, 1)), "video", k[:, :room], v[:, :room])
     (k * torch.arange(k.shape[1])[:, None, None]).sum().backward()
     slope = torch.arange(room, k.shape[1], dtype=torch.float32)[:, None, None]
     assert torch.equal(block.grad, slope.expand_as(block))  # type: ignore[arg-type]
 
 
 def test_a_cache_of_another_model_is_refused() -> None:
-    reader = PastReader(past_of(), READING, GEOMETRY, keep_ready=False)
+    reader = PastReader(past_of(), READINGS, GEOMETRY, keep_ready=False)
     k = torch.zeros(1, 6, HEADS + 1, CHANNELS)
     with pytest.raises(LayoutError, match="another model"):
-        reader.write(call(0, (0,)), k, k.clone())
+        reader.write(call(0, (0,)), "video", k, k.clone())
 
 
 def test_a_conditioning_without_a_past_is_refused() -> None:
-    reader = PastReader({0: past_of()[0]}, READING, GEOMETRY, keep_ready=True)
+    reader = PastReader({0: past_of()[0]}, READINGS, GEOMETRY, keep_ready=True)
     with pytest.raises(LayoutError, match="a prompt that this stream does not have"):
         written(reader, 0, (1,))

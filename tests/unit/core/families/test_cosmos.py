@@ -34,7 +34,8 @@ def test_the_published_model() -> None:
     traits = FAMILY.describe(model())
     assert (traits.family, traits.latent_channels) == ("cosmos-predict2", 16)
     assert (traits.layers, traits.width, traits.heads) == (28, 2048, 16)
-    assert (traits.patch, traits.time_stride, traits.text) == ((2, 2), 4, "none")
+    assert (traits.patch, traits.time_stride) == ((2, 2), 4)
+    assert [call.keys for call in traits.calls.tracked] == [("video",)]
     assert traits.frame_rate == 24.0
     assert traits.fills_up
     assert not traits.can_shift

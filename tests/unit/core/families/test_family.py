@@ -8,7 +8,7 @@ import pytest
 
 from adastate_core.attention.kv_cache import KVCache
 from adastate_core.attention.kv_format import KVFormat
-from adastate_core.attention.layers import AttentionCalls
+from adastate_core.attention.layers import AttentionCalls, joint
 from adastate_core.attention.rope import TemporalRope
 from adastate_core.errors import UnsupportedFamilyError
 from adastate_core.families import FAMILIES, describe_model
@@ -43,8 +43,9 @@ def test_patches_cover_the_whole_latent(height: int, width: int, tokens: int, co
 
 
 def test_the_geometry_hands_on_what_the_family_says() -> None:
-    found = traits(text="prefix", can_shift=True, first_index=0.5).geometry(4, 6)
-    assert (found.text, found.can_shift, found.first_index) == ("prefix", True, 0.5)
+    calls = AttentionCalls(of_block=(joint("text", "video"),))
+    found = traits(calls=calls, can_shift=True, first_index=0.5).geometry(4, 6)
+    assert (found.calls, found.can_shift, found.first_index) == (calls, True, 0.5)
     assert (found.layers, found.spatial_rope) == (3, None)
     assert found.rope is traits().rope or found.rope == traits().rope
 

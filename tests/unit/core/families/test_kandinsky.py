@@ -32,7 +32,8 @@ def test_the_published_model() -> None:
     traits = FAMILY.describe(model())
     assert (traits.family, traits.latent_channels) == ("kandinsky5", 16)
     assert (traits.layers, traits.width, traits.heads) == (32, 1792, 28)
-    assert (traits.patch, traits.time_stride, traits.text) == ((2, 2), 4, "none")
+    assert (traits.patch, traits.time_stride) == ((2, 2), 4)
+    assert [call.keys for call in traits.calls.tracked] == [("video",)]
     assert not traits.can_shift
     assert not traits.needs_image
 

@@ -31,7 +31,8 @@ def test_the_published_model() -> None:
     traits = FAMILY.describe(model())
     assert (traits.family, traits.latent_channels) == ("mochi", 12)
     assert (traits.layers, traits.width, traits.heads) == (48, 3072, 24)
-    assert (traits.patch, traits.time_stride, traits.text) == ((2, 2), 6, "suffix")
+    assert (traits.patch, traits.time_stride) == ((2, 2), 6)
+    assert [call.keys for call in traits.calls.tracked] == [("video", "text")]
     assert traits.calls.per_block == 1
 
 

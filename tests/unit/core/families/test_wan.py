@@ -32,7 +32,8 @@ def test_the_published_model() -> None:
     traits = FAMILY.describe(model())
     assert (traits.family, traits.latent_channels) == ("wan2.1", 16)
     assert (traits.layers, traits.width, traits.heads) == (30, 1536, 12)
-    assert (traits.patch, traits.time_stride, traits.text) == ((2, 2), 4, "none")
+    assert (traits.patch, traits.time_stride) == ((2, 2), 4)
+    assert [call.keys for call in traits.calls.tracked] == [("video",)]
     assert traits.can_shift
     assert traits.fills_up
     assert not traits.needs_image

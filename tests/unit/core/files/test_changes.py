@@ -13,10 +13,16 @@ from adastate_core.files.changes import (
     changed,
     changes,
     holds_latents,
-    without_latents,
 )
 from adastate_core.stream.event_log import EventLog
-from adastate_core.stream.events import ChunkEvent, Event, GivenLatentsEvent, HoldEvent, ResetEvent
+from adastate_core.stream.events import (
+    ChunkEvent,
+    Event,
+    GivenLatentsEvent,
+    HoldEvent,
+    ResetEvent,
+    without_latents,
+)
 
 LATENT = torch.zeros((1, 1, 1, 1, 1))
 

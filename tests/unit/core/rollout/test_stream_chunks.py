@@ -70,11 +70,11 @@ def test_stream_equals_the_recurrence_written_out(name: str, can_shift: bool) ->
     states = len(BY_HAND[name][2])
     for k, chunk in enumerate(state.chunks):
         noise = BlockNoise(7, k, (1, 4, states + 3, 2, 3), states)
-        x = noise.initial()
+        x = noise.initial().video
         for sigma, following in pairwise(SIGMAS):
             x = x - sigma * line.forward(x, sigma)
             if following:
-                x = (1 - following) * x + following * noise.renoise(x)
+                x = (1 - following) * x + following * noise.renoise(x).video
         line.forward(x, 0.0, keep=True)
         assert chunk.content is not None
         torch.testing.assert_close(chunk.content, x[:, :, states:], atol=1e-5, rtol=0)
@@ -101,10 +101,10 @@ def test_chunks_with_the_cache_equal_one_block_causal_forward() -> None:
     assert (unmasked - expected).abs().max() > 0.01  # the mask matters, so the test can fail
 
     from adastate_core.anchors import policy_for
-    from adastate_core.attention.chunk_attention import CommitAttention
+    from adastate_core.attention.commit_attention import CommitAttention
     from adastate_core.attention.kv_cache import KVCache
 
-    past = {0: KVCache.empty(harness.geometry.tokens_per_frame)}
+    past = {0: KVCache.empty()}
     harness.host.text = [condition]
     for start in (0, 2, 4):
         view = CommitAttention(harness.config, policy_for(harness.config), past, harness.geometry)

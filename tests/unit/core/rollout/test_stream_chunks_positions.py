@@ -210,9 +210,9 @@ def test_longlive_after_a_recache_written_out() -> None:
     for first in (0, 21, 24):
         forward(content[:, :, first : first + 3], 0.0, [first, first + 1, first + 2], keep=True)
     noise = BlockNoise(7, CHUNKS, (1, 4, F, 2, 3), 0)
-    x = noise.initial()
+    x = noise.initial().video
     for sigma, following in pairwise(SIGMAS):
         x = x - sigma * forward(x, sigma, [27, 28, 29])
         if following:
-            x = (1 - following) * x + following * noise.renoise(x)
+            x = (1 - following) * x + following * noise.renoise(x).video
     torch.testing.assert_close(chunk, x, atol=1e-5, rtol=0)

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from adastate_core.attention.kv_cache import KVEntry
 from adastate_core.config import StreamConfig
 from adastate_core.rollout.replay_plan import ReplayPlan
 from adastate_core.stream.events import Conditions, GivenLatentsEvent
@@ -74,7 +75,7 @@ def test_the_cache_holds_what_the_memory_says(name: str, edits: list[str], start
     parts = [part for part in parts if part is not None]
     if parts:
         expected = written_values(harness, torch.cat(parts, dim=2))
-        seen = kv.get(0)[1].data[:, -expected.shape[1] :]
+        seen = kv.get(KVEntry(0))[1].data[:, -expected.shape[1] :]
         torch.testing.assert_close(seen, expected, atol=1e-5, rtol=0)
     cold = Harness(harness.config)
     assert torch.equal(cold.step(state).content(), harness.step(state).content())

@@ -1,0 +1,71 @@
+"""The latents of a block in the form in which ComfyUI's samplers handle them.
+
+A sampler sees one tensor. Of a model that makes sound along with the video it is both in a row;
+which shapes they have, the host's model is told in every forward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import comfy.utils
+import torch
+from comfy.nested_tensor import NestedTensor
+from torch import Tensor
+
+from ...adastate_core.families.family import SoundTraits
+from ...adastate_core.rollout.latent_block import LatentBlock
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPacking:
+    """How the blocks of a model are packed.
+
+    Args:
+        sound: What the model's sound is like; None for a model without.
+    """
+
+    sound: SoundTraits | None
+
+    def pack(self, block: LatentBlock) -> Tensor:
+        """Return a block as one tensor."""
+        if self.sound is None:
+            return block.video
+        packed: Tensor = comfy.utils.pack_latents(self.tracks(block))[0]
+        return packed
+
+    def unpack(self, packed: Tensor, like: LatentBlock) -> LatentBlock:
+        """Return the block of a packed tensor.
+
+        Args:
+            packed: What `pack` made, or a sampler made of it.
+            like: A block of the same shapes.
+        """
+        if self.sound is None:
+            return LatentBlock(packed)
+        video, sound = comfy.utils.unpack_latents(packed, self.shapes(like))
+        return LatentBlock(video, self.sound.from_model(sound) if like.sound is not None else None)
+
+    def shapes(self, block: LatentBlock) -> list[Shape]:
+        """Return the shapes of the tracks, as the host's model has them."""
+        return [tuple(track.shape) for track in self.tracks(block)]
+
+    def nested(self, block: LatentBlock) -> Tensor | NestedTensor:
+        """Return a block as the host's own sampling takes it."""
+        return block.video if self.sound is None else NestedTensor(self.tracks(block))
+
+    def tracks(self, block: LatentBlock) -> list[Tensor]:
+        """Return the tracks as the host's model has them; without sound, one of no length."""
+        if self.sound is None:
+            return [block.video]
+        sound = block.sound
+        if sound is None:
+            sound = self.sound.empty(block.video)
+        return [block.video, self.sound.to_model(sound)]
+
+
+def blank(video: Shape, sound: Shape | None) -> LatentBlock:
+    """Return a block of zeros."""
+    return LatentBlock(torch.zeros(video), None if sound is None else torch.zeros(sound))

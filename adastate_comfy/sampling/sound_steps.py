@@ -1,0 +1,69 @@
+"""Steps of a sound that has a schedule of its own beside that of the video.
+
+MiniMax H3 hands samplers one noise level, that of the video, and multiplies what it says of the
+sound by the slope of the sound's schedule there, so that a flat step comes out right in the limit
+of many. In a few steps the sound moves too far: twice as far in four. A step of Euler's comes out
+right with the mean slope over the step, whatever their number. ComfyUI versions that scale the
+sound within the model have no such slope, and nothing is changed there.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import comfy.k_diffusion.sampling
+import comfy.samplers
+import torch
+from torch import Tensor
+
+
+def has_slope(dit: object) -> bool:
+    """Say whether a model multiplies what it says of the sound by a slope."""
+    return hasattr(_module(dit), "time_shift_slope")
+
+
+def is_euler(sampler: comfy.samplers.Sampler) -> bool:
+    """Say whether a SAMPLER is Euler's method."""
+    function = getattr(sampler, "sampler_function", None)
+    return function is comfy.k_diffusion.sampling.sample_euler
+
+
+def with_mean_slope(out: Any, dit: object, options: dict[str, Any]) -> Any:
+    """Return what a model says, with the sound multiplied by the mean slope over a step.
+
+    Args:
+        out: Video and sound.
+        dit: The model.
+        options: Transformer options of the forward.
+    """
+    sigma, following = _step(options)
+    if following is None:
+        return out
+    module, (video, sound) = _module(dit), out
+    shifts = [
+        float(options.get(f"minimax_h3_{name}", getattr(dit, name)))
+        for name in ("sigma_shift_video", "sigma_shift_audio")
+    ]
+
+    def of_sound(level: float) -> float:
+        at = torch.tensor(level, dtype=torch.float64)
+        return float(module.time_shift_sigma(at, *shifts)) if level > 0 else 0.0
+
+    mean = (of_sound(sigma) - of_sound(following)) / (sigma - following)
+    slope = float(module.time_shift_slope(torch.tensor(sigma, dtype=torch.float64), *shifts))
+    return [video, sound * (mean / slope)]
+
+
+def _step(options: dict[str, Any]) -> tuple[float, float | None]:
+    """Return the noise level of a forward, and that of the next step of its schedule."""
+    schedule: Tensor = options["sample_sigmas"].double().cpu()
+    sigma = float(options["sigmas"].flatten()[0])
+    at = int((schedule - sigma).abs().argmin())
+    following = float(schedule[at + 1]) if at + 1 < len(schedule) else None
+    return sigma, None if following is None or not following < sigma else following
+
+
+def _module(dit: object) -> Any:
+    kind = type(getattr(dit, "_orig_mod", dit))
+    return sys.modules[kind.__module__]

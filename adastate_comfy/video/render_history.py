@@ -111,7 +111,7 @@ def given_parts(state: StreamState, part: int) -> list[Tensor]:
 
 def sound_of(event: Event | None) -> Tensor | None:
     """Return the sound latents of an event, (B, C, T, R), or None."""
-    return getattr(event, "sound", None)
+    return event.sound if isinstance(event, (ChunkEvent, GivenLatentsEvent)) else None
 
 
 def _shown_before(state: StreamState) -> Iterator[ChunkEvent | GivenLatentsEvent]:

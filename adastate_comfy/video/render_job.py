@@ -63,7 +63,8 @@ class RenderJob:
         in_background: bool,
         sound: RenderSound | None = None,
     ) -> None:
-        self._video, self._receipts, self._decoder = video, receipts, decoder
+        self.decoder = decoder
+        self._video, self._receipts = video, receipts
         self._show, self._sound = show, sound
         self._side: SideStream | None = None
         self._thread = ThreadPoolExecutor(1, "adastate-decode") if in_background else None
@@ -79,7 +80,19 @@ class RenderJob:
     def stays_loaded(self) -> bool:
         """Whether a chunk can be decoded now without a call of model management."""
         sound = self._sound is None or self._sound.decoder.stays_loaded
-        return sound and self._decoder.stays_loaded
+        return sound and self.decoder.stays_loaded
+
+    @property
+    def can_run_in_background(self) -> bool:
+        """Whether a thread can decode; known once something was decoded."""
+        sound = self._sound is None or self._sound.decoder.can_run_in_background
+        return sound and self.decoder.can_run_in_background
+
+    @property
+    def loads(self) -> int:
+        """How often a VAE had to be brought to its device."""
+        sound = self._sound.decoder.loads if self._sound is not None else 0
+        return max(sound, self.decoder.loads)
 
     def begin(self, state: StreamState, part: int, include_start: bool) -> None:
         """Decode what the stream keeps, so that the images go on from there.
@@ -90,18 +103,18 @@ class RenderJob:
             include_start: Whether given frames are part of the video; only those in front of
                 chunk 0 can be.
         """
-        self._decoder.load()
-        if self._thread is not None and self._decoder.can_run_in_background:
-            self._side = SideStream(self._decoder.device)
+        self.decoder.load()
+        if self._thread is not None and self.decoder.can_run_in_background:
+            self._side = SideStream(self.decoder.device)
         shown = include_start and state.chunk_index == 0
-        known = given_parts(state, part) if shown else newest_parts(state, self._decoder, part)
+        known = given_parts(state, part) if shown else newest_parts(state, self.decoder, part)
         if not shown:
-            self._skipped = self._decoder.frames_of(sum(each.shape[2] for each in known))
+            self._skipped = self.decoder.frames_of(sum(each.shape[2] for each in known))
         self._whole = WholeChunks(self._skipped, self._video.samples if self._sound else None)
         for latents in known:
             comfy.model_management.throw_exception_if_processing_interrupted()
             with self._beside(self._mark()):
-                images = self._decoder.decode_later(self._samples(state, latents))
+                images = self.decoder.decode_later(self._samples(state, latents))
             self._latents += latents.shape[2]
             self._submit(VideoPart(self._shown()) if shown else None, images)
         if self._sound is not None:
@@ -123,7 +136,7 @@ class RenderJob:
         """
         self._finish_decoding()
         self._writer.check()
-        self._decoder.load()
+        self.decoder.load()
         if self._thread is not None and self._may_decode_apart():
             decode = partial(self._decode, state, prompt or {}, self._mark(), apart=True)
             self._decoding = self._thread.submit(decode)
@@ -191,15 +204,15 @@ class RenderJob:
 
     def _weights(self) -> Iterator[Tensor]:
         sound = self._sound.decoder.weights() if self._sound is not None else ()
-        return chain(self._decoder.weights(), sound)
+        return chain(self.decoder.weights(), sound)
 
     def _may_decode_apart(self) -> bool:
         """Say whether a thread may decode; in the main thread, once the VAE is loaded."""
-        if not self._decoder.can_run_in_background or self._sound is None:
-            return self._decoder.can_run_in_background
+        if not self.decoder.can_run_in_background or self._sound is None:
+            return self.decoder.can_run_in_background
         self._sound.decoder.load()
         # The VAE of the sound may have taken the room of the other one.
-        return self._sound.decoder.can_run_in_background and self._decoder.stays_loaded
+        return self._sound.decoder.can_run_in_background and self.decoder.stays_loaded
 
     def _decode(
         self, state: StreamState, prompt: dict[str, Any], mark: Any, *, apart: bool
@@ -209,12 +222,12 @@ class RenderJob:
         assert chunk is not None
         content, before = state.newest_content(), self._shown()
         if self._sound is not None and not apart:
-            self._decoder.load()
+            self.decoder.load()
         with self._beside(mark):
             samples = self._samples(state, content)
             alone = chunk.state[:, :, -1:] if chunk.state is not None else None
             hidden = self._samples(state, alone) if alone is not None else None
-            images = self._decoder.decode_later(samples)
+            images = self.decoder.decode_later(samples)
             still = self._decode_hidden(hidden) if hidden is not None else None
         self._latents += content.shape[2]
         latents, heard = sound_of(chunk), None
@@ -233,10 +246,10 @@ class RenderJob:
             return
         self._flushed = True
         images = heard = None
-        if self._decoder.held_back:
-            self._decoder.load()
+        if self.decoder.held_back:
+            self.decoder.load()
             with self._beside(self._mark()):
-                images = self._decoder.flush_later()
+                images = self.decoder.flush_later()
         if self._sound is not None:
             self._sound.decoder.load()
             with self._beside(self._mark()):
@@ -246,14 +259,14 @@ class RenderJob:
 
     def _shown(self) -> int:
         """Return how many pictures of the video there are once all is decoded."""
-        return self._decoder.frames_of(self._latents) - self._skipped
+        return self.decoder.frames_of(self._latents) - self._skipped
 
     def _samples(self, state: StreamState, latents: Tensor) -> Tensor:
-        return self._decoder.placed(from_model_space(state, latents)["samples"])
+        return self.decoder.placed(from_model_space(state, latents)["samples"])
 
     def _decode_hidden(self, samples: Tensor) -> LaterImages | None:
         try:
-            return self._decoder.decode_alone_later(samples)
+            return self.decoder.decode_alone_later(samples)
         except Exception as error:  # it is not in the video
             _tell_without_hidden(error)
             return None

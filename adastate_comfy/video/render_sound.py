@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ...adastate_core.clock import StreamClock
 from .part_decoder import Later
 from .sound_decoders import SoundDecoder
 from .sound_track import PIECE, RUN_UP, sample_at
@@ -21,13 +21,6 @@ from .video_file import VideoFile
 
 _FADE_SECONDS = 0.01
 """How long a video goes on as the one before it ended, where that is not what follows."""
-
-
-class SoundClock(Protocol):
-    """Where in time the sound latents of a stream are."""
-
-    def ticks_before(self, frame: int) -> int:
-        """Return how many sound latents belong to the first latent frames of a stream."""
 
 
 class RenderSound:
@@ -39,7 +32,7 @@ class RenderSound:
     Args:
         decoder: Its decoder.
         alike: Returns another decoder like it.
-        clock: Which sound belongs to which latent frame.
+        clock: Which sound belongs to which latent frame of the stream.
         video: The file, which has sound.
         frames_of: Returns how many pictures the first latent frames of a stream make.
     """
@@ -48,7 +41,7 @@ class RenderSound:
         self,
         decoder: SoundDecoder,
         alike: Callable[[], SoundDecoder],
-        clock: SoundClock,
+        clock: StreamClock,
         video: VideoFile,
         frames_of: Callable[[int], int],
     ) -> None:
@@ -70,8 +63,7 @@ class RenderSound:
     @property
     def look_back(self) -> int:
         """Latents before a video with which its sound is as if it had gone on."""
-        heard = RUN_UP * PIECE // self._stride + 2
-        return self.decoder.look_back + max(self.decoder.held_back, heard)
+        return sound_before(self.decoder)
 
     def begin(self, sounds: Sequence[Tensor], frame: int) -> Later:
         """Decode the newest sound latents before the first chunk.
@@ -84,7 +76,7 @@ class RenderSound:
             What waits for as much of it as is in the video, (channels, samples).
         """
         count = sum(latents.shape[2] for latents in sounds)
-        at = self._clock.ticks_before(frame) - count
+        at = self._clock.first_tick(frame) - count
         self._shift(0, at * self._stride - sample_at(self._form.begins, *self._rates()))
         if not sounds:
             return self._silent
@@ -110,7 +102,7 @@ class RenderSound:
             What waits for the sound that follows in the video, (channels, samples), maybe none.
         """
         if self._given:
-            ticks, rates = self._clock.ticks_before(frame), self._rates()
+            ticks, rates = self._clock.first_tick(frame), self._rates()
             late = self.decoder.samples_of(ticks) - sample_at(self._frames_of(frame), *rates)
             missing = self._video.samples(shown) + late - self._end()
             # A stream that begins anew has its latents begin anew as well.
@@ -194,3 +186,9 @@ class RenderSound:
             return None
         fade = torch.linspace(1.0, 0.0, count + 1)[:-1]
         return (ended - before[:, -count:]).flip(1) * fade
+
+
+def sound_before(decoder: SoundDecoder) -> int:
+    """Return how many latents before a video its sound has to know to be as if it had gone on."""
+    stride = decoder.samples_of(2) - decoder.samples_of(1)
+    return decoder.look_back + max(decoder.held_back, RUN_UP * PIECE // stride + 2)

@@ -97,8 +97,9 @@ class WholeChunks:
     def _is_whole(self, part: VideoPart, ended: bool) -> bool:
         if self._seen < part.end:
             return False
-        silent = self._samples is None or not part.heard
-        return silent or ended or self._heard >= self._samples(part.end)
+        if self._samples is None or not part.heard or ended:
+            return True
+        return self._heard >= self._samples(part.end)
 
     def _next(self, count: int) -> Tensor:
         """Return so many pictures, without a copy where they came as one piece."""

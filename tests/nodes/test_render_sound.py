@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,22 +20,11 @@ from tests.support.tiny_vaes import ltx_2_sound, minimax_h3_sound
 
 
 @dataclass(frozen=True)
-class Clock:
-    """Sound latents by time: `many` of them for `frames` latent frames."""
-
-    many: int
-    frames: int
-
-    def ticks_before(self, frame: int) -> int:
-        return -(-frame * self.many // self.frames)
-
-
-@dataclass(frozen=True)
 class Model:
-    """What a test has to know of a model: its VAE of sound, its clocks, and its chunks."""
+    """What a test has to know of a model: its VAE of sound, its clock, and its chunks."""
 
     load: Callable[[], Any]
-    clock: Clock
+    clock: tuple[tuple[Fraction, ...], Fraction]
     rate: int
     shape: tuple[int, int]
     chunk: int
@@ -43,7 +34,7 @@ class Model:
 MODELS = {
     "MiniMax H3": Model(
         lambda: minimax_h3_sound(kernels=(3,)),
-        Clock(17, 3),
+        ((Fraction(0), *(Fraction(5, 3) * at for at in (1, 5, 9, 13))), Fraction(85, 3)),
         32000,
         (32, 2),
         5,
@@ -51,7 +42,7 @@ MODELS = {
     ),
     "LTX-2": Model(
         lambda: ltx_2_sound(channels=8, vocoder=32),
-        Clock(25, 3),
+        ((Fraction(0),), Fraction(25, 3)),
         24000,
         (8, 16),
         3,
@@ -81,6 +72,11 @@ def audio_vae(model: Model, loaded: dict[str, Any]) -> Any:
 
 
 @pytest.fixture
+def clock(core: Any, model: Model) -> Any:
+    return importlib.import_module(f"{core.__name__}.clock").StreamClock(*model.clock)
+
+
+@pytest.fixture
 def files(pack: Any) -> Any:
     path = f"{pack.__name__}.adastate_comfy.video"
     names = ("video_file", "sound_track", "render_sound", "sound_decoders")
@@ -88,7 +84,7 @@ def files(pack: Any) -> Any:
 
 
 @pytest.fixture
-def opened(files: Any, model: Model, audio_vae: Any, tmp_path: Path) -> Any:
+def opened(files: Any, model: Model, clock: Any, audio_vae: Any, tmp_path: Path) -> Any:
     """Return a function that makes the sound of a video which begins at a latent frame."""
 
     def make(first: int = 0) -> Any:
@@ -101,24 +97,22 @@ def opened(files: Any, model: Model, audio_vae: Any, tmp_path: Path) -> Any:
             shape = (1, model.shape[0], 60, model.shape[1])
             return files.sound_decoders.open_sound_decoder(audio_vae, shape)
 
-        sound = files.render_sound.RenderSound(
-            decoder(), decoder, model.clock, video, model.pictures
-        )
+        sound = files.render_sound.RenderSound(decoder(), decoder, clock, video, model.pictures)
         sound.decoder.load()
         return video, sound
 
     return make
 
 
-def latents(model: Model, chunks: int) -> list[Tensor]:
+def latents(model: Model, clock: Any, chunks: int) -> list[Tensor]:
     """Return the sound of each chunk."""
-    ends = [model.clock.ticks_before(model.chunk * count) for count in range(chunks + 1)]
+    ends = [clock.first_tick(model.chunk * count) for count in range(chunks + 1)]
     channels, rows = model.shape
     source = torch.Generator().manual_seed(3)
     # What sounds changes slowly, so that it is heard whether it goes on.
     whole = torch.randn((1, channels, ends[-1], rows), generator=source) * 0.3 + 1.0
     whole = torch.nn.functional.avg_pool2d(whole, (5, 1), 1, (2, 0))
-    return [whole[:, :, a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return [whole[:, :, a:b] for a, b in pairwise(ends)]
 
 
 def whole_sound(model: Model, audio_vae: Any, parts: list[Tensor]) -> Tensor:
@@ -153,8 +147,10 @@ def rendered(
     return video, torch.cat(heard, dim=1), sound
 
 
-def test_in_parts_it_is_what_it_is_at_once(model: Model, audio_vae: Any, opened: Any) -> None:
-    parts = latents(model, 8)
+def test_in_parts_it_is_what_it_is_at_once(
+    model: Model, clock: Any, audio_vae: Any, opened: Any
+) -> None:
+    parts = latents(model, clock, 8)
     expected = whole_sound(model, audio_vae, parts)
     assert expected.std() > 0.005
     video, heard, _ = rendered(model, opened, parts)
@@ -163,12 +159,14 @@ def test_in_parts_it_is_what_it_is_at_once(model: Model, audio_vae: Any, opened:
     assert played(video.path.read_bytes()).shape == (2, length)
 
 
-def test_a_second_file_goes_on_without_a_click(model: Model, audio_vae: Any, opened: Any) -> None:
+def test_a_second_file_goes_on_without_a_click(
+    model: Model, clock: Any, audio_vae: Any, opened: Any
+) -> None:
     """The end of the first one is made without what follows; the second one leads on from it."""
-    parts, at = latents(model, 9), 5
+    parts, at = latents(model, clock, 9), 5
     whole = whole_sound(model, audio_vae, parts)
     first, before, _ = rendered(model, opened, parts[:at])
-    second, after, _ = rendered(model, opened, parts, at)
+    _, after, _ = rendered(model, opened, parts, at)
     end = first.samples(first.frames)
     assert end == played(first.path.read_bytes()).shape[1]
     joined = torch.cat((before[:, :end], after), dim=1)

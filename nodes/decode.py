@@ -28,8 +28,9 @@ class AdaStateDecode(io.ComfyNode):
                 io.Vae.Input(
                     "vae",
                     tooltip=(
-                        "The VAE that goes with the model. Those of Wan 2.1 and 2.2 and the tiny "
-                        "ones (TAEHV) leave no seams; with others, parts are joined by overlap."
+                        "The VAE that goes with the model. Those of Wan 2.1 and 2.2, MiniMax H3 "
+                        "and the tiny ones (TAEHV) leave no seams; with others, parts are joined "
+                        "by overlap."
                     ),
                 ),
                 AdaStateSocket.Input(
@@ -117,7 +118,8 @@ class AdaStateDecode(io.ComfyNode):
         """Decode from the start, and keep what was asked for."""
         plan = plan_decoding(state, latent, first_chunk, chunks, include_start)
         reader = open_sound(audio_vae, plan) if audio_vae is not None else None
-        images, notes = run_decoding(vae, plan)
+        video = run_decoding(vae, plan)
+        images, notes = video.images, list(video.notes)
         frames = images.shape[1]
         if loop > (longest := longest_fade(frames)):
             notes.append(f"too short to loop over {loop} frames: its end fades over {longest}")

@@ -77,6 +77,21 @@ class DecodePlan:
         return self.before() >= look_back - 1
 
 
+@dataclass(frozen=True, slots=True)
+class DecodedVideo:
+    """What was decoded.
+
+    Args:
+        images: (B, frames, H, W, 3).
+        numbers: The chunk that each frame belongs to.
+        notes: What an artist should know about the images.
+    """
+
+    images: Tensor
+    numbers: tuple[int, ...]
+    notes: list[str]
+
+
 def plan_decoding(
     state: StreamState | None,
     latent: io.Latent.Type | None,
@@ -104,12 +119,8 @@ def plan_decoding(
     )
 
 
-def run_decoding(vae: VAE, plan: DecodePlan) -> tuple[Tensor, list[str]]:
-    """Decode what a plan wants, with what the decoder has to see around it.
-
-    Returns:
-        The images, (B, frames, H, W, 3), and what an artist should know about them.
-    """
+def run_decoding(vae: VAE, plan: DecodePlan) -> DecodedVideo:
+    """Decode what a plan wants, with what the decoder has to see around it."""
     largest = max((part.latents for part in plan.parts), key=lambda latents: latents.shape[2])
     decoder = open_decoder(vae, tuple(largest.shape))
     decoder.load()
@@ -132,6 +143,9 @@ def run_decoding(vae: VAE, plan: DecodePlan) -> tuple[Tensor, list[str]]:
             kept.append(images[:, max(0, low - seen) : high - seen])
         seen += images.shape[1]
         bar.update(1)
+        if seen >= high:
+            break
+    bar.update_absolute(len(parts))
     if seen < high:
         kept.append(decoder.flush()[:, max(0, low - seen) : high - seen])
     notes = [decoder.note] if decoder.note else []
@@ -140,7 +154,19 @@ def run_decoding(vae: VAE, plan: DecodePlan) -> tuple[Tensor, list[str]]:
             "the stream no longer keeps all frames that the VAE needs, so the first images may "
             "differ from those of the whole video"
         )
-    return torch.cat(kept, dim=1), notes
+    return DecodedVideo(torch.cat(kept, dim=1), _numbers(plan, decoder, begin), notes)
+
+
+def _numbers(plan: DecodePlan, decoder: ChunkDecoder, begin: int) -> tuple[int, ...]:
+    """Return the number of the part that each wanted image belongs to."""
+    numbers: list[int] = []
+    at = plan.before() - begin
+    for part in plan.parts:
+        if part.number in plan.wanted:
+            end = at + part.latents.shape[2]
+            numbers += [part.number] * (decoder.frames_of(end) - decoder.frames_of(at))
+            at = end
+    return tuple(numbers)
 
 
 def open_sound(vae: VAE, plan: DecodePlan) -> SoundReader:

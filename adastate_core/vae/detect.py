@@ -46,14 +46,19 @@ def takes(module: object, *parameters: str) -> bool:
     return callable(forward) and set(parameters) <= set(inspect.signature(forward).parameters)
 
 
-def refuse_vae(vae: object, remedy: str) -> NoReturn:
+def refuse_vae(vae: object, remedy: str, *, known: bool) -> NoReturn:
     """Refuse a module that is none of these VAEs, or not as it was.
+
+    Args:
+        vae: The module.
+        remedy: What to do instead.
+        known: Whether a VAE of its class is served where its modules are as they were.
 
     Raises:
         UnsupportedFamilyError: Always.
     """
     kind = type(vae)
-    changed = f"{kind.__name__} of another layout" if vae_kind(vae) else kind.__name__
+    changed = f"{kind.__name__} of another layout" if known else kind.__name__
     raise UnsupportedFamilyError(
         "vae",
         problem=f"this VAE is not one that can be used here ({changed})",

@@ -31,7 +31,7 @@ def stream_decoder(vae: object) -> StreamDecoder:
         return TaehvDecoder(module)
     if kind == "minimax_h3" and MiniMaxH3Decoder.fits(module):
         return MiniMaxH3Decoder(module)
-    refuse_vae(vae, "decode the whole stream with VAE Decode")
+    refuse_vae(vae, "decode the whole stream with VAE Decode", known=kind is not None)
 
 
 def stream_encoder(vae: object) -> StreamEncoder:
@@ -50,4 +50,5 @@ def stream_encoder(vae: object) -> StreamEncoder:
         return Wan22Encoder(module)
     if kind == "taehv" and TaehvEncoder.fits(module):
         return TaehvEncoder(module)
-    refuse_vae(vae, "encode the whole clip with VAE Encode")
+    known = kind is not None and kind != "minimax_h3"
+    refuse_vae(vae, "encode the whole clip with VAE Encode", known=known)

@@ -147,13 +147,36 @@ def test_another_thread_may_decode_it(pictures: Any, video: Any) -> None:
     assert torch.equal(torch.cat(parts, dim=1), video.decode(latents))
 
 
+@pytest.mark.parametrize("sizes", [(5, 5, 5, 5), (10, 10)])
+def test_chunks_of_a_stream_are_those_of_the_whole_to_the_bit(
+    pack: Any, video: Any, sizes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoding = importlib.import_module(f"{pack.__name__}.adastate_comfy.video.stream_decoding")
+    latents = random(1, 24, sum(sizes), 2, 2)
+    whole = video.decode(latents)
+    parts = [decoding.LatentPart(at, part) for at, part in enumerate(latents.split(sizes, dim=2))]
+    windows: list[int] = []
+    module = video.first_stage_model
+    decode = module.tiled_decode
+    monkeypatch.setattr(module, "tiled_decode", lambda z: windows.append(z.shape[2]) or decode(z))
+    chunk = sizes[0] // 5 * 17
+    for number in range(len(sizes)):
+        windows.clear()
+        decoded = decoding.run_decoding(video, decoding.DecodePlan(parts, {number}))
+        assert torch.equal(decoded.images, whole[:, number * chunk : (number + 1) * chunk])
+        assert decoded.numbers == (number,) * chunk
+        # Of the chunks before it only what the first window is blended with is decoded.
+        assert sum(windows) <= 7 * (2 * sizes[0] // 5)
+
+
 def as_host(latents: Tensor) -> Tensor:
     """Turn sound latents as a stream keeps them into those of the host's class."""
     return latents.transpose(2, 3)
 
 
 def heard(vae: Any, latents: Tensor) -> Tensor:
-    return vae.decode(as_host(latents)).movedim(-1, 1)
+    with torch.inference_mode():
+        return vae.decode(as_host(latents)).movedim(-1, 1)
 
 
 @pytest.mark.parametrize("sizes", [(29, 28, 28, 29), (85, 29), (3,) * 19, (57,)])

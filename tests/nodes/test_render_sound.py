@@ -58,9 +58,9 @@ def loaded() -> dict[str, Any]:
     return {}
 
 
-@pytest.fixture(params=list(MODELS))
+@pytest.fixture(params=list(MODELS.values()), ids=list(MODELS))
 def model(request: pytest.FixtureRequest) -> Model:
-    return MODELS[request.param]
+    return request.param
 
 
 @pytest.fixture
@@ -180,3 +180,73 @@ def test_a_second_file_goes_on_without_a_click(
     torch.testing.assert_close(step, expected, atol=2e-6, rtol=0)
     if reach:
         assert error[:, end - 1].max() > 0.001, "nothing had to be joined"
+
+
+@pytest.mark.parametrize("model", [MODELS["MiniMax H3"]], indirect=True)
+def test_a_stream_that_begins_anew_stays_in_step(model: Model, clock: Any, opened: Any) -> None:
+    """Its latents begin anew as well: without a correction they would be ahead more and more."""
+    video, sound = opened()
+    channels, rows = model.shape
+    ticks = clock.ticks_of(0, model.chunk)
+    latents = torch.ones((1, channels, ticks, rows))
+    sound.begin([], 0)()
+    heard, shown, chunks = 0, 0, 12
+    pictures = model.pictures(2 * model.chunk) - model.pictures(model.chunk)
+    stride = sound.decoder.samples_of(2) - sound.decoder.samples_of(1)
+    for _ in range(chunks):
+        heard += sound.decode_later(latents, 0, shown)().shape[1]
+        shown += pictures
+    heard += sound.flush_later()().shape[1]
+    begins = sound.decoder.samples_of(chunks * ticks)  # as long as it would be
+    assert abs(begins - video.samples(shown)) > 2 * stride
+    assert abs(heard - video.samples(shown)) <= 1.5 * stride
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_a_stream_whose_beginning_is_silent_sounds_in_time(
+    model: Model, clock: Any, audio_vae: Any, opened: Any, first: int
+) -> None:
+    """In a video that shows the beginning, and in one that does not."""
+    parts = latents(model, clock, 5)[2:]
+    video, sound = opened(first * model.chunk)
+    heard = [sound.begin([], 2 * model.chunk)()]
+    begin = model.pictures(2 * model.chunk) - model.pictures(first * model.chunk)
+    for number, part in enumerate(parts):
+        frame = (2 + number) * model.chunk
+        shown = begin + model.pictures(frame) - model.pictures(2 * model.chunk)
+        heard.append(sound.decode_later(part, frame, shown)())
+    heard.append(sound.flush_later()())
+    found, expected = torch.cat(heard, dim=1), whole_sound(model, audio_vae, parts)
+    silent = found.shape[1] - expected.shape[1]
+    torch.testing.assert_close(found[:, max(0, silent) :], expected[:, max(0, -silent) :])
+    assert not found[:, : max(0, silent)].any()
+    # Within what the first latent of a sound lacks.
+    ticks = sound.decoder.samples_of(clock.first_tick(2 * model.chunk))
+    assert 0 <= silent - (ticks - start_of(video)) < 800
+
+
+def start_of(video: Any) -> int:
+    """Return the sample of the stream at which a video begins."""
+    return int(video.sound.begins * video.sound.rate / video.rate)
+
+
+def test_chunks_without_sound_are_silent(
+    model: Model, clock: Any, audio_vae: Any, opened: Any
+) -> None:
+    parts = latents(model, clock, 4)
+    _, sound = opened()
+    heard = [sound.begin([], 0)()]
+    for chunk in (0, 1, 3):
+        frame = chunk * model.chunk
+        heard.append(sound.decode_later(parts[chunk], frame, model.pictures(frame))())
+    heard.append(sound.flush_later()())
+    found = torch.cat(heard, dim=1)
+    expected = whole_sound(model, audio_vae, [*parts[:2], parts[3]])
+    gap = parts[2].shape[2] * (sound.decoder.samples_of(2) - sound.decoder.samples_of(1))
+    at = sound.decoder.samples_of(parts[0].shape[2] + parts[1].shape[2])
+    # A picture begins at a rounded sample, and so does the sound after a gap.
+    assert abs(found.shape[1] - expected.shape[1] - gap) <= 1
+    gap = found.shape[1] - expected.shape[1]
+    assert not found[:, at : at + gap].any()
+    torch.testing.assert_close(found[:, :at], expected[:, :at], atol=2e-6, rtol=0)
+    torch.testing.assert_close(found[:, at + gap :], expected[:, at:], atol=2e-6, rtol=0)

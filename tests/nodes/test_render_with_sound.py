@@ -287,3 +287,46 @@ def test_a_silent_video_is_said(
             assert [stream.type for stream in container.streams] == ["video"]
     render(fresh(harness), 1)
     assert "silent" not in said[-1]
+
+
+def test_what_is_held_does_not_grow_with_the_length(
+    harness: NodeHarness, model: Any, render: Any
+) -> None:
+    """Neither pictures nor sound nor what is encoded of it."""
+    counts: list[int] = []
+    watched = counting(model, counts)
+    render(fresh(harness), 13, model=watched, history_chunks=2)
+    assert len(counts) == 13
+    # A chunk is 1.3 MB of pictures and 0.2 of sound, of which less than a piece may wait or not.
+    assert max(counts[6:]) - min(counts[6:]) < 50_000
+
+
+def counting(model: Any, counts: list[int]) -> Any:
+    """Return a MODEL that notes the bytes of all tensors alive before the commit of each chunk.
+
+    That is once all that waited is written, so that it does not depend on who is faster.
+    """
+    import gc
+    from contextlib import suppress
+
+    from comfy.patcher_extension import WrappersMP
+
+    from tests.support.harness import pool_of
+
+    pool_of(model).clear()
+    count = iter(range(1000))
+
+    def wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        if next(count) % 3 == 0:
+            for each in [x for x in gc.get_objects() if type(x).__name__ == "BoundedWorker"]:
+                with suppress(RuntimeError):  # one of an earlier render has ended
+                    each._thread.submit(int).result()
+            gc.collect()
+            tensors = [x for x in gc.get_objects() if type(x) in (Tensor, torch.nn.Parameter)]
+            storages = {x.untyped_storage().data_ptr(): x.untyped_storage() for x in tensors}
+            counts.append(sum(storage.nbytes() for storage in storages.values()))
+        return executor(*args, **kwargs)
+
+    watched = model.clone()
+    watched.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "watch", wrapper)
+    return watched

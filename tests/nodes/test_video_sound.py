@@ -173,6 +173,8 @@ def test_a_kill_after_any_fragment_leaves_what_plays(
     for part in cut(sound, ends):
         video.add(pictures(PICTURES), part)
         there.append(min(samples_of(video.frames, rate, fps), video._track.length))
+        # What waits is the sound that is ahead, no more.
+        assert len(video._track._waiting) * 1024 <= max(0, -back * rate) + 2048
     growing = video.path.read_bytes()
     video.close()
     whole = played(video.path.read_bytes())
@@ -207,6 +209,34 @@ def test_sound_that_comes_in_other_parts_is_the_same(files: Any, tmp_path: Path)
     assert all(np.array_equal(each, heard_whole[0]) for each in heard_whole)
     error = np.abs(heard_whole[0][:, 1000:-1000] - sound.numpy()[:, 1000:-1000]).max()
     assert error < 0.02
+
+
+@pytest.mark.parametrize(("rate", "fps"), CLOCKS[:3])
+def test_two_files_one_after_the_other_sound_as_one(
+    files: Any, tmp_path: Path, rate: int, fps: float
+) -> None:
+    """Over the join as in one go, as far as the codec is exact: the sound goes up to 0.6."""
+    half, whole = 68, samples_of(136, rate, fps)
+    end, sound = samples_of(half, rate, fps), chord(whole, rate)
+
+    def written(name: str, first: int, count: int) -> Any:
+        video = opened(files, tmp_path / name, rate, fps, begins=first)
+        begin = samples_of(first, rate, fps)
+        if begin:
+            video.run_up(sound[:, :begin])
+        # The decoder has a little more of it than the pictures are long.
+        video.add(pictures(count), sound[:, begin : samples_of(first + count, rate, fps) + 300])
+        video.close()
+        return played(video.path.read_bytes())
+
+    one = written("one.mp4", 0, 2 * half)
+    first, second = written("a.mp4", 0, half), written("b.mp4", half, half)
+    assert (first.shape[1], second.shape[1]) == (end, whole - end)
+    joined = np.concatenate((first, second), axis=1)
+    around = slice(end - 2048, end + 2048)
+    assert np.abs(joined - one)[:, around].max() < 0.01
+    steps = np.abs(np.diff(joined[:, end - 2 : end + 2], axis=1)).max()
+    assert steps < 1.3 * np.abs(np.diff(one, axis=1)).max()
 
 
 def test_sound_that_ends_early_ends_its_track(files: Any, tmp_path: Path) -> None:

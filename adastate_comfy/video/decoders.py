@@ -67,7 +67,7 @@ class ChunkDecoder(PartDecoder):
         return self.decode_later(samples)()
 
     def flush(self) -> Tensor:
-        """Return the images that were held back, maybe none; the video ends there."""
+        """Return the images that were held back, maybe none; a part after it begins a video."""
         return self.flush_later()()
 
     def decode_alone(self, samples: Tensor) -> Tensor:
@@ -143,6 +143,7 @@ class _CausalDecoder(ChunkDecoder):
     def flush_later(self) -> LaterImages:
         with torch.inference_mode():
             frames = self._decoder.flush()
+            self._decoder = stream_decoder(self._vae.first_stage_model)
             return self._none if frames is None else self._images(frames)
 
     def decode_alone_later(self, samples: Tensor) -> LaterImages:

@@ -95,7 +95,7 @@ class SoundDecoder(PartDecoder):
         return self.decode_later(samples)()
 
     def flush(self) -> Tensor:
-        """Return the sound that was held back, maybe none; it ends there."""
+        """Return the sound that was held back, maybe none; a part after it begins anew."""
         return self.flush_later()()
 
     def decode_later(self, samples: Tensor) -> Later:

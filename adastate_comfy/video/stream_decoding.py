@@ -6,6 +6,7 @@ lists all latents in order, and says which of them are wanted.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import comfy.model_management
@@ -19,7 +20,7 @@ from ...adastate_core.errors import ConfigError
 from ...adastate_core.stream.events import ChunkEvent, GivenLatentsEvent
 from ...adastate_core.stream.state import StreamState
 from ...adastate_core.vae.sound import SoundVae
-from ..sockets.latents import from_model_space, video_samples
+from ..sockets.latents import from_model_space, tracks_of, video_samples
 from .decoders import ChunkDecoder, open_decoder
 from .stream_sound import SoundPart, SoundReader
 
@@ -36,10 +37,12 @@ class LatentPart:
     Args:
         number: The chunk that they belong to, or `START`. A long chunk has several parts.
         latents: (B, C, T, H, W).
+        anew: Whether a video begins with them: they do not go on where the part before ends.
     """
 
     number: int
     latents: Tensor
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +63,25 @@ class DecodePlan:
     sounds: list[SoundPart] = field(default_factory=list)
     host_sound: bool = False
 
-    def before(self) -> int:
-        """Return how many latent frames there are before those that are wanted."""
-        first = min(self.wanted)
-        return sum(part.latents.shape[2] for part in self.parts if part.number < first)
+    def videos(self) -> Iterator[list[LatentPart]]:
+        """Yield the parts of each video of which something is wanted."""
+        begins = [at for at, part in enumerate(self.parts) if part.anew or at == 0]
+        for begin, end in zip(begins, [*begins[1:], len(self.parts)], strict=True):
+            parts = self.parts[begin:end]
+            if any(part.number in self.wanted for part in parts):
+                yield parts
 
-    def wanted_frames(self) -> int:
-        """Return how many latent frames are wanted."""
-        return sum(part.latents.shape[2] for part in self.parts if part.number in self.wanted)
+    def before(self, parts: list[LatentPart]) -> int:
+        """Return how many latent frames of a video are before those that are wanted."""
+        first = min(self.wanted)
+        return sum(part.latents.shape[2] for part in parts if part.number < first)
 
     def sees_enough(self, look_back: int) -> bool:
         """Say whether a decoder that looks so far back sees as much as of the whole video."""
         chunks = list(self.state.chunks) if self.state is not None else []
         if not chunks or chunks[0].content is not None:
             return True
-        return self.before() >= look_back - 1
+        return self.before(self.parts) >= look_back - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +129,29 @@ def plan_decoding(
 def run_decoding(vae: VAE, plan: DecodePlan) -> DecodedVideo:
     """Decode what a plan wants, with what the decoder has to see around it."""
     largest = max((part.latents for part in plan.parts), key=lambda latents: latents.shape[2])
-    decoder = open_decoder(vae, tuple(largest.shape))
-    decoder.load()
-    first, count = plan.before(), plan.wanted_frames()
-    skipped, begin = _beginning(plan.parts, decoder, first)
-    low, high = (decoder.frames_of(at - begin) for at in (first, first + count))
-    parts = _up_to(plan.parts[skipped:], first + count - begin + decoder.held_back)
+    kept: list[Tensor] = []
+    numbers: list[int] = []
+    for parts in plan.videos():
+        decoder = open_decoder(vae, tuple(largest.shape))
+        decoder.load()
+        kept += _decoded(plan, parts, decoder)
+        numbers += _numbers(plan, parts, decoder)
+    notes = [decoder.note] if decoder.note else []
+    if decoder.exact and not plan.sees_enough(decoder.look_back):
+        notes.append(
+            "the stream no longer keeps all frames that the VAE needs, so the first images may "
+            "differ from those of the whole video"
+        )
+    return DecodedVideo(torch.cat(kept, dim=1), tuple(numbers), notes)
+
+
+def _decoded(plan: DecodePlan, parts: list[LatentPart], decoder: ChunkDecoder) -> list[Tensor]:
+    """Return the images of a video that are wanted."""
+    first = plan.before(parts)
+    end = first + sum(part.latents.shape[2] for part in parts if part.number in plan.wanted)
+    skipped, begin = _beginning(parts, decoder, first)
+    low, high = (decoder.frames_of(at - begin) for at in (first, end))
+    parts = _up_to(parts[skipped:], end - begin + decoder.held_back)
     bar = comfy.utils.ProgressBar(len(parts))
     kept: list[Tensor] = []
     seen = 0
@@ -148,25 +172,19 @@ def run_decoding(vae: VAE, plan: DecodePlan) -> DecodedVideo:
     bar.update_absolute(len(parts))
     if seen < high:
         kept.append(decoder.flush()[:, max(0, low - seen) : high - seen])
-    notes = [decoder.note] if decoder.note else []
-    if decoder.exact and not plan.sees_enough(decoder.look_back):
-        notes.append(
-            "the stream no longer keeps all frames that the VAE needs, so the first images may "
-            "differ from those of the whole video"
-        )
-    return DecodedVideo(torch.cat(kept, dim=1), _numbers(plan, decoder, begin), notes)
+    return kept
 
 
-def _numbers(plan: DecodePlan, decoder: ChunkDecoder, begin: int) -> tuple[int, ...]:
-    """Return the number of the part that each wanted image belongs to."""
+def _numbers(plan: DecodePlan, parts: list[LatentPart], decoder: ChunkDecoder) -> list[int]:
+    """Return the number of the part that each image belongs to, of those that are wanted."""
     numbers: list[int] = []
-    at = plan.before() - begin
-    for part in plan.parts:
+    at = 0
+    for part in parts:
+        end = at + part.latents.shape[2]
         if part.number in plan.wanted:
-            end = at + part.latents.shape[2]
             numbers += [part.number] * (decoder.frames_of(end) - decoder.frames_of(at))
-            at = end
-    return tuple(numbers)
+        at = end
+    return numbers
 
 
 def open_sound(vae: VAE, plan: DecodePlan) -> SoundReader:
@@ -238,33 +256,41 @@ def _plan_latent(latent: io.Latent.Type, first_chunk: int, chunks: int) -> Decod
             ),
         )
     # A noise mask says how a latent is made, and does not matter here.
-    video, sound = latent["samples"], None
-    if getattr(video, "is_nested", False):
-        video, *others = video.unbind()
-        sound = others[-1] if others else None
-    samples = video_samples({"samples": video}, "Decode Stream")
+    samples = video_samples({"samples": latent["samples"]}, "Decode Stream")
     parts = [LatentPart(0, latents) for latents in samples.split(PART_FRAMES, dim=2)]
-    sounds = [SoundPart(0, sound, samples.shape[2])] if sound is not None and sound.numel() else []
+    heard = [sound for sound in tracks_of(latent)[1:] if sound.numel()]
+    sounds = [SoundPart(0, sound, 0) for sound in heard[-1:]]
     return DecodePlan(parts, {0}, sounds=sounds, host_sound=True)
 
 
 def _stream_parts(state: StreamState, include_start: bool) -> list[LatentPart]:
-    """Return the latents that a stream keeps, as they are recorded and in order."""
-    return [
-        LatentPart(number, latents)
-        for number, event in _kept_events(state, include_start)
-        if event.content is not None
-        for latents in event.content.split(PART_FRAMES, dim=2)
-    ]
+    """Return the latents that a stream keeps, as they are recorded and in order.
+
+    Where a few frames make a pattern, each chunk begins with one: a start that ends in the middle
+    of one is a video of its own.
+    """
+    pattern = 1 if state.clock is None else state.clock.pattern
+    parts: list[LatentPart] = []
+    length = 0
+    for number, event in _kept_events(state, include_start):
+        if event.content is None:
+            continue
+        split = event.content.split(PART_FRAMES, dim=2)
+        parts.append(LatentPart(number, split[0], anew=length % pattern > 0))
+        parts += [LatentPart(number, latents) for latents in split[1:]]
+        length = (0 if length % pattern else length) + event.content.shape[2]
+    return parts
 
 
 def _stream_sounds(state: StreamState, include_start: bool) -> list[SoundPart]:
     """Return the sound of what a stream keeps, or nothing if it has none at all."""
-    sounds = [
-        SoundPart(number, getattr(event, "sound", None), event.content.shape[2])
-        for number, event in _kept_events(state, include_start)
-        if event.content is not None
-    ]
+    sounds = []
+    for number, event in _kept_events(state, include_start):
+        if event.sound is not None:
+            sounds.append(SoundPart(number, event.sound, event.sound.shape[2]))
+        elif event.content is not None and state.clock is not None:
+            ticks = state.clock.ticks_of(event.frame, event.content.shape[2])
+            sounds.append(SoundPart(number, None, ticks))
     return sounds if any(part.latents is not None for part in sounds) else []
 
 

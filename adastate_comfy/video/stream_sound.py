@@ -25,12 +25,12 @@ class SoundPart:
     Args:
         number: The chunk, as in the parts of the video.
         latents: Sound latents, (B, C, T, R); None where the video is silent.
-        frames: Latent frames of the video that they go with.
+        length: Sound latents that it lasts where it is silent.
     """
 
     number: int
     latents: Tensor | None
-    frames: int
+    length: int
 
 
 class SoundReader:
@@ -47,12 +47,9 @@ class SoundReader:
 
     def __init__(self, vae: Any, parts: Sequence[SoundPart], wanted: set[int]) -> None:
         self._vae, self._parts, self._wanted = vae, list(parts), wanted
-        heard = [part for part in parts if part.latents is not None]
-        self._heard = [part for part in heard if part.number in wanted]
-        latents = [part.latents for part in heard if part.latents is not None]
+        self._heard = [p for p in parts if p.latents is not None and p.number in wanted]
+        latents = [part.latents for part in parts if part.latents is not None]
         self._shape = tuple(latents[0].shape) if latents else ()
-        frames = sum(part.frames for part in heard)
-        self._latents_per_frame = sum(each.shape[2] for each in latents) / frames if frames else 0.0
         self._decoder: SoundDecoder | None = self._open() if latents else None
         if self._decoder is None:
             SoundVae.of(getattr(vae, "first_stage_model", None))
@@ -104,8 +101,7 @@ class SoundReader:
     def _silence(self, parts: list[SoundPart]) -> Tensor:
         decoder = self._decoder
         assert decoder is not None
-        frames = sum(part.frames for part in parts if part.number in self._wanted)
-        latents = round(frames * self._latents_per_frame)
+        latents = sum(part.length for part in parts if part.number in self._wanted)
         # The sound after it begins anew, with what the first latent of a video makes.
         samples = decoder.samples_of(latents + 1) - decoder.samples_of(1)
         return torch.zeros(

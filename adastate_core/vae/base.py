@@ -36,7 +36,10 @@ class StreamDecoder:
         raise NotImplementedError
 
     def flush(self) -> Tensor | None:
-        """Return the pictures that were held back, or None; the video ends there."""
+        """Return the pictures that were held back, or None.
+
+        The video ends there: no part may follow.
+        """
         return None
 
     def frames_of(self, latents: int) -> int:

@@ -66,8 +66,10 @@ class OverlapDecoder:
         return self._own(max(0, self._waiting - self.ahead))
 
     def flush(self) -> Tensor | None:
-        """Decode what was held back, or return None; nothing comes after it."""
-        return self._own(self._waiting) if self._waiting else None
+        """Decode what was held back, or return None; what comes after it begins anew."""
+        rest = self._own(self._waiting)
+        self._known = self._newest = None
+        return rest
 
     def count_of(self, latents: int) -> int:
         """Return how many pictures or samples the first latents make."""

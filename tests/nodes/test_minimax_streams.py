@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.support.harness import NodeHarness
+from tests.support.quantised import OLD_SCALED_FP8, quantise
 from tests.support.sound_streams import (
     HEIGHT,
     WIDTH,
@@ -262,6 +263,32 @@ def test_what_cannot_be_streamed_is_refused_before_work(harness: NodeHarness, co
     assert "makes one video at a time, and the latent holds 2" in refusal(
         harness, core, model, batch
     )
+
+
+def test_a_compiled_model_is_refused(harness: NodeHarness, core: Any) -> None:
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+    model = minimax_model(harness).clone()
+    set_torch_compile_wrapper(model=model, backend="eager")
+    words = refusal(harness, core, model, fresh(harness))
+    assert words.startswith("Minimax-h3 cannot be streamed compiled")
+
+
+@pytest.mark.parametrize("form", ["float8_e4m3fn", OLD_SCALED_FP8, "nvfp4"])
+def test_quantised_weights(
+    node_classes: dict[str, Any], tiny_models: Any, base_dir: Any, form: str
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    models = base_dir / "models" / "diffusion_models"
+    name = f"tiny_minimax_h3_{form}.safetensors"
+    save_file(quantise(load_file(models / MINIMAX_H3), form), models / name)
+    harness = NodeHarness(node_classes, name)
+    state, _ = minimax_step(harness, minimax_model(harness), fresh(harness), 2)
+    plain = NodeHarness(node_classes, MINIMAX_H3)
+    other, _ = minimax_step(plain, minimax_model(plain), fresh(plain), 2)
+    difference = (state.content() - other.content()).abs().mean() / other.content().std()
+    assert 0 < difference < 0.5  # rounded, and still the same model
 
 
 def test_sound_for_a_model_without_is_refused(

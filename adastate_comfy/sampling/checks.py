@@ -20,6 +20,7 @@ from .sampler_copy import renoises
 from .sound_steps import has_slope
 
 _PARTIAL = ("area", "mask", "start_percent", "end_percent", "clip_start_percent")
+_MORE_SOUND = ("ref_audio",)
 _MORE_FRAMES = (
     "reference_latents",
     "time_dim_concat",
@@ -29,7 +30,7 @@ _MORE_FRAMES = (
     "guiding_latent",
     "ref_latent",
     "guide_attention_entries",
-    "ref_audio",
+    *_MORE_SOUND,
     "minimax_keyframes",
     "minimax_refs",
 )
@@ -72,7 +73,6 @@ def check_step(
     check_text(first, positive, negative if guided else None)
     check_image(first, positive, negative)
     check_sound(first, sampler, with_sound=with_sound)
-    check_frame_rate(first, positive, negative)
     return conditions
 
 
@@ -111,31 +111,6 @@ def check_sampling(sampler: comfy.samplers.Sampler, sigmas: Tensor) -> None:
             expected="two or more noise levels that end at 0",
             remedy="connect the whole schedule, not one part of it",
         )
-
-
-def check_frame_rate(bound: BoundModel, *conditionings: list[Any] | None) -> None:
-    """Refuse a frame rate that moves frames in time otherwise than the family's rotation.
-
-    Raises:
-        ConfigError: For a family whose positions are in seconds, at another rate than it has.
-    """
-    expected = bound.traits.frame_rate
-    rates = [entry[1].get("frame_rate") for given in conditionings for entry in given or []]
-    for rate in rates:
-        if expected is not None and rate is not None and float(rate) != expected:
-            raise ConfigError(
-                "frame_rate of the conditioning",
-                problem=(
-                    f"the prompt says {float(rate):g} frames per second, and this model streams at "
-                    f"{expected:g}"
-                ),
-                seen=rate,
-                expected=f"{expected:g}, at which the frames of a stream are placed",
-                remedy=(
-                    f"set frame_rate to {expected:g} before the prompt; choose the speed of the "
-                    "video on Create Video"
-                ),
-            )
 
 
 def check_sound(bound: BoundModel, sampler: comfy.samplers.Sampler, *, with_sound: bool) -> None:
@@ -281,11 +256,15 @@ def _record_one(conditioning: list[Any], name: str) -> Conditioning:
         raise ConfigError(
             name,
             problem=(
-                f"{name} brings pictures of its own ({', '.join(more)}), which a stream has no "
-                "place for"
+                f"{name} brings {_kind(more)} of its own ({', '.join(more)}), which a stream has "
+                "no place for"
             ),
             seen=f"a conditioning with frames of its own ({', '.join(more)})",
             expected="text, and at most an image for every frame",
             remedy=f"remove the reference or keyframe node before {name}",
         )
     return record(conditioning)
+
+
+def _kind(keys: list[str]) -> str:
+    return "sound" if set(keys) <= set(_MORE_SOUND) else "pictures"

@@ -289,13 +289,14 @@ class ComfySession:
         return CommitProbe(self._host.geometry, blank.video.shape[2], ticks)
 
     def check_layout(self) -> None:
-        """Compare the model with its descriptor, once for every MODEL."""
-        bound = self._host.bound
-        if not bound.binding.layout_checked:
-            spatial = bound.policy.averages == "picture"
-            family = bound.traits.family
-            check_layout(self._probe, self._host.geometry, self._host.blank, family, spatial)
-            bound.binding.layout_checked = True
+        """Compare the model with its descriptor, once for every MODEL and way to run it."""
+        bound, blank = self._host.bound, self._host.blank
+        checked = bound.binding.layout_checked
+        way = (bound.traits.clock, blank.sound is not None)
+        if way not in checked:
+            spatial, family = bound.policy.averages == "picture", bound.traits.family
+            check_layout(self._probe, self._host.geometry, blank, family, spatial)
+            checked.add(way)
 
     def _probe(self, block: LatentBlock, probe: LayoutProbe) -> None:
         arguments = self._arguments(probe, 0, block)

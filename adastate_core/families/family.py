@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, NoReturn, Protocol
 
@@ -26,6 +27,9 @@ class SoundTraits:
         tokens: Tokens of one latent.
         lanes: Runs in which the model has them, see `Track`.
         rate: Latents in a second.
+        optional: Whether the host leaves it out of a forward that has none.
+        first_later: By how much later than the others the model places the first latent of a
+            block, in latents.
     """
 
     channels: int
@@ -34,6 +38,8 @@ class SoundTraits:
     tokens: int
     lanes: int
     rate: float
+    optional: bool = False
+    first_later: Fraction = Fraction(0)
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Say whether latents in the order of the model are of such a sound."""
@@ -89,6 +95,8 @@ class ModelTraits:
         clock: Where frames and sound are in time; None for a model whose frames are all alike and
             that makes no sound.
         one_at_a_time: Whether it makes a single video at a time.
+        clock_at: Makes the clock of a frame rate, where places in time follow from the one that a
+            prompt says; `clock` is that of the host's default.
     """
 
     family: str
@@ -113,6 +121,16 @@ class ModelTraits:
     silent_calls: AttentionCalls | None = None
     clock: StreamClock | None = None
     one_at_a_time: bool = False
+    clock_at: Callable[[Fraction], StreamClock] | None = None
+
+    def at(self, frame_rate: Fraction) -> ModelTraits:
+        """Return the traits at a frame rate; of most models they are the same at all."""
+        return self if self.clock_at is None else replace(self, clock=self.clock_at(frame_rate))
+
+    def frame_rate_of(self, clock: StreamClock) -> Fraction:
+        """Return the video frames per second of a stream with sound by its clock."""
+        assert self.sound is not None
+        return self.time_stride * clock.pattern * Fraction(self.sound.rate) / clock.period
 
     def geometry(self, height: int, width: int, *, sound: bool = False) -> AttentionGeometry:
         """Return how the model numbers frames of a latent height and width.
@@ -137,7 +155,14 @@ class ModelTraits:
             can_place=self.can_place,
             sound=heard,
             clock=self.clock,
+            first_tick=self._first_tick if heard else None,
         )
+
+    @property
+    def _first_tick(self) -> float | None:
+        if self.sound is None or self.clock is None or not self.sound.first_later:
+            return None
+        return float(self.clock.sound_at + self.sound.first_later)
 
     @property
     def pattern(self) -> int:

@@ -20,6 +20,7 @@ from .sampler_copy import renoises
 from .sound_steps import has_slope
 
 _PARTIAL = ("area", "mask", "start_percent", "end_percent", "clip_start_percent")
+_MASKS = ("concat_mask", "denoise_mask")
 _MORE_SOUND = ("ref_audio",)
 _MORE_FRAMES = (
     "reference_latents",
@@ -155,7 +156,7 @@ def check_text(bound: BoundModel, positive: list[Any], negative: list[Any] | Non
     width = bound.traits.text_width
     for name, given in (("positive", positive), ("negative", negative)):
         seen = given[0][0].shape[-1] if given else width
-        if width and seen != width:
+        if width and seen not in (width, *bound.traits.more_text_widths):
             raise ConfigError(
                 name,
                 problem=(
@@ -170,12 +171,25 @@ def check_text(bound: BoundModel, positive: list[Any], negative: list[Any] | Non
 
 
 def check_image(bound: BoundModel, positive: list[Any], negative: list[Any] | None) -> None:
-    """Refuse image-to-video weights without an image.
+    """Refuse image-to-video weights without an image, and masks where they are noise levels.
 
     Raises:
-        ConfigError: If a conditioning gives no image with every frame.
+        ConfigError: If a conditioning gives no image with every frame, or a mask.
     """
     for name, given in (("positive", positive), ("negative", negative)):
+        masks = [key for key in _MASKS if given is not None and key in given[0][1]]
+        if bound.traits.mask_is_noise and masks:
+            raise ConfigError(
+                name,
+                problem=(
+                    f"{name} has a mask ({masks[0]}), which would keep parts of every chunk from "
+                    "being made"
+                ),
+                seen=f"{masks[0]} on the conditioning",
+                expected="text alone",
+                remedy=f"remove the image-to-video node before {name}, and give the picture to "
+                "start_latent of New Stream",
+            )
         if bound.traits.needs_image and given is not None and not has_image(given):
             raise ConfigError(
                 name,

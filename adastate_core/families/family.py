@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, NoReturn, Protocol
@@ -10,10 +10,11 @@ from typing import Any, NoReturn, Protocol
 from torch import Tensor
 
 from ..attention.geometry import AttentionGeometry, Track
-from ..attention.layers import AttentionCalls
+from ..attention.layers import AttentionCalls, LayerCall
 from ..attention.rope import SpatialRope, TemporalRope
 from ..clock import StreamClock
 from ..errors import UnsupportedFamilyError
+from ..layout import TrackName
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,8 @@ class ModelTraits:
         fills_up: Whether the host pads a latent that is no whole number of patches; others fail on
             it.
         text_width: Numbers of a text token as its text encoder gives them; 0 if that is not known.
+        more_text_widths: Those of text that has been through a part of the model already.
+        mask_is_noise: Whether the host takes a mask on a prompt for noise levels of the frames.
         can_place: Whether the host can put every unit of a block at any place in time.
         sound: What the sound is like that it makes along with the video; None if it makes none.
         silent_calls: Its calls in a stream without sound; None where it makes no sound at all.
@@ -122,6 +125,8 @@ class ModelTraits:
     clock: StreamClock | None = None
     one_at_a_time: bool = False
     clock_at: Callable[[Fraction], StreamClock] | None = None
+    more_text_widths: tuple[int, ...] = ()
+    mask_is_noise: bool = False
 
     def at(self, frame_rate: Fraction) -> ModelTraits:
         """Return the traits at a frame rate; of most models they are the same at all."""
@@ -169,18 +174,40 @@ class ModelTraits:
         """Count the latent frames after which places in time repeat."""
         return 1 if self.clock is None else self.clock.pattern
 
-    def cache_scales(self, frames: int) -> int:
-        """Count the scales of keys and values of some frames in fp8, in all layers."""
-        return 2 * self.layers * self.heads * frames
+    def cache_scales(self, frames: int, ticks: int = 0) -> int:
+        """Count the scales of keys and values in fp8, in all layers.
+
+        Args:
+            frames: Latent frames of the video.
+            ticks: Latents of the sound; 0 in a stream without.
+        """
+        units = {"video": frames, "sound": ticks}
+        of_calls = ((call.heads or self.heads, track) for call, track in self._cached(ticks))
+        return 2 * self.layers * sum(heads * units[track] for heads, track in of_calls)
 
     def takes(self, height: int, width: int) -> bool:
         """Say whether the model runs on latents of this height and width."""
         return self.fills_up or not (height % self.patch[0] or width % self.patch[1])
 
-    def cache_values(self, height: int, width: int, frames: int) -> int:
-        """Count the numbers that keys and values of some frames consist of, in all layers."""
-        tokens = self.geometry(height, width).tokens_per_frame * frames
-        return 2 * self.layers * self.width * tokens
+    def cache_values(self, height: int, width: int, frames: int, ticks: int = 0) -> int:
+        """Count the numbers that keys and values consist of, in all layers.
+
+        Args:
+            height: Latent height.
+            width: Latent width.
+            frames: Latent frames of the video.
+            ticks: Latents of the sound; 0 in a stream without.
+        """
+        tokens = {"video": self.geometry(height, width).tokens_per_frame * frames}
+        tokens["sound"] = 0 if self.sound is None else self.sound.tokens * ticks
+        of_calls = ((call.width or self.width, track) for call, track in self._cached(ticks))
+        return 2 * self.layers * sum(channels * tokens[track] for channels, track in of_calls)
+
+    def _cached(self, ticks: int) -> Iterator[tuple[LayerCall, TrackName]]:
+        """Yield the calls of a layer that attend to the past, with each track that they keep."""
+        silent = None if ticks else self.silent_calls
+        for call in (silent or self.calls).tracked:
+            yield from ((call, track) for track in call.past)
 
 
 class Family(Protocol):

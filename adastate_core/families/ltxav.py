@@ -65,6 +65,7 @@ class Ltx2Family:
         pairing = _PAIRINGS[getattr(dit.split_positional_embedding, "value", "interleaved")]
         seconds, rows, columns = dit.positional_embedding_max_pos
         _, down, along = dit.vae_scale_factors
+        both = dit.cross_attention_dim + dit.audio_cross_attention_dim
         steps = (1 / (_SOUND_RATE * seconds), down / rows, along / columns)
         time, vertical, horizontal = (_of_video(dit, axis, step) for axis, step in enumerate(steps))
         return ModelTraits(
@@ -83,6 +84,9 @@ class Ltx2Family:
             sound=self.sound,
             clock=_clock(Fraction(_FRAME_RATE)),
             clock_at=_clock,
+            text_width=both if dit.caption_proj_before_connector else dit.caption_channels,
+            more_text_widths=(both, 2 * dit.caption_channels),
+            mask_is_noise=True,
         )
 
 

@@ -55,6 +55,7 @@ class LtxVideoFamily:
             frame_rate=_FRAME_RATE,
             spatial_rope=SpatialRope(down, along),
             text_width=width_read(dit, "caption_projection.linear_1"),
+            mask_is_noise=True,
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from tests.support.harness import NodeHarness
+from tests.support.tiny_models import LTX2, LTX2_INTERLEAVED, LTX23
 
 HEIGHT, WIDTH, TEXT = 4, 6, 40
 
@@ -57,6 +58,10 @@ def minimax_step(harness: NodeHarness, model: Any, state: Any, chunks: int, **ch
         "sigmas": comfy.samplers.calculate_sigmas(sampling, "simple", 2),
     }
     return harness.run("AdaStateStream", model, state, **{**inputs, **changes})
+
+
+LTX2_WIDTHS = {LTX2: 48, LTX2_INTERLEAVED: 48, LTX23: 96}
+"""Numbers of a text token, by the file that reads them."""
 
 
 def empty_ltx2(

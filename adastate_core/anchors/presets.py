@@ -140,12 +140,12 @@ PRESETS: dict[PresetName, Preset] = {
         "clips end with a chunk of two latent frames; here all are of five.",
     ),
     "omniforcing": Preset(
-        StreamConfig(anchor="none", chunk_frames=3, window_frames=16, positions="absolute"),
+        StreamConfig(anchor="none", window_frames=15, positions="absolute"),
         "OmniForcing, for LTX-2.0",
         "OmniForcing/OmniForcing at 50a271f",
-        "It makes 16 latent frames, 5 seconds, and sees them all; here the oldest leave after "
-        "that. Its first chunk is of four latent frames and the others of three; here all are of "
-        "three. Its steps are at 1, 0.909, 0.725 and 0.421, with fresh noise in between.",
+        "It makes 16 latent frames, 5 seconds, and sees them all; here a stream goes on and sees "
+        "the newest. Its first chunk is of four latent frames and the others of three; here all "
+        "are of three. Its steps are at 1, 0.909, 0.725 and 0.421, with fresh noise in between.",
     ),
     "taomate": Preset(
         StreamConfig(

@@ -6,7 +6,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ...adastate_core.errors import ConfigError
 from ..model.binding import BoundModel
-from ..model.torch_compile import check_compiled
+from ..model.torch_compile import check_compiled, is_compiled
 
 _STEP_SKIPPERS = ("easycache", "lazycache", "teacache", "magcache", "firstblockcache")
 
@@ -81,6 +81,25 @@ def check_anchor(bound: BoundModel) -> None:
             seen=f"{bound.config.anchor} on a {bound.traits.family} model of this size",
             expected="an anchor that does not average over the image, whose places are unknown",
             remedy="choose another anchor or preset on Apply AdaState",
+        )
+
+
+def check_placing(bound: BoundModel) -> None:
+    """Refuse a compiled model that is told in every forward where its tokens are.
+
+    Raises:
+        ConfigError: If it went through a node that compiles it.
+    """
+    if bound.traits.can_place and is_compiled(bound.model):
+        raise ConfigError(
+            "compiled model",
+            problem=(
+                f"{bound.traits.family} cannot be streamed compiled: it is told in every forward "
+                "where a chunk is in time, which a compiled model takes for fixed"
+            ),
+            seen=f"a compiled {bound.traits.family}",
+            expected="the plain model",
+            remedy="remove the TorchCompileModel node",
         )
 
 

@@ -72,7 +72,8 @@ class ComfyHost:
 
     def run(self, conditions: Conditions, body: Callable[[ComfySession], object]) -> None:
         """Open a sampling session under these conditionings and call `body` in it."""
-        blank, frames = self.packing.nested(self.blank), self.blank.video.shape[2]
+        blank = self.packing.nested(self.blank.map(lambda x: torch.zeros(x.shape)))
+        frames = self.blank.video.shape[2]
         negative = conditions.negative
         guider = comfy.samplers.CFGGuider(self.bound.model)
         guider.set_conds(

@@ -85,6 +85,7 @@ class ModelTraits:
         text_width: Numbers of a text token as its text encoder gives them; 0 if that is not known.
         can_place: Whether the host can put every unit of a block at any place in time.
         sound: What the sound is like that it makes along with the video; None if it makes none.
+        silent_calls: Its calls in a stream without sound; None where it makes no sound at all.
         clock: Where frames and sound are in time; None for a model whose frames are all alike and
             that makes no sound.
         one_at_a_time: Whether it makes a single video at a time.
@@ -109,6 +110,7 @@ class ModelTraits:
     short_first: bool = True
     can_place: bool = False
     sound: SoundTraits | None = None
+    silent_calls: AttentionCalls | None = None
     clock: StreamClock | None = None
     one_at_a_time: bool = False
 
@@ -121,17 +123,19 @@ class ModelTraits:
             sound: Whether the stream has sound.
         """
         rows, columns = -(-height // self.patch[0]), -(-width // self.patch[1])
+        heard = self.sound.track if sound and self.sound is not None else None
+        calls = self.calls if heard or self.silent_calls is None else self.silent_calls
         return AttentionGeometry(
             layers=self.layers,
             tokens_per_frame=rows * columns,
             columns=columns,
             rope=self.rope,
-            calls=self.calls,
+            calls=calls,
             can_shift=self.can_shift,
             first_index=self.first_index,
             spatial_rope=self.spatial_rope,
             can_place=self.can_place,
-            sound=self.sound.track if sound and self.sound is not None else None,
+            sound=heard,
             clock=self.clock,
         )
 

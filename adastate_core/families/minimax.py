@@ -55,6 +55,7 @@ class MiniMaxH3Family:
             patch=(dit.patch_size[1], dit.patch_size[2]),
             rope=TemporalRope((frequencies,), "half", channels=6 * pairs),
             calls=AttentionCalls(per_block=1, of_block=(joint("text", "sound", "video"),)),
+            silent_calls=AttentionCalls(per_block=1, of_block=(joint("text", "video"),)),
             time_stride=Fraction(sum(_PICTURES), len(_PICTURES)),
             short_first=False,
             spatial_rope=SpatialRope(

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from adastate_core.anchors import policy_for
 from adastate_core.attention.block_attention import Attention
@@ -114,7 +115,7 @@ def test_prefilled_text_takes_the_place_of_that_of_the_block(how: str) -> None:
 
 
 def test_prefilled_text_is_that_of_each_conditioning() -> None:
-    q, k, v = block(1, TEXT, batch=2)
+    _, k, v = block(1, TEXT, batch=2)
     text = prefill("prefix", k, v, at=(1, 0))
     for place, conditioning in enumerate((1, 0)):
         keys, values = text[conditioning].get(KVEntry(0, "self", "text"))

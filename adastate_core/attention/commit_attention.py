@@ -1,13 +1,12 @@
 """A commit pass: the forward of a clean block whose keys and values enter the cache.
 
 Which frames stay is the anchor policy's to say; other tracks stay with the frames of the window
-that they belong to.
+that they belong to, and with those of slot 0 if they are asked to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import accumulate
 
 from torch import Tensor
 
@@ -18,8 +17,15 @@ from ..layout import CachedFrames, FrameMix, FrameRef, SlotLayout, Tick, TrackNa
 from .block_attention import SelfAttention
 from .chunk_attention import ChunkAttention
 from .geometry import AttentionGeometry, parts
-from .kv_cache import KVCache, KVEntry, UnitRange, select_frames, select_units
-from .rope import TemporalRope
+from .kv_cache import (
+    KVCache,
+    KVEntry,
+    UnitRange,
+    require_layers,
+    select_frames,
+    select_units,
+)
+from .layers import LayerCall
 
 
 class CommitAttention(ChunkAttention):
@@ -48,7 +54,7 @@ class CommitAttention(ChunkAttention):
         hold: bool = False,
     ) -> None:
         super().__init__(config, policy, past, geometry, first_frame=first_frame, silent=silent)
-        self._anchor = config.anchor
+        self._anchor, self._anchor_sound = config.anchor, config.anchor_sound
         self._plan = policy.commit(config, self._cached, hold=hold)
         anchor = tuple(
             self._native_of(kept.terms[0][0] if isinstance(kept, FrameMix) else kept)
@@ -81,15 +87,7 @@ class CommitAttention(ChunkAttention):
         """
         of_layer = sum(len(call.past) for call in self.geometry.calls.tracked)
         for cache in self._made.values():
-            if len(cache.keys_of) != self.geometry.layers * of_layer:
-                ran = len(cache.keys_of) // of_layer
-                raise LayoutError(
-                    "commit pass",
-                    problem=f"only {ran} of {self.geometry.layers} layers of the model ran",
-                    seen=f"keys of {ran} layers",
-                    expected=f"those of all {self.geometry.layers} layers",
-                    remedy="remove nodes that skip steps or layers of this model",
-                )
+            require_layers(cache, self.geometry.layers, of_layer)
         return self._made
 
     def _layout(self, config: StreamConfig, policy: AnchorPolicy) -> SlotLayout:
@@ -105,23 +103,23 @@ class CommitAttention(ChunkAttention):
                 track, entry = self._tracks[name], KVEntry(call.layer, call.call.name, name)
                 k, v = (track.by_unit(x[:, where]).chunk(count) for x in (call.k, call.v))
                 for each in zip(call.conditionings, k, v, strict=True):
-                    self._store_entry(entry, self.geometry.rope_of(call.call), *each)
+                    self._store_entry(entry, call.call, *each)
 
     def _store_entry(
-        self, entry: KVEntry, rope: TemporalRope, conditioning: int, keys: Tensor, values: Tensor
+        self, entry: KVEntry, call: LayerCall, conditioning: int, keys: Tensor, values: Tensor
     ) -> None:
         past: tuple[Tensor | None, Tensor | None] = (None, None)
         if any(self._cached.units(entry.track)):
             past = self._reader.whole(conditioning, entry, keys)
         self._made[conditioning].put(
             entry,
-            self._select(past[0], keys, entry.track, rope),
+            self._select(past[0], keys, entry.track, call),
             self._select(past[1], values, entry.track, None),
             self._tracks[entry.track].tokens,
         )
 
     def _select(
-        self, past: Tensor | None, block: Tensor, track: TrackName, rope: TemporalRope | None
+        self, past: Tensor | None, block: Tensor, track: TrackName, call: LayerCall | None
     ) -> Tensor:
         """Gather the units that the commit keeps, from the cache and the block.
 
@@ -129,11 +127,12 @@ class CommitAttention(ChunkAttention):
             past: Cached keys or values, None if there are none.
             block: Those of the block.
             track: The track whose they are.
-            rope: What keys are rotated by; None for values.
+            call: The call that rotates these keys; None for values, which are not rotated.
         """
         if track == "sound":
             return select_units(self._kept_sound, past, block, self._tracks[track].tokens)
-        tokens = self.geometry.tokens_per_frame
+        tokens, place = self.geometry.tokens_per_frame, self.geometry.place
+        rope = None if call is None else self.geometry.rope_of(call)
         first = {"anchor": 0, "window": len(self._cached.anchor)}
         first |= {"state": 0, "content": self.state_frames}
 
@@ -142,9 +141,9 @@ class CommitAttention(ChunkAttention):
             assert source is not None  # a plan refers to cached frames only if there are any
             start = (first[ref.source] + ref.position) * tokens
             frame = source[:, start : start + tokens]
-            return (
-                rope.rotate(frame, (self._native_of(at) - self._native_of(ref),)) if rope else frame
-            )
+            if rope is None:
+                return frame
+            return rope.rotate(frame, (place(self._native_of(at)) - place(self._native_of(ref)),))
 
         def pool(x: Tensor) -> Tensor:
             space, columns = self.geometry.spatial_rope, self.geometry.columns
@@ -156,37 +155,39 @@ class CommitAttention(ChunkAttention):
                     expected="another anchor than dual_ema",
                     remedy="choose another anchor on Apply AdaState",
                 )
-            raw = space.rotate(x, columns, inverse=True) if rope else x
+            placed = call is not None and call.in_space
+            raw = space.rotate(x, columns, inverse=True) if placed else x
             raw = raw.mean(dim=1, keepdim=True).expand_as(x)
-            return space.rotate(raw, columns) if rope else raw
+            return space.rotate(raw, columns) if placed else raw
 
         return select_frames(self._plan, locate, pool, block[:, :0])
 
     def _sound_of_plan(self) -> list[tuple[tuple[Tick, ...], UnitRange]]:
         """Return the sound that each frame of the plan keeps, and where it lies.
 
-        Slot 0 keeps none: a state has none, and what an anchor sounds like is long past.
+        Slot 0 keeps none unless its first frames are asked to: a state has none, and what an anchor
+        sounds like is long past.
         """
         if self.geometry.sound is None:
             return []
-        of_cache = (0, *accumulate(self._cached.units("sound")))
-        of_block = (0, *accumulate(map(len, self._ticks)))
-        places = self.places["sound"]
-        kept: list[tuple[tuple[Tick, ...], UnitRange]] = []
-        kept += [((), UnitRange(in_block=True, first=0, units=0))] * len(self._plan.anchor)
-        for ref in self._plan.window:
-            at = ref.position
-            if ref.source == "window":
-                at += len(self._cached.anchor)
-                ticks = self._cached.ticks(at)
-                kept.append((ticks, UnitRange(False, of_cache[at], len(ticks))))
-                continue
-            phases = self._ticks[at] if self._ticks else ()
-            first = of_block[at] if self._ticks else 0
-            natives = places[first : first + len(phases)]
-            ticks = tuple(map(Tick, natives, phases))
-            kept.append((ticks, UnitRange(True, first, len(ticks))))
-        return kept
+        none: tuple[tuple[Tick, ...], UnitRange] = (), UnitRange(in_block=True, first=0, units=0)
+        anchor = [
+            self._sound_of(kept) if self._anchor_sound and isinstance(kept, FrameRef) else none
+            for kept in self._plan.anchor
+        ]
+        return [*anchor, *(self._sound_of(ref) for ref in self._plan.window)]
+
+    def _sound_of(self, ref: FrameRef) -> tuple[tuple[Tick, ...], UnitRange]:
+        """Return the sound of a frame that is kept, and where it lies."""
+        if ref.source in ("anchor", "window"):
+            at = ref.position + (len(self._cached.anchor) if ref.source == "window" else 0)
+            ticks = self._cached.ticks(at)
+            first = sum(self._cached.units("sound")[:at])
+            return ticks, UnitRange(in_block=False, first=first, units=len(ticks))
+        phases = self._ticks[ref.position] if self._ticks else ()
+        first = sum(map(len, self._ticks[: ref.position]))
+        natives = self.places["sound"][first : first + len(phases)]
+        return tuple(map(Tick, natives, phases)), UnitRange(True, first, len(phases))
 
     def _native_of(self, ref: FrameRef) -> float:
         """Return the temporal index at which the keys of a frame were projected."""

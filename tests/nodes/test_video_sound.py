@@ -249,6 +249,16 @@ def test_sound_that_ends_early_ends_its_track(files: Any, tmp_path: Path) -> Non
     assert len(packets(data, "video")) == 48
 
 
+def test_a_moment_that_is_not_made_yet_is_no_silence(files: Any, tmp_path: Path) -> None:
+    """The latent of sound that lies over the end belongs to the next chunk."""
+    video = opened(files, tmp_path / "a.mp4", 32000, 24.0)
+    sound = chord(32000, 32000)[:, :-600]
+    video.add(pictures(24), sound)
+    video.close()
+    end = torch.from_numpy(played(video.path.read_bytes()))[:, -600:]
+    torch.testing.assert_close(end, sound.flip(1)[:, :600], atol=0.02, rtol=0)
+
+
 def test_a_file_that_got_no_sound_is_silent(files: Any, tmp_path: Path) -> None:
     for sound in (None, torch.zeros(2, 0)):
         video = opened(files, tmp_path / "a.mp4", 32000, 24.0)

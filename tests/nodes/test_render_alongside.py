@@ -53,9 +53,9 @@ def before_writing(video: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     def watch(call: Callable[[int], None]) -> None:
         add, count = video.video_file.VideoFile.add, iter(range(1000))
 
-        def added(self: Any, images: Tensor) -> None:
+        def added(self: Any, images: Tensor, sound: Any = None) -> None:
             call(next(count))
-            add(self, images)
+            add(self, images, sound)
 
         monkeypatch.setattr(video.video_file.VideoFile, "add", added)
 

@@ -251,10 +251,10 @@ def test_what_cannot_be_streamed_is_refused_before_work(harness: NodeHarness, co
         "Minimax-h3 makes chunks of 5, 10 or 15 latent frames, and chunk_frames is 6. Set "
         "chunk_frames to 5 or 10 on Apply AdaState."
     )
-    for name in ("lcm", "euler_ancestral", "dpmpp_sde"):
+    for name in ("euler_ancestral", "dpmpp_sde"):
         words = refusal(harness, core, model, state, sampler=comfy.samplers.sampler_object(name))
         assert words.lower().startswith(f"{name} adds noise at every step")
-        assert words.endswith("Choose euler on KSamplerSelect, or update ComfyUI.")
+        assert words.endswith("Choose euler or lcm on KSamplerSelect, or update ComfyUI.")
     for extra in ("minimax_keyframes", "minimax_refs"):
         text = minimax_text(0)
         text[0][1][extra] = [{"latent": torch.zeros(1)}]

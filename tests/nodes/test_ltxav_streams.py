@@ -189,6 +189,27 @@ def test_a_clip_without_sound_counts_as_the_mean_of_all_sounds(harness: NodeHarn
     assert not same(mute, heard)
 
 
+def test_the_panel_says_what_stands_in_for_a_missing_sound(harness: NodeHarness, pack: Any) -> None:
+    import comfy.samplers
+
+    module = importlib.import_module(f"{pack.__name__}.adastate_comfy.sampling.stream_run")
+
+    def note(state: Any) -> str:
+        sampler = comfy.samplers.sampler_object("euler")
+        sigmas = torch.tensor([1.0, 0.0])
+        inputs = module.StreamInputs(
+            ltx2_model(harness), state, ltx2_text(0), 1.0, sampler, sigmas, 3, 1
+        )
+        return module.StreamRun.prepare(inputs).view.note
+
+    silent = fresh(harness, start=clip(4, None))
+    assert note(silent) == "the clip has no sound: an average one stands in"
+    assert note(fresh(harness, start=clip(4, 25))) == note(fresh(harness)) == ""
+    assert note(fresh(harness, start=clip(4, None), sound=False)) == ""
+    after, _ = ltx2_step(harness, ltx2_model(harness), silent, 1)
+    assert note(after) == ""
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -40,7 +40,7 @@ class Card(RealSize):
         subject = self.subject()
         model = subject.build()
         stream = _open(subject, model)
-        bare = BareForwards(subject, model, SIGMAS, stream.binding.traits.layers)
+        bare = BareForwards(subject, model, SIGMAS, stream.binding.traits)
         stream.advance(self.warm_up)
         bare()
         overhead = in_turns(partial(finished, stream.advance), partial(finished, bare), self.pairs)

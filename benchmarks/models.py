@@ -49,6 +49,9 @@ class Subject:
             beside four frames of 480p.
         pooled: Channels of its pooled text embedding, 0 if it takes none.
         attention_mask: Whether the text comes with a mask.
+        chunk: Latent frames of a chunk, and of its window.
+        sound: Shape of the latents of so many units of sound, as the class has them; None for a
+            model that makes none.
     """
 
     build: Callable[[], ModelPatcher]
@@ -59,6 +62,8 @@ class Subject:
     text_tokens: int = 84
     pooled: int = 0
     attention_mask: bool = False
+    chunk: int = 3
+    sound: Callable[[int], tuple[int, int, int, int]] | None = None
 
     @property
     def tokens_per_frame(self) -> int:
@@ -188,6 +193,27 @@ def _random_weights(model: nn.Module) -> dict[str, Tensor]:
     return weights
 
 
+def _with_sound() -> dict[str, Subject]:
+    """Describe the models that make sound, as far as this ComfyUI has them."""
+    try:
+        from comfy.ldm.minimax.model import MiniMaxH3Model
+    except ImportError:
+        return {}
+    sizes: _Sizes = {"hidden_size": 384, "num_layers": 2, "token_refiner_num_layers": 1}
+    sizes |= {"num_attention_heads": 4, "ffn_hidden_size": 1024, "text_dim": 512}
+    sizes |= {"timestep_input_dim": 64, "time_embed_hidden_size": 384, "time_embed_dim": 192}
+    return {
+        "minimax h3": Subject(
+            partial(_load, MiniMaxH3Model, **sizes),
+            512,
+            channels=24,
+            size=(20, 20),
+            chunk=5,
+            sound=lambda ticks: (1, 32, 2, ticks),
+        )
+    }
+
+
 # For a width that it does not know, ComfyUI takes 16 heads and 10 blocks, which is the default.
 _COSMOS: _Sizes = {"max_img_h": 240, "max_img_w": 240, "max_frames": 128, "pos_emb_cls": "rope3d"}
 _COSMOS |= {"in_channels": 16, "out_channels": 16, "patch_spatial": 2, "patch_temporal": 1}
@@ -216,5 +242,6 @@ SUBJECTS = {
     ),
     "hunyuan video": Subject(partial(_load, HunyuanVideo, **_HUNYUAN), pooled=768),
     "mochi": Subject(_mochi, channels=12, size=(12, 12), attention_mask=True),
+    **_with_sound(),
 }
 """One model of every family."""

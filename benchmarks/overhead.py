@@ -70,7 +70,7 @@ def _compare(subject: Subject, count: int, sigmas: Sequence[float] = ()) -> Pair
         sampling = model.get_model_object("model_sampling")
         sigmas = comfy.samplers.calculate_sigmas(sampling, "simple", STEPS).tolist()
     stream = Stream(subject, model, sigmas)
-    bare = BareForwards(subject, model, sigmas, stream.binding.traits.layers)
+    bare = BareForwards(subject, model, sigmas, stream.binding.traits)
     stream.advance(WARM_UP)
     bare()
     return in_turns(stream.advance, bare, count)

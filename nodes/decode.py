@@ -1,13 +1,14 @@
-"""Decode Stream: images of a stream or of a long latent, part by part, at constant memory."""
+"""Decode Stream: images and sound of a stream or a latent, part by part, at constant memory."""
 
 from __future__ import annotations
 
 from comfy.sd import VAE
 from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..adastate_comfy.progress import write_under
-from ..adastate_comfy.video.looping import close_loop, longest_fade
-from ..adastate_comfy.video.stream_decoding import plan_decoding, run_decoding
+from ..adastate_comfy.video.looping import close_loop, close_sound_loop, longest_fade
+from ..adastate_comfy.video.stream_decoding import open_sound, plan_decoding, run_decoding
 from ..adastate_core.stream.state import StreamState
 from .inputs import CATEGORY, AdaStateSocket
 
@@ -27,8 +28,9 @@ class AdaStateDecode(io.ComfyNode):
                 io.Vae.Input(
                     "vae",
                     tooltip=(
-                        "The VAE that goes with the model. Those of Wan 2.1 and 2.2 and the tiny "
-                        "ones (TAEHV) leave no seams; with others, parts are joined by overlap."
+                        "The VAE that goes with the model. Those of Wan 2.1 and 2.2, MiniMax H3 "
+                        "and the tiny ones (TAEHV) leave no seams; with others, parts are joined "
+                        "by overlap."
                     ),
                 ),
                 AdaStateSocket.Input(
@@ -80,8 +82,24 @@ class AdaStateDecode(io.ComfyNode):
                         "Wan. 0 makes no loop."
                     ),
                 ),
+                io.Vae.Input(
+                    "audio_vae",
+                    optional=True,
+                    tooltip=(
+                        "The audio VAE that goes with the model, for models that make sound "
+                        "(MiniMax H3, LTX-2)."
+                    ),
+                ),
             ],
-            outputs=[io.Image.Output(tooltip="The images of these chunks.")],
+            outputs=[
+                io.Image.Output(tooltip="The images of these chunks."),
+                io.Audio.Output(
+                    tooltip=(
+                        "The sound of these chunks, as loud as the VAE makes it. Without sound or "
+                        "audio_vae, what is connected here does not run."
+                    ),
+                ),
+            ],
             hidden=[io.Hidden.unique_id],
         )
 
@@ -95,12 +113,23 @@ class AdaStateDecode(io.ComfyNode):
         include_start: bool = True,
         latent: io.Latent.Type | None = None,
         loop: int = 0,
+        audio_vae: VAE | None = None,
     ) -> io.NodeOutput:
         """Decode from the start, and keep what was asked for."""
         plan = plan_decoding(state, latent, first_chunk, chunks, include_start)
-        images, notes = run_decoding(vae, plan)
-        if loop > (longest := longest_fade(images.shape[1])):
+        reader = open_sound(audio_vae, plan) if audio_vae is not None else None
+        video = run_decoding(vae, plan)
+        images, notes = video.images, list(video.notes)
+        frames = images.shape[1]
+        if loop > (longest := longest_fade(frames)):
             notes.append(f"too short to loop over {loop} frames: its end fades over {longest}")
+        audio = None
+        if reader is not None and not reader.is_silent:
+            audio = reader.read()
+            audio["waveform"] = close_sound_loop(audio["waveform"], loop, frames)
+            notes += reader.notes
         if notes:
             write_under(cls.hidden.unique_id, "; ".join(notes))
-        return io.NodeOutput(close_loop(images, loop).flatten(0, 1))
+        return io.NodeOutput(
+            close_loop(images, loop).flatten(0, 1), audio or ExecutionBlocker(None)
+        )

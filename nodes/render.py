@@ -157,6 +157,15 @@ class AdaStateRender(io.ComfyNode):
                     + TIMELINE_HELP,
                     optional=True,
                 ),
+                io.Vae.Input(
+                    "audio_vae",
+                    optional=True,
+                    tooltip=(
+                        "The audio VAE that goes with the model, for models that make sound "
+                        "(MiniMax H3, LTX-2); the video is silent without. fps then has to be the "
+                        "speed that the model makes, 24 for MiniMax H3."
+                    ),
+                ),
             ],
             outputs=[
                 state_output("The stream after these chunks."),
@@ -217,6 +226,7 @@ class AdaStateRender(io.ComfyNode):
         switch_sigma: float = 0.875,
         seconds: float = 0.0,
         timeline: str = "",
+        audio_vae: VAE | None = None,
     ) -> io.NodeOutput:
         """Check everything first; then make, decode and write chunk by chunk."""
         with failure_shown(cls.hidden):
@@ -245,6 +255,7 @@ class AdaStateRender(io.ComfyNode):
             include_start=include_start,
             history_chunks=history_chunks,
             in_background=decode_apart,
+            audio_vae=audio_vae,
         )
         rendered = render_stream(inputs, vae, options, cls.hidden)
         name = rendered.path.name

@@ -261,7 +261,9 @@ def _blank_block(state: StreamState, bound: BoundModel) -> LatentBlock:
     batch, channels, height, width = state.latent_shape
     size = bound.config.chunk_frames
     frames = bound.policy.state_frames(bound.config) + size
-    video, clock = torch.zeros((batch, channels, frames, height, width)), bound.traits.clock
+    clock = bound.traits.clock
+    # Nothing is allocated before it is known that there is room.
+    video = torch.zeros(()).expand(batch, channels, frames, height, width)
     if state.sound_shape is None or clock is None:
         return LatentBlock(video)
     ticks = max(clock.ticks_of(first * size, size) for first in range(clock.period.denominator))

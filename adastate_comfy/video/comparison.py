@@ -55,10 +55,11 @@ class ComparedStream:
                 remedy="put Stream Chunks in front of Compare Streams",
             )
         plan = plan_decoding(state, None, chunks[0].index, 0, include_start=False)
-        images = run_decoding(vae, plan)[0][0]
-        lengths = [event.config.chunk_frames for event in chunks]
+        video = run_decoding(vae, plan)
         anchors = tuple(_anchor_after(state, event.index, vae) for event in chunks)
-        return cls(label, images[..., :3], _chunks_of(len(images), lengths), anchors)
+        place = {event.index: at for at, event in enumerate(chunks)}
+        shown = tuple(place[number] for number in video.numbers)
+        return cls(label, video.images[0, ..., :3], shown, anchors)
 
 
 def compare_streams(streams: Sequence[ComparedStream], height: int) -> Tensor:
@@ -144,16 +145,6 @@ def _anchor_after(state: StreamState, chunk: int, vae: VAE) -> Tensor | None:
     samples = from_model_space(state, anchor[:1, :, :1])["samples"]
     image: Tensor = vae.decode(samples)
     return image.reshape(-1, *image.shape[-3:])[0, ..., :3]
-
-
-def _chunks_of(frames: int, lengths: Sequence[int]) -> tuple[int, ...]:
-    """Say which chunk each frame shows, from the latent frames of the chunks."""
-    stride = max(round((frames - 1) / max(sum(lengths) - 1, 1)), 1)
-    ends = np.cumsum(lengths)
-    # The first latent frame makes one image, each other one as many as the stride.
-    latent = [(index + stride - 1) // stride for index in range(frames)]
-    last = len(lengths) - 1
-    return tuple(min(int(np.searchsorted(ends, at, side="right")), last) for at in latent)
 
 
 def _picture(image: Tensor, size: tuple[int, int]) -> Image.Image:

@@ -47,18 +47,23 @@ class DecodedPictures:
         """Make pictures of the newest chunk."""
         self._decoder.load()
         *before, chunk = newest_latents(state)
-        if before and before[-1][0] != self._seen:
+        # One that waits for the next chunk would show each too late: it gets each alone.
+        alone = self._decoder.held_back > 0
+        if before and before[-1][0] != self._seen and not alone:
             self._decoder = open_decoder(self._vae, self._shape)
             self._decoder.load()
-            self._decode(self._decoder, state, before[-1][1])
-        images = self._decode(self._decoder, state, chunk[1])
+            self._decoder.decode(_samples(state, before[-1][1]))
+        decode = self._decoder.decode_alone if alone else self._decoder.decode
+        images = decode(_samples(state, chunk[1]))[0]
         self._seen = chunk[0]
         return ChunkPictures(
             small_pixels(images), hidden_pixels(self._decoder, state), "vae", len(images)
         )
 
-    def _decode(self, decoder: ChunkDecoder, state: StreamState, latents: Tensor) -> Tensor:
-        return decoder.decode(from_model_space(state, latents[:1])["samples"])[0]
+
+def _samples(state: StreamState, latents: Tensor) -> Tensor:
+    samples: Tensor = from_model_space(state, latents[:1])["samples"]
+    return samples
 
 
 def newest_latents(state: StreamState) -> list[tuple[str, Tensor]]:

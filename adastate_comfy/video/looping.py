@@ -1,4 +1,4 @@
-"""A video whose end passes into its beginning."""
+"""A video, and its sound, whose end passes into its beginning."""
 
 from __future__ import annotations
 
@@ -22,11 +22,29 @@ def close_loop(images: Tensor, fade: int) -> Tensor:
         fade: Images over which the end fades, as many as the video allows at most; 0 changes
             nothing.
     """
-    count = images.shape[-4]
-    fade = min(fade, longest_fade(count))
+    return _faded(images, min(fade, longest_fade(images.shape[-4])), axis=-4)
+
+
+def close_sound_loop(sound: Tensor, fade: int, frames: int) -> Tensor:
+    """Fade the end of a sound into its beginning, for as long as its images do.
+
+    Args:
+        sound: (..., samples), as long as the images.
+        fade: What `close_loop` gets.
+        frames: How many images it gets.
+    """
+    samples = sound.shape[-1]
+    share = min(fade, longest_fade(frames)) / frames if frames else 0.0
+    return _faded(sound, min(round(samples * share), longest_fade(samples)), axis=-1)
+
+
+def _faded(values: Tensor, fade: int, axis: int) -> Tensor:
+    """Fade the last values along an axis into the first ones, which are left out there."""
+    count = values.shape[axis]
     if not fade:
-        return images
-    head, kept = images.split((fade, count - fade), dim=-4)
-    body, tail = kept.split((count - 2 * fade, fade), dim=-4)
-    steps = torch.arange(1, fade + 1, dtype=images.dtype, device=images.device) / (fade + 1)
-    return torch.cat((body, torch.lerp(tail, head, steps.view(-1, 1, 1, 1))), dim=-4)
+        return values
+    head, kept = values.split((fade, count - fade), dim=axis)
+    body, tail = kept.split((count - 2 * fade, fade), dim=axis)
+    steps = torch.arange(1, fade + 1, dtype=values.dtype, device=values.device) / (fade + 1)
+    weights = steps.view(-1, *[1] * (-1 - axis))
+    return torch.cat((body, torch.lerp(tail, head, weights)), dim=axis)

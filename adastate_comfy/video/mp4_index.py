@@ -21,44 +21,60 @@ from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
 
+from .mp4_boxes import (
+    HEADER,
+    LIMIT,
+    NESTED,
+    box,
+    boxes,
+    children,
+    edit_list,
+    find,
+    skipped_ticks,
+    table,
+    time_scale,
+    with_duration,
+)
+
 Write = tuple[int, bytes]
 """Bytes to put at an offset of a file."""
 
-_HEADER = 8
 _BYTES_A_FRAME = 8
+_BYTES_A_SOUND = 4  # all of one length, and each a place to begin
 _BYTES_A_PART = 20
 _BESIDE = 4096  # the boxes of a track that do not grow
 _MOST = 1 << 21
-_LIMIT = 1 << 32
 _NOT_SYNC = 0x10000
 _DROPPED = (b"mvex", b"stts", b"stsc", b"stsz", b"stco", b"co64", b"stss")
-_NESTED = (b"trak", b"mdia", b"minf", b"stbl")
 
 
 @dataclass(slots=True)
-class _Frames:
-    """Where the frames of a track are."""
+class _Samples:
+    """Where the samples of a track are, as MP4 calls its pictures and pieces of sound."""
 
     sizes: array[int] = field(default_factory=lambda: array("I"))
-    durations: list[tuple[int, int]] = field(default_factory=list)  # (frames, ticks of each)
+    durations: list[tuple[int, int]] = field(default_factory=list)  # (samples, ticks of each)
     keys: array[int] = field(default_factory=lambda: array("I"))  # counted from 1
-    chunks: list[tuple[int, int]] = field(default_factory=list)  # (offset, frames)
+    chunks: list[tuple[int, int]] = field(default_factory=list)  # (offset, samples)
 
     @property
     def ticks(self) -> int:
         return sum(count * ticks for count, ticks in self.durations)
 
 
-def room_for_index(header: bytes, frames: int, parts: int) -> bytes:
+def room_for_index(header: bytes, frames: int, parts: int, sounds: int = 0) -> bytes:
     """Return a free box that an index of so many frames fits into, up to a few MiB.
 
     Args:
         header: What comes before it in the file.
         frames: Frames to expect.
         parts: Parts to expect.
+        sounds: Pieces of sound to expect, 0 for a silent video.
     """
     wanted = len(header) + _BESIDE + frames * _BYTES_A_FRAME + parts * _BYTES_A_PART
-    return _box(b"free", bytes(min(wanted, _MOST)))
+    if sounds:
+        wanted += _BESIDE + sounds * _BYTES_A_SOUND + parts * _BYTES_A_PART
+    return box(b"free", bytes(min(wanted, _MOST)))
 
 
 def add_index(path: Path) -> None:
@@ -92,17 +108,17 @@ def index_writes(file: BinaryIO) -> Iterator[Write]:
         return
     (begin, old_end), first, last = moovs[0], moofs[0][0], top[-1][2]
     old = _read(file, begin, old_end)
-    frames = _Frames()
+    tracks: dict[int, _Samples] = {}
     for start, end in moofs:
-        _collect(_read(file, start, end), start, old, frames)
-    moov = _moov(old, frames)
-    gap = first - old_end - _HEADER - len(moov)
+        _collect(_read(file, start, end), start, old, tracks)
+    moov = _moov(old, tracks)
+    gap = first - old_end - HEADER - len(moov)
     cover = _cover(last - first)
     filler = gap - len(cover)
-    if filler == 0 or filler >= _HEADER:
-        free = _box(b"free", bytes(filler - _HEADER)) if filler else b""
-        yield old_end + _HEADER, moov + free + cover
-        yield begin, struct.pack(">I4s", old_end + _HEADER - begin, b"free")
+    if filler == 0 or filler >= HEADER:
+        free = box(b"free", bytes(filler - HEADER)) if filler else b""
+        yield old_end + HEADER, moov + free + cover
+        yield begin, struct.pack(">I4s", old_end + HEADER - begin, b"free")
     else:
         yield last, moov
         yield begin, struct.pack(">I4sQ", 1, b"mdat", last - begin)
@@ -115,23 +131,14 @@ def write_all(file: BinaryIO, data: bytes) -> None:
         view = view[file.write(view) :]
 
 
-def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the kind, start and end of the boxes of an MP4, or of those in a part of it."""
-    end = len(data) if end is None else end
-    while start < end:
-        size, kind = struct.unpack_from(">I4s", data, start)
-        yield kind, start, start + size
-        start += size
-
-
 def _top_boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
     """Yield the whole boxes of a file without reading what is in them."""
     start, length = 0, file.seek(0, os.SEEK_END)
-    while start + _HEADER <= length:
-        size, kind = struct.unpack(">I4s", _read(file, start, start + _HEADER))
+    while start + HEADER <= length:
+        size, kind = struct.unpack(">I4s", _read(file, start, start + HEADER))
         if size == 1:
-            (size,) = struct.unpack(">Q", _read(file, start + _HEADER, start + 2 * _HEADER))
-        if size < _HEADER or start + size > length:
+            (size,) = struct.unpack(">Q", _read(file, start + HEADER, start + 2 * HEADER))
+        if size < HEADER or start + size > length:
             return
         yield kind, start, start + size
         start += size
@@ -142,22 +149,30 @@ def _read(file: BinaryIO, start: int, end: int) -> bytes:
     return file.read(end - start)
 
 
-def _collect(moof: bytes, offset: int, moov: bytes, frames: _Frames) -> None:
-    """Note the frames of a fragment, which begins at an offset of the file."""
-    ticks = size = flags = 0
-    for kind, start, end in _inside(moof, b"traf"):
-        if kind == b"tfhd":
-            ticks, size, flags = _defaults(moof, start, moov)
-        elif kind == b"trun":
-            _collect_run(moof[start:end], offset, (ticks, size, flags), frames)
+def _collect(moof: bytes, offset: int, moov: bytes, tracks: dict[int, _Samples]) -> None:
+    """Note the samples of a fragment, which begins at an offset of the file."""
+    for _, traf, _ in (each for each in boxes(moof, HEADER) if each[0] == b"traf"):
+        inside = list(children(moof, traf))
+        header = next(start for kind, start, _ in inside if kind == b"tfhd")
+        (track,) = struct.unpack_from(">I", moof, header + 12)
+        defaults = _defaults(moof, header, moov, track)
+        for kind, start, end in inside:
+            if kind == b"trun":
+                samples = tracks.setdefault(track, _Samples())
+                _collect_run(moof[start:end], offset, defaults, samples)
 
 
-def _defaults(moof: bytes, start: int, moov: bytes) -> tuple[int, int, int]:
-    """Return duration, size and flags of frames that do not say their own."""
-    given = int.from_bytes(moof[start + 9 : start + 12], "big")
-    trex = next(begin for kind, begin, _ in _inside(moov, b"mvex") if kind == b"trex")
+def _defaults(moof: bytes, tfhd: int, moov: bytes, track: int) -> tuple[int, int, int]:
+    """Return duration, size and flags of samples that do not say their own."""
+    given = int.from_bytes(moof[tfhd + 9 : tfhd + 12], "big")
+    mvex = next(begin for kind, begin, _ in boxes(moov, HEADER) if kind == b"mvex")
+    trex = next(
+        begin
+        for kind, begin, _ in children(moov, mvex)
+        if kind == b"trex" and struct.unpack_from(">I", moov, begin + 12) == (track,)
+    )
     values = list(struct.unpack_from(">3I", moov, trex + 20))
-    at = start + 16 + 8 * bool(given & 0x1) + 4 * bool(given & 0x2)
+    at = tfhd + 16 + 8 * bool(given & 0x1) + 4 * bool(given & 0x2)
     for index, bit in enumerate((0x8, 0x10, 0x20)):
         if given & bit:
             (values[index],) = struct.unpack_from(">I", moof, at)
@@ -165,93 +180,108 @@ def _defaults(moof: bytes, start: int, moov: bytes) -> tuple[int, int, int]:
     return values[0], values[1], values[2]
 
 
-def _collect_run(trun: bytes, offset: int, defaults: tuple[int, int, int], frames: _Frames) -> None:
+def _collect_run(
+    trun: bytes, offset: int, defaults: tuple[int, int, int], samples: _Samples
+) -> None:
     given = int.from_bytes(trun[9:12], "big")
     (count,) = struct.unpack_from(">I", trun, 12)
     numbers = iter(struct.unpack_from(f">{(len(trun) - 16) // 4}I", trun, 16))
     data = next(numbers) if given & 0x1 else 0
     first = next(numbers) if given & 0x4 else None
-    frames.chunks.append((offset + data, count))
+    samples.chunks.append((offset + data, count))
     for index in range(count):
         ticks = next(numbers) if given & 0x100 else defaults[0]
         size = next(numbers) if given & 0x200 else defaults[1]
         flags = next(numbers) if given & 0x400 else defaults[2]
         if given & 0x800:
-            next(numbers)  # frames are shown as they come: there is none but 0
+            next(numbers)  # they are shown as they come: there is none but 0
         if index == 0 and first is not None:
             flags = first
-        frames.sizes.append(size)
+        samples.sizes.append(size)
         if not flags & _NOT_SYNC:
-            frames.keys.append(len(frames.sizes))
-        if frames.durations and frames.durations[-1][1] == ticks:
-            frames.durations[-1] = (frames.durations[-1][0] + 1, ticks)
+            samples.keys.append(len(samples.sizes))
+        if samples.durations and samples.durations[-1][1] == ticks:
+            samples.durations[-1] = (samples.durations[-1][0] + 1, ticks)
         else:
-            frames.durations.append((1, ticks))
+            samples.durations.append((1, ticks))
 
 
-def _moov(old: bytes, frames: _Frames) -> bytes:
-    """Return the header of a file in which these frames are all there are."""
-    media = _find(old, b"mdhd")
-    (scale,) = struct.unpack_from(">I", old, media + (20 if old[media + 8] == 0 else 28))
-    movie = _find(old, b"mvhd")
-    (shown,) = struct.unpack_from(">I", old, movie + (20 if old[movie + 8] == 0 else 28))
-    duration = -(-frames.ticks * shown // scale)
+def _moov(old: bytes, tracks: dict[int, _Samples]) -> bytes:
+    """Return the header of a file in which these samples are all there are."""
+    movie = find(old, b"mvhd", HEADER)
+    shown = time_scale(old, movie)
+    built = {
+        begin: _track(old, begin, stop, tracks, shown)
+        for kind, begin, stop in boxes(old, HEADER)
+        if kind == b"trak"
+    }
+    out = []
+    for kind, begin, stop in boxes(old, HEADER):
+        if kind == b"mvhd":
+            longest = max(length for length, _ in built.values())
+            out.append(with_duration(old[begin:stop], 12, longest))
+        elif kind == b"trak":
+            out.append(built[begin][1])
+        elif kind not in _DROPPED:
+            out.append(old[begin:stop])
+    return box(b"moov", b"".join(out))
+
+
+def _track(
+    old: bytes, trak: int, end: int, tracks: dict[int, _Samples], shown: int
+) -> tuple[int, bytes]:
+    """Return how long a track is played, in ticks of the movie, and its part of the header.
+
+    That is nothing for one of which nothing is played.
+    """
+    (number,) = struct.unpack_from(">I", old, find(old, b"tkhd", trak + HEADER, end) + 20)
+    samples = tracks.get(number, _Samples())
+    scale = time_scale(old, find(old, b"mdhd", trak + HEADER, end))
+    edits = find(old, b"edts", trak + HEADER, end)
+    skipped = skipped_ticks(old, edits) if edits >= 0 else 0
+    duration = -(-(samples.ticks - skipped) * shown // scale)
+    if duration <= 0:
+        return 0, b""
 
     def build(start: int, end: int) -> bytes:
         out = []
         for kind, begin, stop in boxes(old, start, end):
-            if kind in _NESTED:
-                inner = build(begin + _HEADER, stop)
-                out.append(_box(kind, inner + _table(frames) if kind == b"stbl" else inner))
-            elif kind == b"mvhd":
-                out.append(_with_duration(old[begin:stop], 12, duration))
+            if kind in NESTED:
+                inner = build(begin + HEADER, stop)
+                out.append(box(kind, inner + _table(samples) if kind == b"stbl" else inner))
             elif kind == b"tkhd":
-                out.append(_with_duration(old[begin:stop], 16, duration))
+                out.append(with_duration(old[begin:stop], 16, duration))
             elif kind == b"mdhd":
-                out.append(_with_duration(old[begin:stop], 12, frames.ticks))
+                out.append(with_duration(old[begin:stop], 12, samples.ticks))
+            elif kind == b"edts":
+                out.append(edit_list(skipped, duration))
             elif kind not in _DROPPED:
                 out.append(old[begin:stop])
         return b"".join(out)
 
-    return _box(b"moov", build(_HEADER, len(old)))
+    return duration, build(trak, end)
 
 
-def _with_duration(box: bytes, before: int, duration: int) -> bytes:
-    """Put a duration into a box of version 0; `before` bytes of times and numbers precede it.
-
-    It becomes one of version 1 where 32 bits do not hold the duration.
-    """
-    kind, body = box[4:8], box[_HEADER:]
-    assert body[0] == 0
-    created, changed = struct.unpack_from(">II", body, 4)
-    between, after = body[12 : 4 + before], body[8 + before :]
-    if duration < _LIMIT:
-        times, length = struct.pack(">II", created, changed), struct.pack(">I", duration)
-        return _box(kind, body[:4] + times + between + length + after)
-    times, length = struct.pack(">QQ", created, changed), struct.pack(">Q", duration)
-    return _box(kind, b"\x01" + body[1:4] + times + between + length + after)
-
-
-def _table(frames: _Frames) -> bytes:
-    """Return the boxes that say when and where every frame is."""
-    offsets = [offset for offset, _ in frames.chunks]
-    large = offsets[-1] >= _LIMIT
-    runs = []  # (first chunk, frames in each), where the number of frames changes
+def _table(samples: _Samples) -> bytes:
+    """Return the boxes that say when and where every sample is."""
+    offsets = [offset for offset, _ in samples.chunks]
+    large = offsets[-1] >= LIMIT
+    runs = []  # (first chunk, samples in each), where the number changes
     position = 1
-    for count, group in groupby(count for _, count in frames.chunks):
+    for count, group in groupby(count for _, count in samples.chunks):
         runs.append(struct.pack(">3I", position, count, 1))
         position += sum(1 for _ in group)
     keys = b""
-    if len(frames.keys) < len(frames.sizes):
-        keys = _full(b"stss", len(frames.keys), _numbers(frames.keys))
-    times = b"".join(struct.pack(">II", *each) for each in frames.durations)
+    if len(samples.keys) < len(samples.sizes):
+        keys = table(b"stss", len(samples.keys), _numbers(samples.keys))
+    times = b"".join(struct.pack(">II", *each) for each in samples.durations)
     return b"".join(
         (
-            _full(b"stts", len(frames.durations), times),
+            table(b"stts", len(samples.durations), times),
             keys,
-            _full(b"stsc", len(runs), b"".join(runs)),
-            _box(b"stsz", struct.pack(">3I", 0, 0, len(frames.sizes)) + _numbers(frames.sizes)),
-            _full(
+            table(b"stsc", len(runs), b"".join(runs)),
+            box(b"stsz", struct.pack(">3I", 0, 0, len(samples.sizes)) + _numbers(samples.sizes)),
+            table(
                 b"co64" if large else b"stco",
                 len(offsets),
                 struct.pack(f">{len(offsets)}{'Q' if large else 'I'}", *offsets),
@@ -260,28 +290,11 @@ def _table(frames: _Frames) -> bytes:
     )
 
 
-def _inside(data: bytes, parent: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the boxes inside the boxes of one kind inside the outermost box."""
-    for kind, start, end in boxes(data, _HEADER):
-        if kind == parent:
-            yield from boxes(data, start + _HEADER, end)
-
-
-def _find(data: bytes, wanted: bytes, start: int = _HEADER, end: int | None = None) -> int:
-    """Return where a box of the header begins."""
-    for kind, begin, stop in boxes(data, start, end):
-        if kind == wanted:
-            return begin
-        if kind in _NESTED and (found := _find(data, wanted, begin + _HEADER, stop)) >= 0:
-            return found
-    return -1
-
-
 def _cover(size: int) -> bytes:
     """Return the beginning of a box that holds all fragments."""
-    if size + _HEADER < _LIMIT:
-        return struct.pack(">I4s", size + _HEADER, b"mdat")
-    return struct.pack(">I4sQ", 1, b"mdat", size + 2 * _HEADER)
+    if size + HEADER < LIMIT:
+        return struct.pack(">I4s", size + HEADER, b"mdat")
+    return struct.pack(">I4sQ", 1, b"mdat", size + 2 * HEADER)
 
 
 def _numbers(values: array[int]) -> bytes:
@@ -289,11 +302,3 @@ def _numbers(values: array[int]) -> bytes:
     if struct.pack("=H", 1) != struct.pack(">H", 1):
         swapped.byteswap()
     return swapped.tobytes()
-
-
-def _full(kind: bytes, count: int, rows: bytes) -> bytes:
-    return _box(kind, struct.pack(">II", 0, count) + rows)
-
-
-def _box(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I4s", len(body) + _HEADER, kind) + body

@@ -17,6 +17,7 @@ from ...adastate_core.stream.summary import receipt
 from ..output_names import find_target
 from ..page_metadata import page_metadata
 from .encoders import Codec
+from .sound_track import SoundFormat
 from .video_file import VideoFile, disk_error
 
 STOPPED_SUFFIX = f".stopped{STATE_SUFFIX}"
@@ -94,6 +95,7 @@ def open_files(
     *,
     state: StreamState,
     family: str,
+    sound: SoundFormat | None,
     prompt: Mapping[str, Any] | None,
     extra: Mapping[str, Any] | None,
 ) -> RenderFiles:
@@ -105,6 +107,7 @@ def open_files(
         form: How it is encoded.
         state: The stream before its first new chunk.
         family: Family of the model.
+        sound: What the sound of the video is; None for a silent one.
         prompt: The hidden input of that name.
         extra: The hidden input `extra_pnginfo`.
 
@@ -122,6 +125,7 @@ def open_files(
         "size": pixels,
         "codec": form.codec,
         "crf": form.crf,
+        **({"sound_rate": sound.rate, "sound_channels": sound.channels} if sound else {}),
         "model": family,
         "first_chunk": state.chunk_index,
         "before": [receipt(event) for event in state.events],
@@ -135,6 +139,7 @@ def open_files(
             codec=form.codec,
             metadata=page_metadata(prompt, extra),
             expected=(size.frames, size.parts),
+            sound=sound,
         )
         receipts = _open_receipts(path.with_suffix(RECEIPTS_SUFFIX), head)
     except BaseException:

@@ -8,33 +8,32 @@ second thread waits for the images, encodes and writes them, notes the chunk and
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import comfy.model_management
 from torch import Tensor
 
 from ...adastate_core.errors import AdaStateError, VideoFileError
-from ...adastate_core.files.disk_reserve import DiskReserve
 from ...adastate_core.files.receipts import ReceiptFile
 from ...adastate_core.files.state_file import save_state
-from ...adastate_core.stream.events import ChunkEvent, Event, GivenLatentsEvent
 from ...adastate_core.stream.state import StreamState
 from ...adastate_core.stream.summary import receipt
 from ..sockets.latents import from_model_space
 from .bounded_worker import BoundedWorker
-from .decoders import LOOK_BACK, ChunkDecoder, LaterImages
+from .decoders import ChunkDecoder, LaterImages
 from .device_copies import SideStream
+from .part_decoder import Later
 from .render_files import STOPPED_SUFFIX
+from .render_history import given_parts, newest_parts, newest_sound, sound_of
+from .render_sound import RenderSound
+from .saved_room import SavedRoom
 from .video_file import VideoFile, disk_error
-
-_HEADER_BYTES = 1024
-"""What the header of a state file says of a chunk besides its prompt, at most."""
-_CHARACTER_BYTES = 6
-"""Bytes of a character of a prompt there, at most."""
+from .whole_chunks import MadeChunk, VideoPart, WholeChunks
 
 _WAITING = 1
 """Decoded chunks that wait for the one that is being written; more would only take memory."""
@@ -51,6 +50,7 @@ class RenderJob:
             of its newest chunk, (frames, H, W, 3), and the image of its hidden state, (1, H, W, 3),
             or None.
         in_background: Whether a thread decodes a chunk while the next one is made.
+        sound: The sound of the video, or None.
     """
 
     def __init__(
@@ -61,17 +61,38 @@ class RenderJob:
         show: Callable[[StreamState, Tensor, Tensor | None], None],
         *,
         in_background: bool,
+        sound: RenderSound | None = None,
     ) -> None:
-        self._video, self._receipts, self._decoder = video, receipts, decoder
-        self._show = show
+        self.decoder = decoder
+        self._video, self._receipts = video, receipts
+        self._show, self._sound = show, sound
         self._side: SideStream | None = None
         self._thread = ThreadPoolExecutor(1, "adastate-decode") if in_background else None
         self._decoding: Future[None] | None = None
         self._writer = BoundedWorker("adastate-write", waiting=_WAITING)
+        self._whole = WholeChunks()
+        self._skipped = self._latents = 0
         self._written: StreamState | None = None
-        self._reserve = DiskReserve(video.path.parent)
-        self._at_first = self._since = self._headers = 0
-        self._ended = False
+        self._room = SavedRoom(video)
+        self._flushed = self._ended = False
+
+    @property
+    def stays_loaded(self) -> bool:
+        """Whether a chunk can be decoded now without a call of model management."""
+        sound = self._sound is None or self._sound.decoder.stays_loaded
+        return sound and self.decoder.stays_loaded
+
+    @property
+    def can_run_in_background(self) -> bool:
+        """Whether a thread can decode; known once something was decoded."""
+        sound = self._sound is None or self._sound.decoder.can_run_in_background
+        return sound and self.decoder.can_run_in_background
+
+    @property
+    def loads(self) -> int:
+        """How often a VAE had to be brought to its device."""
+        sound = self._sound.decoder.loads if self._sound is not None else 0
+        return max(sound, self.decoder.loads)
 
     def begin(self, state: StreamState, part: int, include_start: bool) -> None:
         """Decode what the stream keeps, so that the images go on from there.
@@ -82,24 +103,26 @@ class RenderJob:
             include_start: Whether given frames are part of the video; only those in front of
                 chunk 0 can be.
         """
-        self._decoder.load()
-        if self._thread is not None and self._decoder.can_run_in_background:
-            self._side = SideStream(self._decoder.device)
-        begins = state.chunk_index == 0
-        known = [
-            latents
-            for event in state.events
-            if isinstance(event, ChunkEvent)
-            or (isinstance(event, GivenLatentsEvent) and event.reason == "start")
-            if event.content is not None
-            for latents in event.content.split(part, dim=2)
-        ]
-        for latents in known if begins and include_start else _newest(known, LOOK_BACK):
+        self.decoder.load()
+        if self._thread is not None and self.decoder.can_run_in_background:
+            self._side = SideStream(self.decoder.device)
+        shown = include_start and state.chunk_index == 0
+        known = given_parts(state, part) if shown else newest_parts(state, self.decoder, part)
+        if not shown:
+            self._skipped = self.decoder.frames_of(sum(each.shape[2] for each in known))
+        self._whole = WholeChunks(self._skipped, self._video.samples if self._sound else None)
+        for latents in known:
             comfy.model_management.throw_exception_if_processing_interrupted()
             with self._beside(self._mark()):
-                images = self._decoder.decode_later(self._samples(state, latents))
-            if begins and include_start:
-                self._writer.submit(partial(self._add, images))
+                images = self.decoder.decode_later(self._samples(state, latents))
+            self._latents += latents.shape[2]
+            self._submit(VideoPart(self._shown()) if shown else None, images)
+        if self._sound is not None:
+            self._sound.decoder.load()
+            with self._beside(self._mark()):
+                newest = newest_sound(state, self._sound.look_back)
+                heard = self._sound.begin(newest, state.next_frame)
+            self._submit(None, None, heard)
 
     def add(self, state: StreamState, prompt: dict[str, Any] | None = None) -> None:
         """Begin to decode the newest chunk; it is written while the next one is made.
@@ -113,12 +136,12 @@ class RenderJob:
         """
         self._finish_decoding()
         self._writer.check()
-        self._decoder.load()
-        decode = partial(self._decode, state, prompt or {}, self._mark())
-        if self._thread is not None and self._decoder.can_run_in_background:
+        self.decoder.load()
+        if self._thread is not None and self._may_decode_apart():
+            decode = partial(self._decode, state, prompt or {}, self._mark(), apart=True)
             self._decoding = self._thread.submit(decode)
         else:
-            decode()
+            self._decode(state, prompt or {}, self._mark(), apart=False)
 
     def finish(self) -> None:
         """Wait until the last chunk is written and close the files.
@@ -127,6 +150,7 @@ class RenderJob:
             VideoFileError: If there is no room for the end; all chunks are in the video.
         """
         self._finish_decoding()
+        self._flush()
         self._writer.drain()
         self._close("complete")
 
@@ -141,6 +165,8 @@ class RenderJob:
         # Whatever it was, the chunks before it are written.
         with suppress(Exception):
             self._finish_decoding()
+        with suppress(Exception):
+            self._flush()
         with suppress(Exception):
             self._writer.drain()
         with suppress(Exception):
@@ -174,65 +200,117 @@ class RenderJob:
         """Have what is asked of the device inside done beside the sampler, after a mark."""
         if self._side is None:
             return nullcontext()
-        return self._side.after(mark, self._decoder.weights())
+        return self._side.after(mark, self._weights())
 
-    def _decode(self, state: StreamState, prompt: dict[str, Any], mark: Any) -> None:
+    def _weights(self) -> Iterator[Tensor]:
+        sound = self._sound.decoder.weights() if self._sound is not None else ()
+        return chain(self.decoder.weights(), sound)
+
+    def _may_decode_apart(self) -> bool:
+        """Say whether a thread may decode; in the main thread, once the VAE is loaded."""
+        if not self.decoder.can_run_in_background or self._sound is None:
+            return self.decoder.can_run_in_background
+        self._sound.decoder.load()
+        # The VAE of the sound may have taken the room of the other one.
+        return self._sound.decoder.can_run_in_background and self.decoder.stays_loaded
+
+    def _decode(
+        self, state: StreamState, prompt: dict[str, Any], mark: Any, *, apart: bool
+    ) -> None:
         """Begin to decode a chunk, and have it written once its images are there."""
+        chunk = state.last_chunk
+        assert chunk is not None
+        content, before = state.newest_content(), self._shown()
+        if self._sound is not None and not apart:
+            self.decoder.load()
         with self._beside(mark):
-            samples = self._samples(state, state.newest_content())
-            chunk = state.last_chunk
-            assert chunk is not None
+            samples = self._samples(state, content)
             alone = chunk.state[:, :, -1:] if chunk.state is not None else None
             hidden = self._samples(state, alone) if alone is not None else None
-            images = self._decoder.decode_later(samples)
+            images = self.decoder.decode_later(samples)
             still = self._decode_hidden(hidden) if hidden is not None else None
-        self._writer.submit(partial(self._write, state, images, still, prompt))
+        self._latents += content.shape[2]
+        latents, heard = sound_of(chunk), None
+        if self._sound is not None and latents is not None:
+            if not apart:
+                self._sound.decoder.load()
+                mark = self._mark()
+            with self._beside(mark):
+                heard = self._sound.decode_later(latents, chunk.frame, before)
+        made = MadeChunk(state, prompt, still)
+        self._submit(VideoPart(self._shown(), heard is not None, made), images, heard)
+
+    def _flush(self) -> None:
+        """Have written what the decoders hold back; nothing comes after it."""
+        if self._flushed:
+            return
+        self._flushed = True
+        images = heard = None
+        if self.decoder.held_back:
+            self.decoder.load()
+            with self._beside(self._mark()):
+                images = self.decoder.flush_later()
+        if self._sound is not None:
+            self._sound.decoder.load()
+            with self._beside(self._mark()):
+                heard = self._sound.flush_later()
+        if images is not None or heard is not None:
+            self._submit(None, images, heard, ended=True)
+
+    def _shown(self) -> int:
+        """Return how many pictures of the video there are once all is decoded."""
+        return self.decoder.frames_of(self._latents) - self._skipped
 
     def _samples(self, state: StreamState, latents: Tensor) -> Tensor:
-        return self._decoder.placed(from_model_space(state, latents)["samples"])
+        return self.decoder.placed(from_model_space(state, latents)["samples"])
 
     def _decode_hidden(self, samples: Tensor) -> LaterImages | None:
         try:
-            return self._decoder.decode_alone_later(samples)
+            return self.decoder.decode_alone_later(samples)
         except Exception as error:  # it is not in the video
             _tell_without_hidden(error)
             return None
 
-    def _add(self, images: LaterImages) -> None:
-        self._video.add(images()[0])
+    def _submit(
+        self,
+        part: VideoPart | None,
+        images: LaterImages | None,
+        heard: Later | None = None,
+        *,
+        ended: bool = False,
+    ) -> None:
+        self._writer.submit(partial(self._write, part, images, heard, ended))
 
     def _write(
         self,
-        state: StreamState,
-        images: LaterImages,
-        still: LaterImages | None,
-        prompt: dict[str, Any],
+        part: VideoPart | None,
+        images: LaterImages | None,
+        heard: Later | None,
+        ended: bool,
     ) -> None:
-        """Write a chunk and show it; in the thread."""
-        first = self._video.frames
-        made = images()[0]
-        self._keep_room(state)
-        self._video.add(made)
+        """Take a part, and write what is whole with it; in the thread."""
+        if part is not None:
+            self._whole.expect(part)
+        if images is not None:
+            self._whole.add_pictures(images()[0])
+        if heard is not None:
+            self._whole.add_sound(heard())
+        for whole, made, sound in self._whole.whole(ended=ended):
+            if whole.chunk is None:
+                self._video.add(made, sound)
+            else:
+                self._write_chunk(whole.chunk, made, sound)
+
+    def _write_chunk(self, made: MadeChunk, images: Tensor, sound: Tensor | None) -> None:
+        """Write a chunk and show it."""
+        first, state = self._video.frames, made.state
+        self._room.keep_for(state)
+        self._video.add(images, sound)
         chunk = state.last_chunk
         assert chunk is not None
         self._written = state
-        self._note({**receipt(chunk), **prompt, "frames": [first, self._video.frames - 1]})
-        self._show(state, made, _hidden_image(still))
-
-    def _keep_room(self, state: StreamState) -> None:
-        """Keep the room that this stream needs if it has to be saved, before the video takes it."""
-        if self._written is None:
-            page = 2 * sum(map(len, self._video.metadata.values()))  # in JSON once more
-            self._at_first, self._since, self._headers = _bytes_of(state) + page, 0, 0
-        else:
-            self._since += 1
-            self._headers += _header_bytes(state.last_chunk)
-        added = min(self._since, state.history_chunks or self._since)
-        chunk = state.newest_content().nbytes * 2  # the hidden state is no longer than the content
-        try:
-            self._reserve.grow(self._at_first + added * chunk + self._headers)
-        except OSError as error:
-            raise disk_error(self._video.path, error) from error
+        self._note({**receipt(chunk), **made.prompt, "frames": [first, self._video.frames - 1]})
+        self._show(state, images, _hidden_image(made.still))
 
     def _close(self, reason: str) -> None:
         """Close the files; what is closed already stays as it is."""
@@ -241,7 +319,7 @@ class RenderJob:
         self._writer.close()
         if self._side is not None:
             self._side.wait()
-        self._reserve.release()
+        self._room.release()
         try:
             self._video.close()
         except VideoFileError:
@@ -272,29 +350,3 @@ def _hidden_image(still: LaterImages | None) -> Tensor | None:
 
 def _tell_without_hidden(error: Exception) -> None:
     logging.warning("AdaState: no picture of the hidden state: %s", error)
-
-
-def _newest(parts: list[Tensor], frames: int) -> list[Tensor]:
-    """Return as few of the last parts as hold so many latent frames, or all."""
-    held, first = 0, len(parts)
-    while first and held < frames:
-        first -= 1
-        held += parts[first].shape[2]
-    return parts[first:]
-
-
-def _bytes_of(state: StreamState) -> int:
-    """Estimate how large the file of a stream gets."""
-    conditionings = state.conditionings.values()
-    tensors = [tensor for each in conditionings for tensor in each.tensors.values()]
-    for event in state.events:
-        if isinstance(event, (ChunkEvent, GivenLatentsEvent)):
-            tensors += [t for t in (event.state, event.content) if t is not None]
-    header = sum(len(each.structure) for each in conditionings)
-    header += sum(_header_bytes(event) for event in (None, *state.events))
-    return header + sum(t.nbytes for t in tensors)
-
-
-def _header_bytes(event: Event | None) -> int:
-    prompt = event.prompt if isinstance(event, ChunkEvent) else ""
-    return _HEADER_BYTES + _CHARACTER_BYTES * len(prompt)

@@ -14,6 +14,7 @@ from torch import Tensor
 from ...adastate_core.errors import LayoutError
 from ...adastate_core.stream.pace import count_of
 from ...adastate_core.stream.state import StreamState
+from ...adastate_core.stream.timing import with_clock
 from ..model.binding import bound_model
 from ..panel.pictures import ChunkPictures, small_pixels
 from ..panel.stream_view import StreamView
@@ -23,6 +24,8 @@ from .live_pictures import failure_shown
 from .render_files import RenderSize, VideoFormat, open_files
 from .render_history import joins_exactly, with_render_history
 from .render_job import RenderJob
+from .render_sound import RenderSound
+from .sound_opening import SoundOpening
 
 _VAE = "adastate_vae"
 """Key of the VAE among the models that are loaded with a MODEL."""
@@ -38,6 +41,7 @@ class RenderOptions:
         include_start: Whether given frames are part of the video.
         history_chunks: The widget of that name.
         in_background: Whether a thread decodes a chunk while the next one is made.
+        audio_vae: The VAE of the sound, or None.
     """
 
     filename_prefix: str
@@ -45,6 +49,7 @@ class RenderOptions:
     include_start: bool
     history_chunks: int
     in_background: bool
+    audio_vae: VAE | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +96,30 @@ def _render(
     chunk_frames = bound_model(inputs.model).config.chunk_frames
     shape = inputs.state.latent_shape
     decoder = open_decoder(vae, (*shape[:2], chunk_frames, *shape[2:]))
+    hears = options.audio_vae is not None and inputs.state.sound_shape is not None
     if options.in_background and not decoder.patcher.is_dynamic():
-        inputs = _with_vae_loaded(inputs, decoder)
+        patchers = [decoder.patcher]
+        if hears and options.audio_vae is not None:
+            patchers.append(options.audio_vae.patcher)
+        inputs = _with_vaes_loaded(inputs, patchers)
     run = StreamRun.prepare(inputs, view=view, together=1, previews=False)
     # Every chunk is in the file: none but the newest has to be gone back to.
     run = replace(run, request=replace(run.request, keep_start=False))
-    joined = joins_exactly(run.start)
-    state = with_render_history(run.start, options.history_chunks, chunk_frames)
+    clock = run.request.geometry.clock
+    start = with_clock(run.start, clock)
+    opening = None
+    if hears and clock is not None:
+        opening = SoundOpening.of(options.audio_vae, start, clock, chunk_frames, decoder)
+        opening.check_speed(options.form.fps)
+    joined = _joins(start, decoder, opening)
+    state = with_render_history(start, options.history_chunks, chunk_frames)
     files = open_files(
         options.filename_prefix,
         RenderSize.of(state, vae, inputs.chunks, chunk_frames),
         options.form,
         state=state,
         family=run.request.fingerprint.family,
+        sound=opening.form(state, options.include_start) if opening is not None else None,
         prompt=hidden.prompt,
         extra=hidden.extra_pnginfo,
     )
@@ -112,10 +128,13 @@ def _render(
     def show(after: StreamState, images: Tensor, hidden: Tensor | None) -> None:
         view.show(after, lambda: _pictures(images, hidden))
 
-    job = RenderJob(files.video, files.receipts, decoder, show, in_background=in_background)
+    sound = opening.open(files.video) if opening is not None else None
+    job = RenderJob(
+        files.video, files.receipts, decoder, show, in_background=in_background, sound=sound
+    )
     try:
         job.begin(state, chunk_frames, options.include_start)
-        state = _make_chunks(run, job, decoder, state, inputs)
+        state = _make_chunks(run, job, state, inputs)
         job.finish()
     except BaseException as error:
         left = job.stop(f"{type(error).__name__}: {error}".rstrip(": "))
@@ -124,19 +143,16 @@ def _render(
         raise
     frames = files.video.frames
     length = f"{count_of(frames, 'frame')}, {frames / options.form.fps:.1f} s"
-    notes = _notes(decoder, state, joined=joined, in_background=in_background)
-    text = "; ".join((length, *notes))
+    joins = _joins(state, decoder, opening)
+    notes = _notes(job, joined=joined, joins=joins, in_background=in_background)
+    text = "; ".join((length, *notes, *_sound_notes(state, options, sound)))
     run.progress.say(text)
     view.finish(text)
     return RenderedVideo(state, files.video.path, files.subfolder)
 
 
 def _make_chunks(
-    run: StreamRun,
-    job: RenderJob,
-    decoder: ChunkDecoder,
-    state: StreamState,
-    inputs: StreamInputs,
+    run: StreamRun, job: RenderJob, state: StreamState, inputs: StreamInputs
 ) -> StreamState:
     """Make and decode the chunks, in one sampling session while the VAE stays beside the model.
 
@@ -151,7 +167,7 @@ def _make_chunks(
 
     def keep(after: StreamState) -> bool:
         nonlocal decoded
-        decoded = decoder.stays_loaded
+        decoded = job.stays_loaded
         if decoded:
             add(after)
         return decoded
@@ -162,6 +178,12 @@ def _make_chunks(
         if not decoded:
             add(state)
     return state
+
+
+def _joins(state: StreamState, decoder: ChunkDecoder, opening: SoundOpening | None) -> bool:
+    """Say whether a video that continues a stream is as if it had never ended."""
+    seen = not decoder.exact or joins_exactly(state, decoder)
+    return seen and (opening is None or opening.joins(state))
 
 
 def _pictures(images: Tensor, hidden: Tensor | None) -> ChunkPictures:
@@ -182,52 +204,59 @@ def _require_one_video(state: StreamState) -> None:
         )
 
 
-def _with_vae_loaded(inputs: StreamInputs, decoder: ChunkDecoder) -> StreamInputs:
-    """Have the VAE loaded in one go with the models, so that no session evicts it.
+def _with_vaes_loaded(inputs: StreamInputs, patchers: list[ModelPatcher]) -> StreamInputs:
+    """Have the VAEs loaded in one go with the models, so that no session evicts them.
 
     Under Dynamic VRAM none does anyway: weights make room for each other one by one, where they
-    have to. To load the VAE again would change its small weights while they may be in use.
+    have to. To load a VAE again would change its small weights while they may be in use.
     """
 
-    def loading_both(model: ModelPatcher) -> ModelPatcher:
+    def loading_all(model: ModelPatcher) -> ModelPatcher:
         clone = model.clone()
-        clone.set_additional_models(_VAE, [decoder.patcher])
+        clone.set_additional_models(_VAE, patchers)
         return clone
 
     low = inputs.model_low_noise
     return replace(
         inputs,
-        model=loading_both(inputs.model),
-        model_low_noise=loading_both(low) if low is not None else None,
+        model=loading_all(inputs.model),
+        model_low_noise=loading_all(low) if low is not None else None,
     )
 
 
-def _notes(
-    decoder: ChunkDecoder,
-    state: StreamState,
-    *,
-    joined: bool,
-    in_background: bool,
-) -> Iterator[str]:
+def _notes(job: RenderJob, *, joined: bool, joins: bool, in_background: bool) -> Iterator[str]:
     """Say what an artist should know about a finished video."""
-    if decoder.exact and not joined:
+    decoder = job.decoder
+    if not joined:
         yield (
             "the stream no longer kept all frames that the VAE needs, so the beginning may not "
             "join the video before without a seam"
         )
-    if decoder.exact and not joins_exactly(state):
+    if not joins:
         yield "to continue this video without a seam, raise history_chunks"
     if decoder.note:
         yield decoder.note
-    if in_background and not decoder.can_run_in_background:
+    if in_background and not job.can_run_in_background:
         why = (
             "Dynamic VRAM moves its weights in one thread alone"
             if decoder.patcher.is_dynamic()
             else "ComfyUI does not keep the whole VAE on the device"
         )
         yield f"decoded between chunks and not in the background, since {why}"
-    if decoder.loads > 1 and decoder.device.type != "cpu":
+    if job.loads > 1 and decoder.device.type != "cpu":
         yield (
-            f"the VAE had to be loaded {count_of(decoder.loads, 'time')}, since it finds no room "
+            f"the VAE had to be loaded {count_of(job.loads, 'time')}, since it finds no room "
             "beside the model: a tiny VAE (TAEHV) needs less"
         )
+
+
+def _sound_notes(
+    state: StreamState, options: RenderOptions, sound: RenderSound | None
+) -> Iterator[str]:
+    """Say what an artist should know about the sound."""
+    if sound is not None and sound.decoder.note:
+        yield sound.decoder.note
+    if sound is None and state.sound_shape is not None:
+        yield "the video is silent: connect audio_vae for the sound of this stream"
+    if sound is None and state.sound_shape is None and options.audio_vae is not None:
+        yield "the video is silent, since this stream has no sound"

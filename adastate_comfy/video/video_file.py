@@ -9,7 +9,6 @@ that players know its length and every frame from the start.
 from __future__ import annotations
 
 import errno
-import io
 import os
 from contextlib import suppress
 from fractions import Fraction
@@ -22,14 +21,9 @@ from torch import Tensor
 from ...adastate_core.errors import VideoFileError
 from ..progress import pixels_of
 from .encoders import Codec, OpenEncoder, tag_of
-from .mp4_index import add_index, boxes, room_for_index, write_all
-
-_MUXING = {
-    "movflags": "empty_moov+frag_custom+default_base_moof+frag_discont+use_metadata_tags",
-    # Without these a fragment that is muxed alone would begin at time 0.
-    "use_editlist": "0",
-    "avoid_negative_ts": "make_non_negative",
-}
+from .fragments import Fragments
+from .mp4_index import add_index, room_for_index, write_all
+from .sound_track import PIECE, Piece, SoundFormat, SoundTrack
 
 
 class VideoFile:
@@ -43,6 +37,7 @@ class VideoFile:
         codec: A key of `encoders.ENCODERS`.
         metadata: Texts to put into the header, such as the workflow.
         expected: Frames and parts for which room is kept in front, where an index is found soonest.
+        sound: What its sound is; None for a silent video.
 
     Raises:
         VideoFileError: If this video cannot be encoded here.
@@ -58,25 +53,49 @@ class VideoFile:
         codec: Codec = "h264",
         metadata: dict[str, str] | None = None,
         expected: tuple[int, int] = (8192, 1024),
+        sound: SoundFormat | None = None,
     ) -> None:
         self.path = path
         self.frames = 0
         """Frames in the file."""
         self.metadata = metadata or {}
-        self._rate = Fraction(round(fps * 1000), 1000)
+        self.rate = Fraction(round(fps * 1000), 1000)
+        """Frames per second."""
+        self.sound = sound
+        """What its sound is, or None."""
         self._expected = expected
         self._codec, self._tag = codec, tag_of(codec)
-        self._encoded = self._parts = self._bytes = 0
+        self._encoded = self._bytes = 0
         self._closed = False
         # It owns the encoder and describes its stream to others.
-        self._encoder = OpenEncoder(codec, size, self._rate, crf)
+        self._encoder = OpenEncoder(codec, size, self.rate, crf)
         self._stream = self._encoder.stream
+        self._track = SoundTrack(sound) if sound is not None else None
+        self._fragments = Fragments(self._stream, self._track, self.metadata)
 
-    def add(self, images: Tensor) -> None:
-        """Encode and write the next part.
+    def samples(self, frames: int) -> int:
+        """Return how many samples of sound go with the first frames."""
+        assert self.sound is not None
+        return self.sound.samples(frames, self.rate)
+
+    def run_up(self, sound: Tensor) -> None:
+        """Hear what came before the video, so that its sound goes on from there; at first only.
 
         Args:
-            images: (frames, height, width, 3), 0 to 1.
+            sound: (channels, samples).
+        """
+        assert self._track is not None
+        self._track.run_up(sound)
+
+    def add(self, images: Tensor, sound: Tensor | None = None) -> None:
+        """Encode and write the next part.
+
+        Sound that begins after the pictures end waits for the next part, and the pictures do not
+        wait for their sound.
+
+        Args:
+            images: (frames, height, width, 3), 0 to 1; may be none.
+            sound: The sound that follows, (channels, samples), -1 to 1.
 
         Raises:
             VideoFileError: If the disk does not take it, or the encoder gives less than all of it;
@@ -91,14 +110,19 @@ class VideoFile:
                 expected="all of them",
                 remedy="choose h264",
             )
-        self._append(self._fragment(packets))
+        pieces = []
+        if self._track is not None:
+            if sound is not None:
+                self._track.add(sound)
+            pieces = self._track.ready(self.samples(self._encoded))
+        self._write(packets, pieces)
         self.frames = self._encoded
 
     def close(self) -> None:
-        """Close the encoder and add the index; closing again does nothing.
+        """Write the rest of the sound and add the index; closing again does nothing.
 
         Raises:
-            VideoFileError: If there is no room for the index; the video plays without.
+            VideoFileError: If there is no room for them; the video plays without.
         """
         if self._closed:
             return
@@ -107,40 +131,41 @@ class VideoFile:
         if not self.frames:
             return
         try:
-            add_index(self.path)
-        except OSError as error:
-            raise disk_error(self.path, error) from error
+            if self._track is not None:
+                self._write([], self._track.last(self.samples(self.frames)))
+        finally:
+            self._add_index()
 
     def _encode(self, pixels: Tensor) -> list[av.Packet]:
         frame = av.VideoFrame.from_ndarray(pixels.numpy(), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
-        frame.pts, frame.time_base = self._encoded, 1 / self._rate
+        frame.pts, frame.time_base = self._encoded, 1 / self.rate
         self._encoded += 1
         packets: list[av.Packet] = self._stream.codec_context.encode(frame)
         return packets
 
-    def _fragment(self, packets: list[av.Packet]) -> bytes:
-        """Mux a part alone; what comes before its first fragment goes into the file once."""
-        self._parts += 1
-        target = io.BytesIO()
-        options = {**_MUXING, "fragment_index": str(self._parts)}
-        with av.open(target, "w", format="mp4", options=options) as container:
-            container.metadata.update(self.metadata)
-            stream = container.add_stream_from_template(self._stream)
-            for packet in packets:
-                packet.stream = stream
-                container.mux(packet)
-        data = target.getvalue()
-        found = list(boxes(data))
-        begin = next(start for kind, start, _ in found if kind == b"moof")
-        end = max(end for kind, _, end in found if kind == b"mdat")
-        return (b"" if self._bytes else self._head(data[:begin])) + data[begin:end]
+    def _write(self, packets: list[av.Packet], pieces: list[Piece]) -> None:
+        """Write a fragment; what comes before the first one goes into the file once."""
+        if not packets and not pieces:
+            return
+        head, fragment = self._fragments.mux(packets, pieces)
+        self._append(fragment if self._bytes else self._head(head) + fragment)
+        if self._track is not None:
+            self._track.wrote(pieces)
 
     def _head(self, header: bytes) -> bytes:
         """Return what comes before the first fragment."""
         if self._tag is not None:
             header = header.replace(*self._tag, 1)
-        return header + room_for_index(header, *self._expected)
+        frames, parts = self._expected
+        sounds = self.samples(frames) // PIECE + 2 if self._track is not None else 0
+        return header + room_for_index(header, frames, parts, sounds)
+
+    def _add_index(self) -> None:
+        try:
+            add_index(self.path)
+        except OSError as error:
+            raise disk_error(self.path, error) from error
 
     def _append(self, data: bytes) -> None:
         try:

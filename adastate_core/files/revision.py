@@ -20,6 +20,7 @@ from ..stream.event_log import EventLog
 from ..stream.events import ChunkEvent, Event, without_latents
 from ..stream.state import StreamState
 from .changes import changed
+from .event_checks import check_events
 from .manifest import Manifest
 from .schema import (
     AnyModel,
@@ -28,7 +29,6 @@ from .schema import (
     Place,
     Reference,
     Refuse,
-    check_events,
     event_from_model,
 )
 from .segments import SegmentReader

@@ -8,7 +8,7 @@ read. In the JSON of state files a tensor is a `NamedTensor`, in that of named s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
@@ -332,83 +332,6 @@ def event_from_model(model: AnyModel, tensor: Lookup) -> Event:
             fields[name] = tensor(fields[name])
     event: Event = EVENT_OF[kind](**fields)
     return event
-
-
-def check_events(
-    fields: StateFields,
-    events: Sequence[AnyModel | Event],
-    conditionings: Collection[str],
-    shapes: Shapes,
-    refuse: Refuse,
-) -> None:
-    """Refuse events whose values contradict each other or the tensors they name.
-
-    Args:
-        fields: The values besides the events.
-        events: The events, or a part at their end. Those that are built have been checked before.
-        conditionings: Digests of those that are there.
-        shapes: Returns dtype and shape of a tensor without reading it.
-        refuse: Makes the error.
-
-    Raises:
-        StateFileError: If anything disagrees.
-    """
-    last: int | None = None
-    keeps = False
-    for event in events:
-        if isinstance(event, GivenLatentsModel):
-            _check_latents(fields, event, shapes, refuse)
-        if not isinstance(event, ChunkModel | ChunkEvent):
-            continue
-        if last is not None and event.index != last + 1:
-            raise refuse(f"chunk {event.index} after chunk {last}")
-        parts = (event.state, event.sound)
-        if event.content is None and (keeps or any(part is not None for part in parts)):
-            raise refuse(f"chunk {event.index} with a part of its latents, or older ones alone")
-        last, keeps = event.index, event.content is not None
-        if isinstance(event, ChunkEvent) or not keeps:
-            continue
-        _check_latents(fields, event, shapes, refuse)
-        for digest in (event.positive, event.negative):
-            if digest is not None and digest not in conditionings:
-                raise refuse(f"chunk {event.index} without its conditioning")
-    if last is not None and fields.chunk_index != last + 1:
-        raise refuse(f"next chunk {fields.chunk_index} after chunk {last}")
-    if last is not None and fields.fingerprint is None:
-        raise refuse("chunks without the model that made them")
-
-
-def _check_latents(
-    fields: StateFields, event: ChunkModel | GivenLatentsModel, shapes: Shapes, refuse: Refuse
-) -> None:
-    """Check the latents of one event against the size of the stream."""
-    batch, channels, height, width = fields.latent_shape
-    frames = event.config.chunk_frames if isinstance(event, ChunkModel) else None
-    for name, reference in (("state", event.state), ("content", event.content)):
-        if reference is None:
-            continue
-        dtype, shape = shapes(reference)
-        length = shape[2] if len(shape) == 5 else 0
-        right = dtype in LATENT_DTYPES and length > 0
-        right = right and shape == (batch, channels, length, height, width)
-        if not right or (name == "content" and frames not in (None, length)):
-            size = (batch, channels, frames or "frames", height, width)
-            raise refuse(f"{name} of {dtype} {shape} in place of {size}")
-    if event.sound is not None:
-        _check_sound(fields, shapes(event.sound), refuse)
-
-
-def _check_sound(fields: StateFields, seen: tuple[str, tuple[int, ...]], refuse: Refuse) -> None:
-    """Check the sound of one event against that of the stream."""
-    dtype, shape = seen
-    if fields.sound_shape is None:
-        raise refuse("sound in a stream without")
-    channels, rows = fields.sound_shape
-    length = shape[2] if len(shape) == 4 else 0
-    right = dtype in LATENT_DTYPES and length > 0
-    if not right or shape != (fields.latent_shape[0], channels, length, rows):
-        size = (fields.latent_shape[0], channels, "ticks", rows)
-        raise refuse(f"sound of {dtype} {shape} in place of {size}")
 
 
 @lru_cache(maxsize=64)

@@ -21,6 +21,7 @@ from ..stream.conditioning import Conditioning
 from ..stream.event_log import EventLog
 from ..stream.events import ChunkEvent, Event
 from ..stream.state import StreamState
+from .event_checks import check_events
 from .schema import (
     Digest,
     EventModel,
@@ -28,7 +29,6 @@ from .schema import (
     Reference,
     Refuse,
     StateFields,
-    check_events,
     event_from_model,
     event_to_json,
     validated,

@@ -8,9 +8,8 @@ more chunk costs the same however many there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
 import torch
 from torch import Tensor
@@ -36,9 +35,9 @@ from .events import (
     RewindEvent,
     RootReason,
     is_beginning,
-    without_latents,
 )
 from .fitting import require_model, require_size
+from .history import kept_chunks, pruned, trimmed
 from .origin import StreamOrigin
 
 
@@ -156,7 +155,7 @@ class StreamState:
 
     def kept_chunks(self) -> tuple[ChunkEvent, ...]:
         """Return the chunks whose latents are kept, oldest first."""
-        return tuple(event for _, event in _kept_chunks(self.events))[::-1]
+        return tuple(event for _, event in kept_chunks(self.events))[::-1]
 
     @property
     def context(self) -> ContextLatents:
@@ -178,17 +177,17 @@ class StreamState:
         if conditions.negative is not None:
             used[conditions.negative.digest] = conditions.negative
         events = self.events.append(event)
-        trimmed = _trim(events, self.history_chunks)
+        kept = trimmed(events, self.history_chunks)
         conditionings = self.conditionings
         if not used.keys() <= conditionings.keys():
             conditionings = {**conditionings, **used}
-        if trimmed is not events:
-            conditionings = _prune(conditionings, trimmed)
+        if kept is not events:
+            conditionings = pruned(conditionings, kept)
         return replace(
             self,
             chunk_index=self.chunk_index + 1,
             hold=_hold_left(self.hold),
-            events=trimmed,
+            events=kept,
             conditionings=conditionings,
         )
 
@@ -261,7 +260,7 @@ class StreamState:
             ConfigError: If that chunk was not made, or its latents are no longer kept.
         """
         chunk = chunk + self.chunk_index if chunk < 0 else chunk
-        kept = {event.index: position for position, event in _kept_chunks(self.events)}
+        kept = {event.index: position for position, event in kept_chunks(self.events)}
         if chunk not in kept:
             numbers = f"{min(kept)} to {max(kept)}" if kept else "none yet"
             raise ConfigError(
@@ -277,7 +276,7 @@ class StreamState:
             chunk_index=chunk + 1,
             hold=_hold_after(events),
             events=events,
-            conditionings=_prune(self.conditionings, events),
+            conditionings=pruned(self.conditionings, events),
         )
 
     def hold_anchor(self, chunks: int) -> StreamState:
@@ -399,38 +398,3 @@ def _newest_ticks(sound: Tensor, ticks: int) -> Tensor:
     missing = max(ticks - sound.shape[2], 0)
     sound = torch.cat([sound[:, :, :1]] * missing + [sound], dim=2)
     return sound[:, :, sound.shape[2] - ticks :]
-
-
-def _kept_chunks(events: Sequence[Event]) -> Iterator[tuple[int, ChunkEvent]]:
-    """Yield the chunks whose latents are kept, with their positions, newest first."""
-    for position in range(len(events) - 1, -1, -1):
-        event = events[position]
-        if isinstance(event, ChunkEvent):
-            if event.content is None:
-                return  # older latents were trimmed before
-            yield position, event
-
-
-def _trim(events: EventLog, history_chunks: int) -> EventLog:
-    """Trim the latents of chunks beyond the bounded history; the events stay.
-
-    Given latents are trimmed with the chunks that were made from them, not before: a rewind may go
-    back to where they count.
-    """
-    if history_chunks == 0:
-        return events
-    old = [position for position, _ in islice(_kept_chunks(events), history_chunks, None)]
-    if not old:
-        return events
-    for position in range(old[0], -1, -1):
-        event = events[position]
-        if isinstance(event, ChunkEvent) and event.content is None:
-            break
-        if isinstance(event, ChunkEvent | GivenLatentsEvent):
-            events = events.replaced(position, without_latents(event))
-    return events
-
-
-def _prune(conditionings: Mapping[str, Conditioning], events: EventLog) -> dict[str, Conditioning]:
-    used = {digest for _, e in _kept_chunks(events) for digest in (e.positive, e.negative)}
-    return {digest: value for digest, value in conditionings.items() if digest in used}

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
 from ..errors import LayoutError
 
+CAUSAL_LOOK_BACK = 39
+"""Latent frames after which a causal decoder gives the same as if it had seen all of a video.
 
-class StreamDecoder(Protocol):
-    """The decoder of one video, part after part."""
+Those of Wan need most: 38 frames, by their layers and as measured with random weights.
+"""
+
+
+class StreamDecoder:
+    """The decoder of one video, part after part, and in the end what it held back."""
+
+    look_back = CAUSAL_LOOK_BACK
+    """Latent frames after which it gives the same as if it had seen all of the video."""
+
+    held_back = 0
+    """Latent frames whose pictures `decode` may leave for later, at most."""
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode the next frames.
@@ -20,10 +30,30 @@ class StreamDecoder(Protocol):
             latents: (B, C, T, H, W), in the VAE's dtype and on its device.
 
         Returns:
-            (B, 3, frames, height, width): for the first latent frame of the video one frame, for
-            each other one as many as the decoder's time stride.
+            (B, 3, frames, height, width): what is known of the video now and was not returned
+            before, which may be nothing.
         """
-        ...
+        raise NotImplementedError
+
+    def flush(self) -> Tensor | None:
+        """Return the pictures that were held back, or None.
+
+        The video ends there: no part may follow.
+        """
+        return None
+
+    def frames_of(self, latents: int) -> int:
+        """Return how many pictures the first latent frames of a video make, if it goes on."""
+        raise NotImplementedError
+
+    def may_begin(self, at: int, first: int) -> bool:
+        """Say whether pictures from a latent frame on are the same if decoding begins elsewhere.
+
+        Args:
+            at: The latent frame at which it would begin.
+            first: The latent frame from which on pictures are wanted.
+        """
+        return at == 0
 
 
 class StreamEncoder:

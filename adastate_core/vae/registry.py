@@ -8,6 +8,7 @@ from torch import nn
 
 from .base import StreamDecoder, StreamEncoder
 from .detect import refuse_vae, vae_kind
+from .minimax_h3 import MiniMaxH3Decoder
 from .taehv import TaehvDecoder, TaehvEncoder
 from .wan import Wan21Encoder, Wan22Decoder, Wan22Encoder, WanDecoder
 
@@ -19,7 +20,7 @@ def stream_decoder(vae: object) -> StreamDecoder:
         vae: The host's VAE module.
 
     Raises:
-        UnsupportedFamilyError: If it is none whose decoder is known to be causal.
+        UnsupportedFamilyError: If it is none whose parts are known to equal the whole.
     """
     kind, module = vae_kind(vae), cast(nn.Module, vae)
     if kind == "wan_2_1" and WanDecoder.fits(module):
@@ -28,7 +29,9 @@ def stream_decoder(vae: object) -> StreamDecoder:
         return Wan22Decoder(module)
     if kind == "taehv" and TaehvDecoder.fits(module):
         return TaehvDecoder(module)
-    refuse_vae(vae, "decode the whole stream with VAE Decode")
+    if kind == "minimax_h3" and MiniMaxH3Decoder.fits(module):
+        return MiniMaxH3Decoder(module)
+    refuse_vae(vae, "decode the whole stream with VAE Decode", known=kind is not None)
 
 
 def stream_encoder(vae: object) -> StreamEncoder:
@@ -47,4 +50,5 @@ def stream_encoder(vae: object) -> StreamEncoder:
         return Wan22Encoder(module)
     if kind == "taehv" and TaehvEncoder.fits(module):
         return TaehvEncoder(module)
-    refuse_vae(vae, "encode the whole clip with VAE Encode")
+    known = kind is not None and kind != "minimax_h3"
+    refuse_vae(vae, "encode the whole clip with VAE Encode", known=known)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-from .base import StreamEncoder
+from .base import StreamDecoder, StreamEncoder
 from .detect import takes
 
 _PLAIN = {"Clamp", "Conv2d", "ReLU", "LeakyReLU", "Upsample"}
@@ -62,7 +62,7 @@ class MemoryBlocks:
         return x.reshape(batch, -1, *x.shape[1:])
 
 
-class TaehvDecoder:
+class TaehvDecoder(StreamDecoder):
     """The decoder of a TAEHV, frame by frame.
 
     Args:
@@ -73,6 +73,7 @@ class TaehvDecoder:
         self._vae = cast(Any, vae)
         self._blocks = MemoryBlocks(self._vae.decoder)
         self._trim = int(self._vae.frames_to_trim)
+        self._stride = self._trim + 1
 
     @staticmethod
     def fits(vae: nn.Module) -> bool:
@@ -89,6 +90,10 @@ class TaehvDecoder:
             self._trim = 0
             frames.append(pixel_shuffle(out, self._vae.patch_size))
         return torch.cat(frames, dim=1).movedim(2, 1)
+
+    def frames_of(self, latents: int) -> int:
+        """Return how many pictures the first latent frames make: one for the first one."""
+        return max(0, self._stride * (latents - 1) + 1)
 
 
 class TaehvEncoder(StreamEncoder):

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-from .base import StreamEncoder
+from .base import StreamDecoder, StreamEncoder
 from .detect import takes
 
 FeatureCache = list[Tensor | str | None]
 """What each convolution keeps of earlier frames: features, a mark, or nothing yet."""
 
 
-class _CausalDecoder:
+class _CausalDecoder(StreamDecoder):
     """A decoder of one video, whose convolutions keep features of earlier frames.
 
     Args:
@@ -37,6 +37,9 @@ class _CausalDecoder:
         """Say whether the decoder still takes the features that its convolutions keep."""
         decoder = getattr(vae, "decoder", None)
         return hasattr(vae, "conv2") and takes(decoder, "feat_cache", "feat_idx")
+
+    def frames_of(self, latents: int) -> int:
+        return max(0, 4 * latents - 3)
 
 
 class WanDecoder(_CausalDecoder):

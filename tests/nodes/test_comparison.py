@@ -64,7 +64,7 @@ def test_rows_show_the_videos(
     assert not images.shape[1] % 2
     assert not images.shape[2] % 2
     for row, name in enumerate(names):
-        (video,) = harness.run("AdaStateDecode", vae, streams[name])
+        (video, _) = harness.run("AdaStateDecode", vae, streams[name])
         for index in (0, 8, 20):
             shown = cell(images[index], row, 0)
             torch.testing.assert_close(shown, enlarged(comparison, video[index]), atol=0, rtol=0)
@@ -125,7 +125,10 @@ def test_a_stream_that_has_not_begun_is_refused(
         harness.run("AdaStateCompare", vae, harness.fresh(), "new", HEIGHT)
 
 
-def test_chunks_of_frames(comparison: Any) -> None:
-    assert comparison._chunks_of(9, [3]) == (0,) * 9
-    assert comparison._chunks_of(21, [3, 3]) == (0,) * 9 + (1,) * 12
-    assert comparison._chunks_of(7, [1, 1, 5]) == (0, 1, 2, 2, 2, 2, 2)
+def test_a_frame_belongs_to_the_chunk_that_made_it(
+    comparison: Any, vae: Any, streams: dict[str, Any]
+) -> None:
+    shown = comparison.ComparedStream.of("a", streams["adaptive"], vae)
+    assert shown.chunk_of == (0,) * 9 + (1,) * 12
+    late = comparison.ComparedStream.of("a", streams["adaptive"].rewind(0), vae)
+    assert late.chunk_of == (0,) * 9

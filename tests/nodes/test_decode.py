@@ -85,9 +85,9 @@ def whole(harness: NodeHarness, vae: Any, state: Any) -> Tensor:
 def test_chunks_are_those_of_the_whole_video(harness: NodeHarness, vae: Any) -> None:
     state, _ = harness.step(harness.fresh(), 4)
     expected = whole(harness, vae, state)
-    (all_of_it,) = harness.run("AdaStateDecode", vae, state, 0, 0, True)
+    (all_of_it, _) = harness.run("AdaStateDecode", vae, state, 0, 0, True)
     torch.testing.assert_close(all_of_it, expected, atol=1e-4, rtol=0)
-    (later,) = harness.run("AdaStateDecode", vae, state, 1, 2, True)
+    (later, _) = harness.run("AdaStateDecode", vae, state, 1, 2, True)
     torch.testing.assert_close(later, expected[9:33], atol=1e-4, rtol=0)
 
 
@@ -99,15 +99,15 @@ def test_the_start_is_part_of_the_video_if_asked_for(harness: NodeHarness, vae: 
     joined = {"samples": torch.cat((clip["samples"], latent["samples"]), dim=2)}
     with torch.inference_mode():
         expected = nodes.VAEDecode().decode(vae, joined)[0]
-    (begun,) = harness.run("AdaStateDecode", vae, state, 0, 0, True)
+    (begun, _) = harness.run("AdaStateDecode", vae, state, 0, 0, True)
     torch.testing.assert_close(begun, expected, atol=1e-3, rtol=0)
-    (without,) = harness.run("AdaStateDecode", vae, state, 0, 0, False)
+    (without, _) = harness.run("AdaStateDecode", vae, state, 0, 0, False)
     torch.testing.assert_close(without, whole(harness, vae, state), atol=1e-4, rtol=0)
 
 
 def test_batches_come_out_one_after_the_other(harness: NodeHarness, vae: Any) -> None:
     state, _ = harness.step(harness.fresh(batch=2), 2)
-    (images,) = harness.run("AdaStateDecode", vae, state, 0, 0, True)
+    (images, _) = harness.run("AdaStateDecode", vae, state, 0, 0, True)
     torch.testing.assert_close(images, whole(harness, vae, state), atol=1e-4, rtol=0)
 
 
@@ -139,7 +139,7 @@ def test_a_latent_is_decoded_in_parts(
     monkeypatch.setattr(
         wan.WanDecoder, "decode", lambda self, z: seen.append(z.shape[2]) or decode(self, z)
     )
-    (images,) = harness.run("AdaStateDecode", vae, None, 0, 0, True, latent)
+    (images, _) = harness.run("AdaStateDecode", vae, None, 0, 0, True, latent)
     torch.testing.assert_close(images, expected, atol=1e-4, rtol=0)
     assert seen == [8, 8, 3]
 
@@ -160,11 +160,11 @@ def test_a_start_clip_is_decoded_in_parts(
 ) -> None:
     clip = harness.latent(19, seed=3)
     state, _ = harness.step(harness.fresh(start_latent=clip), 1)
-    (shown,) = harness.run("AdaStateDecode", vae, state)
+    (shown, _) = harness.run("AdaStateDecode", vae, state)
     assert sizes_decoded == [8, 8, 3, 3]
     content = harness.run("AdaStateRead", state)[2]["samples"]
     joined = {"samples": torch.cat((clip["samples"], content), 2)}
-    (whole,) = harness.run("AdaStateDecode", vae, latent=joined)
+    (whole, _) = harness.run("AdaStateDecode", vae, latent=joined)
     torch.testing.assert_close(shown, whole, atol=1e-4, rtol=0)
 
 
@@ -223,11 +223,11 @@ def test_how_parts_are_joined_is_told(
     texts: list[str] = []
     monkeypatch.setattr(node, "write_under", lambda node_id, text: texts.append(text))
     state, _ = harness.step(harness.fresh(), 4)
-    (exact,) = harness.run("AdaStateDecode", vae, state)
+    (exact, _) = harness.run("AdaStateDecode", vae, state)
     assert not texts
     # As if ComfyUI's class had another name: the same VAE, joined by overlap.
     monkeypatch.setattr(pictures, "vae_kind", lambda module: None)
-    (joined,) = harness.run("AdaStateDecode", vae, state)
+    (joined, _) = harness.run("AdaStateDecode", vae, state)
     assert joined.shape == exact.shape
     torch.testing.assert_close(joined[:21], exact[:21], atol=1e-4, rtol=0)
     assert len(texts) == 1

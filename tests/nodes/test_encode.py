@@ -217,7 +217,7 @@ def test_a_stream_goes_on_from_the_clip(harness: NodeHarness, vae: Any) -> None:
     latent, *_ = harness.run("AdaStateEncode", vae, pictures(9), 0, 0)
     state = harness.fresh(start_latent=latent)
     state, _ = harness.step(state)
-    (images,) = harness.run("AdaStateDecode", vae, state, 0, 0, True)
+    (images, _) = harness.run("AdaStateDecode", vae, state, 0, 0, True)
     assert images.shape[0] == 9 + 12
 
 

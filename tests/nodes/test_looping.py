@@ -80,8 +80,8 @@ def test_a_stream_loops(
     harness = NodeHarness(node_classes, WAN, SMALL)
     vae = nodes.VAELoader().load_vae(WAN_VAE)[0]
     state, _ = harness.step(harness.fresh(batch=2), 3)
-    (plain,) = harness.run("AdaStateDecode", vae, state)
-    (looped,) = harness.run("AdaStateDecode", vae, state, loop=12)
+    (plain, _) = harness.run("AdaStateDecode", vae, state)
+    (looped, _) = harness.run("AdaStateDecode", vae, state, loop=12)
     # Each video of the batch loops for itself.
     expected = [looping.close_loop(video, 12) for video in plain.split(len(plain) // 2)]
     torch.testing.assert_close(looped, torch.cat(expected), atol=1e-4, rtol=0)

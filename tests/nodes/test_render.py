@@ -35,7 +35,7 @@ def test_a_file_holds_what_decode_shows(
     harness: NodeHarness, vae: Any, render: Any, output: Path, apart: bool
 ) -> None:
     expected_state, expected = harness.step(harness.fresh(), 4)
-    (shown,) = harness.run("AdaStateDecode", vae, expected_state, 0, 0, True)
+    (shown, _) = harness.run("AdaStateDecode", vae, expected_state, 0, 0, True)
     threads = set()
     hook = vae.first_stage_model.conv2.register_forward_pre_hook(
         lambda *_: threads.add(threading.current_thread() is threading.main_thread())
@@ -149,7 +149,7 @@ def test_a_failure_leaves_a_file_that_plays_and_a_stream_to_go_on_from(
         render(harness.fresh(), 5, model=broken, crf=0.0, decode_apart=apart)
     (path,) = output.glob("*.mp4")
     whole, _ = harness.step(harness.fresh(), 5)
-    (shown,) = harness.run("AdaStateDecode", vae, whole, 0, 0, True)
+    (shown, _) = harness.run("AdaStateDecode", vae, whole, 0, 0, True)
     torch.testing.assert_close(luma(path), luma_of(shown)[:33], atol=0.01, rtol=0)
     assert receipts(path)[-1] == {"event": "end", "reason": "Stop: out of luck", "frames": 33}
     listed = f"{output.name}/{path.stem}.stopped.adastate.safetensors [output]"

@@ -53,9 +53,9 @@ def before_writing(video: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     def watch(call: Callable[[int], None]) -> None:
         add, count = video.video_file.VideoFile.add, iter(range(1000))
 
-        def added(self: Any, images: Tensor) -> None:
+        def added(self: Any, images: Tensor, sound: Any = None) -> None:
             call(next(count))
-            add(self, images)
+            add(self, images, sound)
 
         monkeypatch.setattr(video.video_file.VideoFile, "add", added)
 
@@ -124,7 +124,7 @@ def test_a_failure_to_write_ends_the_stream_before_long(
     listed = f"{output.name}/{path.stem}.stopped.adastate.safetensors [output]"
     (saved,) = harness.run("AdaStateLoad", listed)
     assert saved.chunk_index == 2
-    (shown,) = harness.run("AdaStateDecode", vae, saved)
+    (shown, _) = harness.run("AdaStateDecode", vae, saved)
     torch.testing.assert_close(luma(path), luma_of(shown), atol=0.01, rtol=0)
 
 
@@ -156,7 +156,7 @@ def test_a_tiny_vae_renders_the_frames_that_it_decodes(
 
     tiny = comfy.sd.VAE(sd=random_weights(taehv(16)()).state_dict())
     state, _ = render(harness.fresh(), 3, vae=tiny, crf=0.0, decode_apart=apart)
-    (shown,) = harness.run("AdaStateDecode", tiny, state)
+    (shown, _) = harness.run("AdaStateDecode", tiny, state)
     assert shown.std() > 0.01
     (path,) = output.glob("*.mp4")
     torch.testing.assert_close(luma(path), luma_of(shown.clamp(0, 1)), atol=0.01, rtol=0)

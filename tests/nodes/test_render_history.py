@@ -28,7 +28,7 @@ def test_a_second_file_goes_on_where_the_first_ended(
     state, _ = render(harness.fresh(), 2, crf=0.0)
     render(state, 2, crf=0.0)
     whole, _ = harness.step(harness.fresh(), 4)
-    (shown,) = harness.run("AdaStateDecode", vae, whole, 0, 0, True)
+    (shown, _) = harness.run("AdaStateDecode", vae, whole, 0, 0, True)
     first, second = sorted(output.glob("*.mp4"))
     joined = torch.cat((luma(first), luma(second)))
     torch.testing.assert_close(joined, luma_of(shown), atol=0.01, rtol=0)
@@ -41,7 +41,7 @@ def test_the_default_history_reaches_as_far_as_the_decoder_looks_back(
 ) -> None:
     """The whole stream decoded at once, and its last chunk from what is remembered then."""
     whole, _ = harness.step(harness.fresh(), 16)
-    (shown,) = harness.run("AdaStateDecode", vae, whole, 15, 1, True)
+    (shown, _) = harness.run("AdaStateDecode", vae, whole, 15, 1, True)
 
     def last_chunk(history: dict[str, int]) -> Tensor:
         begun, _ = render(harness.fresh(), 15, **history)
@@ -59,7 +59,7 @@ def test_a_clip_is_continued(
     clip = harness.latent(5, seed=5)
     render(harness.fresh(start_latent=clip), 2, crf=0.0, include_start=include_start)
     state, _ = harness.step(harness.fresh(start_latent=clip), 2)
-    (shown,) = harness.run("AdaStateDecode", vae, state, 0, 0, True)
+    (shown, _) = harness.run("AdaStateDecode", vae, state, 0, 0, True)
     begin = 0 if include_start else 1 + 4 * 4
     found = luma(next(output.glob("*.mp4")))
     torch.testing.assert_close(found, luma_of(shown)[begin:], atol=0.02, rtol=0)
@@ -111,7 +111,7 @@ def test_short_chunks_join_as_well(
     (model,) = harness.run("AdaStateApply", harness.bare, "adaptive", chunk_frames, 3, 1, 3)
     chunks = 44 // chunk_frames
     whole, _ = harness.step(harness.fresh(), chunks + 1, model=model)
-    (shown,) = harness.run("AdaStateDecode", vae, whole, chunks, 1, True)
+    (shown, _) = harness.run("AdaStateDecode", vae, whole, chunks, 1, True)
     begun, _ = render(harness.fresh(), chunks, model=model)
     assert remembered(begun) * chunk_frames >= 39
     render(begun, 1, model=model, crf=0.0)

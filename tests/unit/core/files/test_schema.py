@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from typing import Any
 
 import pytest
 import torch
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
+from adastate_core.clock import StreamClock
 from adastate_core.config import StreamConfig
 from adastate_core.errors import ConfigError, StateFileError
 from adastate_core.files.schema import (
@@ -18,9 +20,7 @@ from adastate_core.files.schema import (
     Checked,
     EventModel,
     Place,
-    Reference,
     StateFields,
-    check_events,
     event_from_model,
     event_to_json,
     foreign,
@@ -144,80 +144,35 @@ def fields(chunk_index: int, **changes: Any) -> StateFields:
     return StateFields.model_validate_json(json.dumps({**values, **changes}))
 
 
-def chunk(index: int, *, content: bool = True, state: bool = False) -> ChunkEvent:
-    return ChunkEvent(
-        index,
-        0,
-        "p",
-        None,
-        "",
-        StreamConfig(),
-        content=CONTENT if content else None,
-        state=STATE if state else None,
-    )
-
-
-def check(
-    about: StateFields,
-    *events: Event,
-    dtype: str = "F32",
-    known: tuple[str, ...] = ("p",),
-    **shapes: tuple[int, ...],
-) -> None:
-    """Check a record whose tensors have these shapes, or those that they should have."""
-
-    def shape(reference: Reference) -> tuple[str, tuple[int, ...]]:
-        name = reference.tensor  # type: ignore[union-attr]
-        usual = {"content": tuple(CONTENT.shape), "state": tuple(STATE.shape)}
-        return dtype, {**usual, **shapes}[name]
-
-    check_events(about, [model_of(event, {}) for event in events], known, shape, refuse)
-
-
-def test_records_that_agree_with_themselves() -> None:
-    check(fields(0, fingerprint=None))
-    check(fields(2), chunk(0), chunk(1, state=True))
-    check(fields(2), chunk(0, content=False), chunk(1))
-    check(fields(3), GivenLatentsEvent("start", content=CONTENT), chunk(2), HoldEvent(1))
-
-
-@pytest.mark.parametrize(
-    ("about", "events", "options", "seen"),
-    [
-        (fields(3), [chunk(0), chunk(2)], {}, "chunk 2 after chunk 0"),
-        (fields(2), [chunk(0), chunk(1, content=False)], {}, "older ones alone"),
-        (fields(1), [chunk(0, content=False, state=True)], {}, "a part of its latents"),
-        (fields(5), [chunk(0)], {}, "next chunk 5 after chunk 0"),
-        (fields(1), [chunk(0)], {"known": ()}, "chunk 0 without its conditioning"),
-        (fields(1, fingerprint=None), [chunk(0)], {}, "without the model"),
-        (fields(1), [chunk(0)], {"dtype": "I64"}, "content of I64"),
-        (fields(1), [chunk(0)], {"content": (1, 4, 2, 2, 3)}, "in place of"),
-        (fields(1), [chunk(0)], {"content": (1, 4, 3, 2)}, "in place of"),
-        (fields(1), [chunk(0, state=True)], {"state": (1, 4, 0, 2, 3)}, "state of F32"),
-        (fields(1), [chunk(0, state=True)], {"state": (2, 4, 1, 2, 3)}, "state of F32"),
-        (
-            fields(0),
-            [GivenLatentsEvent("start", content=CONTENT)],
-            {"content": (1, 3, 9, 2, 3)},
-            "content of F32",
-        ),
-    ],
-    ids=range(12),
-)
-def test_records_that_contradict_themselves_are_refused(
-    about: StateFields, events: list[Event], options: dict[str, Any], seen: str
-) -> None:
-    with pytest.raises(StateFileError, match=seen):
-        check(about, *events, **options)
-
-
-def test_given_latents_may_have_any_number_of_frames() -> None:
-    given = GivenLatentsEvent("start", content=CONTENT)
-    check(fields(0, fingerprint=None), given, content=(1, 4, 11, 2, 3))
-
-
 def test_the_fields_are_arguments_of_a_state() -> None:
     values = fields(4, hold=-1).values()
     assert (values["chunk_index"], values["hold"]) == (4, -1)
     assert values["fingerprint"].family == "wan2.1"
     assert fields(0, fingerprint=None).values()["fingerprint"] is None
+
+
+def test_a_clock_is_read_back_as_it_was() -> None:
+    clock = {"starts": ["0", "5/3"], "period": "25/3", "early": "29/4", "sound_at": "11/4"}
+    read = fields(0, clock=clock, sound_shape=[6, 2]).values()
+    starts = (Fraction(0), Fraction(5, 3))
+    assert read["clock"] == StreamClock(starts, Fraction(25, 3), Fraction(29, 4), Fraction(11, 4))
+    assert read["sound_shape"] == (6, 2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"starts": []},
+        {"starts": ["1"]},
+        {"starts": ["0", "0"]},
+        {"starts": ["0", "9"]},
+        {"period": "1/0"},
+        {"period": "0"},
+        {"early": "1e9"},
+        {"sound_at": 0.5},
+    ],
+)
+def test_a_clock_that_does_not_run_is_refused(change: dict[str, Any]) -> None:
+    clock = {"starts": ["0", "5/3"], "period": "25/3", "early": "0", "sound_at": "0", **change}
+    with pytest.raises(ValidationError):
+        fields(0, clock=clock)

@@ -67,6 +67,41 @@ def test_of_earlier_parts_only_the_overlap_is_decoded_again() -> None:
     assert lengths == [2, 4, 4, 6, 4, 4]
 
 
+def centred(part: Tensor, reach: int) -> Tensor:
+    """Decode to pictures that see as many frames after their own as before."""
+    values = part[:, 0, :, 0, 0]
+    means = [values[:, max(i - reach, 0) : i + reach + 1].mean(1) for i in range(values.shape[1])]
+    pictures = torch.stack([means[0], *(m for m in means[1:] for _ in range(STRIDE))], dim=1)
+    return pictures[:, :, None, None, None].expand(-1, -1, 2, 2, 3)
+
+
+@pytest.mark.parametrize("sizes", [(12,), (3, 3, 3, 3), (1,) * 12, (5, 1, 6)])
+def test_what_follows_is_waited_for_and_the_rest_comes_at_the_end(sizes: tuple[int, ...]) -> None:
+    x, known, shown = latents(12), 0, 0
+    decoder = OverlapDecoder(lambda part: centred(part, reach=2), STRIDE, overlap=3, ahead=2)
+    parts = []
+    for part in x.split(sizes, dim=2):
+        known += part.shape[2]
+        made = decoder.decode(part)
+        parts += [made] if made is not None else []
+        shown = sum(each.shape[1] for each in parts)
+        assert shown == decoder.count_of(max(0, known - 2))
+    rest = decoder.flush()
+    assert rest is not None
+    assert rest.shape[1] == decoder.count_of(12) - shown
+    torch.testing.assert_close(torch.cat((*parts, rest), dim=1), centred(x, reach=2))
+    assert decoder.flush() is None
+
+
+def test_too_little_after_a_part_is_measured_too() -> None:
+    x = latents(14)
+    decoder = OverlapDecoder(lambda part: centred(part, reach=3), STRIDE, overlap=3, ahead=1)
+    for part in x.split(2, dim=2):
+        decoder.decode(part)
+    assert decoder.difference is not None
+    assert decoder.difference > 0.01
+
+
 def test_a_decoder_of_another_stride_is_refused() -> None:
     decoder = OverlapDecoder(lambda part: decode(part, reach=1), stride=8)
     with pytest.raises(UnsupportedFamilyError, match="makes 9 pictures where 17 were expected"):

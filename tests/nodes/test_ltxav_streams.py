@@ -270,6 +270,25 @@ def test_other_anchors(harness: NodeHarness, anchor: str) -> None:
     assert same(cold, ltx2_step(harness, model, state, 1)[0])
 
 
+def test_the_preset_of_omniforcing(harness: NodeHarness) -> None:
+    """Its memory of 16 frames, each at its place in the video, and its steps."""
+    import comfy.samplers
+
+    changes = {
+        "sampler": comfy.samplers.sampler_object("lcm"),
+        "sigmas": torch.tensor([1.0, 0.909, 0.725, 0.421, 0.0]),
+        "positive": ltx2_text(0, frame_rate=24.0),
+    }
+    model = ltx2_model(harness, preset="omniforcing")
+    state, _ = ltx2_step(harness, model, fresh(harness), 7, **changes)
+    assert [chunk.sound.shape[2] for chunk in state.chunks] == [18, *[25] * 6]
+    assert state.context.window.shape[2] == model.get_attachment("adastate").config.window_frames
+    assert torch.isfinite(state.sound()).all()
+    cold = ltx2_model(harness, preset="omniforcing")
+    after = [ltx2_step(harness, each, state, 1, **changes)[0] for each in (cold, model)]
+    assert same(*after)
+
+
 def refusal(harness: NodeHarness, core: Any, model: Any, state: Any, **changes: Any) -> str:
     with pytest.raises(core.AdaStateError) as error:
         ltx2_step(harness, model, state, 1, **changes)

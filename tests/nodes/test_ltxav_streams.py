@@ -259,6 +259,20 @@ def test_options_that_presets_set(
     assert same(cold, ltx2_step(harness, model, state, 1)[0])
 
 
+@pytest.mark.parametrize("sound", [True, False])
+@pytest.mark.parametrize("options", [{}, {"cache_precision": "fp8"}, {"window_frames": 0}])
+def test_the_plan_is_what_is_taken(
+    harness: NodeHarness, pack: Any, options: dict[str, Any], sound: bool
+) -> None:
+    model = ltx2_model(harness, **options)
+    ltx2_step(harness, model, fresh(harness, sound=sound), 4)
+    planned = importlib.import_module(
+        f"{pack.__name__}.adastate_comfy.model.kv_pool_patcher"
+    ).pool_patcher_of(model)
+    # The pool keeps two points of a stream.
+    assert planned.starts_with == pytest.approx(pool_of(model).nbytes / 2, rel=0.05)
+
+
 @pytest.mark.parametrize("anchor", ["frozen", "none", "ema", "rolling", "dual_ema"])
 def test_other_anchors(harness: NodeHarness, anchor: str) -> None:
     sizes = {"window_frames": 3, "anchor_frames": 4}

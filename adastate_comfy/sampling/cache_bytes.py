@@ -97,7 +97,7 @@ class CacheBytes:
         frames, window = policy.kept_frames(config), config.window_frames
         heard = window + (policy.sink_frames(config) if config.anchor_sound else 0)
         held = _Held.of(bound, block, choice.precision)
-        ticks = 0 if block.sound is None else most_ticks(bound, heard)
+        ticks = None if block.sound is None else most_ticks(bound, heard)
         kept, ready = held.bytes_of(frames, ticks)
         one_cache, ready = kept * copies, ready * copies
         if choice.precision != "model" or bound.pool.kv_format.reads_per_layer or choice.apart:
@@ -105,7 +105,7 @@ class CacheBytes:
         if choice.apart:
             # Two layers at a time are on their way to the device.
             ready = 2 * one_cache // bound.traits.layers
-        own = 0 if block.sound is None else block.sound.shape[2]
+        own = None if block.sound is None else block.sound.shape[2]
         block_bytes, _ = held.bytes_of(block.video.shape[2], own)
         return cls(one_cache, ready, one_cache + block_bytes * copies)
 
@@ -127,7 +127,7 @@ class _Held:
         height, width = block.video.shape[3:]
         return cls(bound, (height, width), held, computed, precision)
 
-    def bytes_of(self, frames: int, ticks: int) -> tuple[int, int]:
+    def bytes_of(self, frames: int, ticks: int | None) -> tuple[int, int]:
         """Return the bytes of some units as they are kept, and as a chunk has them ready."""
         traits = self.bound.traits
         values = traits.cache_values(*self.size, frames, ticks)

@@ -176,14 +176,14 @@ class ModelTraits:
         """Count the latent frames after which places in time repeat."""
         return 1 if self.clock is None else self.clock.pattern
 
-    def cache_scales(self, frames: int, ticks: int = 0) -> int:
+    def cache_scales(self, frames: int, ticks: int | None = None) -> int:
         """Count the scales of keys and values in fp8, in all layers.
 
         Args:
             frames: Latent frames of the video.
-            ticks: Latents of the sound; 0 in a stream without.
+            ticks: Latents of the sound; None in a stream without.
         """
-        units = {"video": frames, "sound": ticks}
+        units = {"video": frames, "sound": ticks or 0}
         of_calls = ((call.heads or self.heads, track) for call, track in self._cached(ticks))
         return 2 * self.layers * sum(heads * units[track] for heads, track in of_calls)
 
@@ -191,23 +191,23 @@ class ModelTraits:
         """Say whether the model runs on latents of this height and width."""
         return self.fills_up or not (height % self.patch[0] or width % self.patch[1])
 
-    def cache_values(self, height: int, width: int, frames: int, ticks: int = 0) -> int:
+    def cache_values(self, height: int, width: int, frames: int, ticks: int | None = None) -> int:
         """Count the numbers that keys and values consist of, in all layers.
 
         Args:
             height: Latent height.
             width: Latent width.
             frames: Latent frames of the video.
-            ticks: Latents of the sound; 0 in a stream without.
+            ticks: Latents of the sound; None in a stream without.
         """
         tokens = {"video": self.geometry(height, width).tokens_per_frame * frames}
-        tokens["sound"] = 0 if self.sound is None else self.sound.tokens * ticks
+        tokens["sound"] = 0 if self.sound is None else self.sound.tokens * (ticks or 0)
         of_calls = ((call.width or self.width, track) for call, track in self._cached(ticks))
         return 2 * self.layers * sum(channels * tokens[track] for channels, track in of_calls)
 
-    def _cached(self, ticks: int) -> Iterator[tuple[LayerCall, TrackName]]:
+    def _cached(self, ticks: int | None) -> Iterator[tuple[LayerCall, TrackName]]:
         """Yield the calls of a layer that attend to the past, with each track that they keep."""
-        silent = None if ticks else self.silent_calls
+        silent = self.silent_calls if ticks is None else None
         for call in (silent or self.calls).tracked:
             yield from ((call, track) for track in call.past)
 

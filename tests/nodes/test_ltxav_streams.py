@@ -259,6 +259,20 @@ def test_options_that_presets_set(
     assert same(cold, ltx2_step(harness, model, state, 1)[0])
 
 
+@pytest.mark.parametrize("sound", [True, False])
+@pytest.mark.parametrize("options", [{}, {"cache_precision": "fp8"}, {"window_frames": 0}])
+def test_the_plan_is_what_is_taken(
+    harness: NodeHarness, pack: Any, options: dict[str, Any], sound: bool
+) -> None:
+    model = ltx2_model(harness, **options)
+    ltx2_step(harness, model, fresh(harness, sound=sound), 4)
+    planned = importlib.import_module(
+        f"{pack.__name__}.adastate_comfy.model.kv_pool_patcher"
+    ).pool_patcher_of(model)
+    # The pool keeps two points of a stream.
+    assert planned.starts_with == pytest.approx(pool_of(model).nbytes / 2, rel=0.05)
+
+
 @pytest.mark.parametrize("anchor", ["frozen", "none", "ema", "rolling", "dual_ema"])
 def test_other_anchors(harness: NodeHarness, anchor: str) -> None:
     sizes = {"window_frames": 3, "anchor_frames": 4}
@@ -268,6 +282,25 @@ def test_other_anchors(harness: NodeHarness, anchor: str) -> None:
     assert torch.isfinite(state.sound()).all()
     cold, _ = ltx2_step(harness, ltx2_model(harness, anchor, **sizes), state, 1)
     assert same(cold, ltx2_step(harness, model, state, 1)[0])
+
+
+def test_the_preset_of_omniforcing(harness: NodeHarness) -> None:
+    """Its memory of 16 frames, each at its place in the video, and its steps."""
+    import comfy.samplers
+
+    changes = {
+        "sampler": comfy.samplers.sampler_object("lcm"),
+        "sigmas": torch.tensor([1.0, 0.909, 0.725, 0.421, 0.0]),
+        "positive": ltx2_text(0, frame_rate=24.0),
+    }
+    model = ltx2_model(harness, preset="omniforcing")
+    state, _ = ltx2_step(harness, model, fresh(harness), 7, **changes)
+    assert [chunk.sound.shape[2] for chunk in state.chunks] == [18, *[25] * 6]
+    assert state.context.window.shape[2] == model.get_attachment("adastate").config.window_frames
+    assert torch.isfinite(state.sound()).all()
+    cold = ltx2_model(harness, preset="omniforcing")
+    after = [ltx2_step(harness, each, state, 1, **changes)[0] for each in (cold, model)]
+    assert same(*after)
 
 
 def refusal(harness: NodeHarness, core: Any, model: Any, state: Any, **changes: Any) -> str:

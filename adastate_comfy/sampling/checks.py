@@ -15,7 +15,7 @@ from ...adastate_core.stream.events import Conditions
 from ..model.binding import BoundModel
 from ..model.rehearsal import guidance_functions
 from ..sockets.conditioning import has_image, record
-from .model_checks import check_anchor, check_chunk, check_model, check_placing
+from .model_checks import check_anchor, check_chunk, check_compiling, check_model, check_placing
 from .sampler_copy import renoises
 from .sound_schedule import begins_anew
 from .sound_steps import has_slope
@@ -67,6 +67,7 @@ def check_step(
         check_model(model)
     check_anchor(first)
     check_placing(first)
+    check_compiling(first)
     check_chunk(first)
     check_sampling(sampler, sigmas)
     guided = any(is_guided(model, sampler, cfg) for model in patchers)

@@ -91,6 +91,7 @@ class ModelTraits:
             it.
         text_width: Numbers of a text token as its text encoder gives them; 0 if that is not known.
         more_text_widths: Those of text that has been through a part of the model already.
+        compiles: Whether its class can be compiled while a stream has its attention.
         mask_is_noise: Whether the host takes a mask on a prompt for noise levels of the frames.
         can_place: Whether the host can put every unit of a block at any place in time.
         sound: What the sound is like that it makes along with the video; None if it makes none.
@@ -126,6 +127,7 @@ class ModelTraits:
     one_at_a_time: bool = False
     clock_at: Callable[[Fraction], StreamClock] | None = None
     more_text_widths: tuple[int, ...] = ()
+    compiles: bool = True
     mask_is_noise: bool = False
 
     def at(self, frame_rate: Fraction) -> ModelTraits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from tests.support.sound_streams import (
     ltx2_text,
     nested,
 )
-from tests.support.tiny_models import LTX2, LTX2_INTERLEAVED, LTX23
+from tests.support.tiny_models import LTX2, LTX2_CONFIG, LTX2_INTERLEAVED, LTX23
 
 OTHER_PAIRING = {"interleaved": "half", "half": "interleaved"}
 
@@ -188,13 +189,32 @@ def test_a_clip_without_sound_counts_as_the_mean_of_all_sounds(harness: NodeHarn
     assert not same(mute, heard)
 
 
+def test_the_panel_says_what_stands_in_for_a_missing_sound(harness: NodeHarness, pack: Any) -> None:
+    import comfy.samplers
+
+    module = importlib.import_module(f"{pack.__name__}.adastate_comfy.sampling.stream_run")
+
+    def note(state: Any) -> str:
+        sampler = comfy.samplers.sampler_object("euler")
+        sigmas = torch.tensor([1.0, 0.0])
+        inputs = module.StreamInputs(
+            ltx2_model(harness), state, ltx2_text(0), 1.0, sampler, sigmas, 3, 1
+        )
+        return module.StreamRun.prepare(inputs).view.note
+
+    silent = fresh(harness, start=clip(4, None))
+    assert note(silent) == "the clip has no sound: an average one stands in"
+    assert note(fresh(harness, start=clip(4, 25))) == note(fresh(harness)) == ""
+    assert note(fresh(harness, start=clip(4, None), sound=False)) == ""
+    after, _ = ltx2_step(harness, ltx2_model(harness), silent, 1)
+    assert note(after) == ""
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {"cache_precision": "fp8"},
         {"cache_place": "system memory"},
-        {"positions": "absolute"},
-        {"content_sees_current_state": False},
         {"anchor_strength": 2.0},
         {"chunk_frames": 2},
     ],
@@ -211,6 +231,31 @@ def test_other_options(
     elif "chunk_frames" not in options:
         assert not same(state, three[1])
     cold, _ = ltx2_step(harness, ltx2_model(harness, **options), state, 1)
+    assert same(cold, ltx2_step(harness, model, state, 1)[0])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"positions": "absolute"},
+        {"content_sees_current_state": False},
+        {"reencode_sees_prev_state": False},
+    ],
+)
+def test_options_that_presets_set(
+    harness: NodeHarness, three: tuple[Any, Any], changes: dict[str, Any]
+) -> None:
+    def altered() -> Any:
+        model = ltx2_model(harness, "none" if "positions" in changes else "adaptive")
+        binding = model.get_attachment("adastate")
+        binding.config = dataclasses.replace(binding.config, **changes)
+        return model
+
+    model = altered()
+    state, _ = ltx2_step(harness, model, fresh(harness), 3)
+    assert not same(state, three[1])
+    assert torch.isfinite(state.sound()).all()
+    cold, _ = ltx2_step(harness, altered(), state, 1)
     assert same(cold, ltx2_step(harness, model, state, 1)[0])
 
 
@@ -323,7 +368,7 @@ def test_a_node_that_leaves_out_parts_of_the_model_is_refused(
 
     guiding.set_model_sampler_post_cfg_function(guide)
     words = refusal(harness, core, guiding, state)
-    assert f"leaves out parts of the model ({part})" in words
+    assert f"cannot be used in a stream: a forward without {part}. Remove" in words
 
 
 def test_a_prompt_of_another_text_encoder_is_refused(harness: NodeHarness, core: Any) -> None:
@@ -392,14 +437,15 @@ def test_layers_keep_their_memory_where_guidance_skips_some(harness: NodeHarness
         torch.testing.assert_close(skipping, plain, atol=1e-3, rtol=1e-3)
 
 
-def test_a_compiled_model_streams_the_same(harness: NodeHarness, three: tuple[Any, Any]) -> None:
+def test_a_compiled_model_is_refused(harness: NodeHarness, core: Any) -> None:
     from comfy_api.torch_helpers import set_torch_compile_wrapper
 
     model = ltx2_model(harness).clone()
     set_torch_compile_wrapper(model=model, backend="eager")
-    state, _ = ltx2_step(harness, model, fresh(harness), 3)
-    for plain, compiled in zip(both(three[1]), both(state), strict=True):
-        torch.testing.assert_close(compiled, plain, atol=1e-4, rtol=1e-4)
+    assert refusal(harness, core, model, fresh(harness)) == (
+        "Ltx-2 cannot be streamed compiled: PyTorch cannot follow how it computes its frequencies. "
+        "Remove the TorchCompileModel node."
+    )
 
 
 def test_a_file_without_its_header_is_refused(
@@ -409,12 +455,8 @@ def test_a_file_without_its_header_is_refused(
 
     models = base_dir / "models" / "diffusion_models"
     weights = load_file(models / LTX2)
-    from tests.support.tiny_models import LTX2_CONFIG
-
     places = ("causal_temporal_positioning", "use_middle_indices_grid")
     bare = {name: value for name, value in LTX2_CONFIG.items() if name not in places}
-    import json
-
     header = {"config": json.dumps({"transformer": bare})}
     save_file(weights, models / "tiny_ltx2_bare.safetensors", header)
     with pytest.raises(core.AdaStateError, match="its file lacks the header that says where"):

@@ -61,8 +61,11 @@ def planned(
     config = bound.config
     frames = config.state_frames + config.chunk_frames
     shape = (1, 16, frames, size[1] // 8, size[0] // 8)
+    block = importlib.import_module(
+        f"{pack.__name__}.adastate_core.rollout.latent_block"
+    ).LatentBlock(torch.zeros(()).expand(shape))
     made = plan.plan_memory(
-        [bound, bound], shape, guided=cfg != 1.0, chunks=7, together=7, first=True
+        [bound, bound], block, guided=cfg != 1.0, chunks=7, together=7, first=True
     )
     return made, plan.announce(made, bound)
 

@@ -88,8 +88,10 @@ def written_out(
     harness: NodeHarness, core: Any, ticks: list[int], window: int = WINDOW
 ) -> list[list[Tensor]]:
     noise_of = importlib.import_module(f"{core.__name__}.rollout.noise").BlockNoise
-    line, kept, made = Line(harness), [], []
+    kept: list[Rows] = []
+    made = []
     with torch.inference_mode():
+        line = Line(harness)
         for k, heard in enumerate(ticks):
             first, past = (F * k, sum(ticks[:k])), kept[max(0, k - window) :]
             noise = noise_of(SEED, k, (1, 128, F, HEIGHT, WIDTH), 0, (1, 8, heard, 16))

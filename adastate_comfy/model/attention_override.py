@@ -18,7 +18,7 @@ from ...adastate_core.attention.layers import LayerCounter
 from ...adastate_core.errors import LayoutError
 from ...adastate_core.layout import TrackName
 from .attention_kernels import exact_kernels, may_replace
-from .blocks import block_name
+from .blocks import block_name, require_whole_blocks
 from .keys import FIRST_LAYER, KERNELS, ROLES
 
 
@@ -31,6 +31,7 @@ class AttentionOverride:
     """
 
     def __init__(self, view: BlockAttention, options: dict[str, Any]) -> None:
+        require_whole_blocks(options)
         self._view, self._first_layer = view, options.get(FIRST_LAYER, 0)
         self._previous = options.get("optimized_attention_override")
         # What another node has put in the way is what the artist chose.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Literal
 
 from comfy.model_patcher import ModelPatcher
@@ -11,6 +12,7 @@ from comfy.patcher_extension import WrappersMP
 from ...adastate_core.anchors import AnchorPolicy, policy_for
 from ...adastate_core.attention.kernel_choice import KernelChoice
 from ...adastate_core.attention.kv_cache import KVCachePool
+from ...adastate_core.clock import StreamClock
 from ...adastate_core.config import StreamConfig
 from ...adastate_core.errors import ConfigError
 from ...adastate_core.families import ModelTraits, describe_model
@@ -34,7 +36,8 @@ class Binding:
         pool: KV caches of this model.
         note: In what the options leave the preset that was chosen; empty if in nothing.
         fingerprint: The fingerprint of the base weights, once it is known.
-        layout_checked: Whether the model was found to be as `traits` say.
+        layout_checked: With which clocks, and with sound or without, the model was found to be as
+            `traits` say.
         weights: Digests of weight patches by the host's id of them.
         calls: Attention calls of one forward, known once a compiled model has run.
         numbers: Numbers of the functions and objects that were found on the MODEL.
@@ -47,7 +50,7 @@ class Binding:
     pool: KVCachePool
     note: str = ""
     fingerprint: ModelFingerprint | None = None
-    layout_checked: bool = False
+    layout_checked: set[tuple[StreamClock | None, bool]] = field(default_factory=set)
     weights: dict[object, str] = field(default_factory=dict)
     calls: list[AttentionCall] = field(default_factory=list)
     numbers: ObjectNumbers = field(default_factory=ObjectNumbers)
@@ -70,6 +73,10 @@ class BoundModel:
     binding: Binding
     traits: ModelTraits
     policy: AnchorPolicy
+
+    def at(self, frame_rate: Fraction) -> BoundModel:
+        """Return the model with what is known of it at the frame rate of a prompt."""
+        return replace(self, traits=self.traits.at(frame_rate))
 
     @property
     def config(self) -> StreamConfig:

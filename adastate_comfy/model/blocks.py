@@ -7,9 +7,12 @@ from typing import Any
 
 from ...adastate_core.attention.geometry import AttentionGeometry
 from ...adastate_core.attention.layers import BlockName, LayerCounter
+from ...adastate_core.errors import LayoutError
 
 _REPLACED = "patches_replace"
 _SUFFIX = "_block"
+_PARTS = ("run_vx", "run_ax", "a2v_cross_attn", "v2a_cross_attn")
+"""Options by which nodes have ComfyUI leave out parts of the blocks of an audio-video model."""
 Patch = Callable[[dict[str, Any], dict[str, Any]], Any]
 
 
@@ -18,6 +21,28 @@ def block_name(options: dict[str, Any]) -> BlockName | None:
     if "block_index" not in options:
         return None
     return options.get("block_type"), options["block_index"]
+
+
+def parts_left_out(options: dict[str, Any]) -> list[str]:
+    """Return the parts of every block that transformer options leave out of a forward."""
+    return [name for name in _PARTS if not options.get(name, True)]
+
+
+def require_whole_blocks(options: dict[str, Any]) -> None:
+    """Refuse a forward of which a node leaves out parts of every block.
+
+    Raises:
+        LayoutError: If it does: calls are known by their order.
+    """
+    missing = parts_left_out(options)
+    if missing:
+        raise LayoutError(
+            "blocks of a forward",
+            problem=f"a guidance node leaves out parts of the model ({', '.join(missing)})",
+            seen=f"a forward without {' and '.join(missing)}",
+            expected="every part of every block, whose keys and values make the memory",
+            remedy="remove that guidance node",
+        )
 
 
 def block_patches(options: dict[str, Any]) -> dict[tuple[str, int], Patch]:

@@ -59,7 +59,8 @@ class LayoutProbe:
         track, native = self.geometry.tracks[name], self.places[name]
         k, spatial_rope = track.by_unit(k), self.geometry.spatial_rope
         first = k[:, : track.tokens]
-        if self._spatial and spatial_rope is not None and name == "video":
+        in_space = self._spatial and name == "video" and call.call.in_space
+        if in_space and spatial_rope is not None:
             first = spatial_rope.rotate(k[:, :1].expand_as(first), self.geometry.columns)
         first = first.repeat(1, len(native), 1, 1)
         rope = self.geometry.rope_of(call.call)
@@ -96,7 +97,9 @@ def check_layout(
     batch, channels, frames, height, width = blank.video.shape
     frames = max(frames, 2)
     source = torch.Generator().manual_seed(0)
-    size = (1, 1) if spatial else (height, width)
+    # What a later call of a layer is given depends on the earlier ones: they change nothing where
+    # all places are equal.
+    size = (1, 1) if spatial or len(geometry.calls.tracked) > 1 else (height, width)
     frame = torch.randn((batch, channels, 1, *size), generator=source)
     frame = frame.expand(-1, -1, -1, height, width)
     seen = "no self-attention"

@@ -64,10 +64,11 @@ class CommitProbe:
         self.frames = self.state_frames = frames
         self.places = geometry.places(0, frames, ticks)
         self.layers: Counter[int] = Counter()
+        self._first = geometry.calls.tracked[0].name
 
     def attend(self, call: SelfAttention) -> Tensor:
-        """Count the layer."""
-        self.layers[call.layer] += 1
+        """Count the layer, at the first of its calls."""
+        self.layers[call.layer] += call.call.name == self._first
         return call.attention(call.q, call.k, call.v, None)
 
 

@@ -20,6 +20,8 @@ from .sampler_copy import renoises
 from .sound_steps import has_slope
 
 _PARTIAL = ("area", "mask", "start_percent", "end_percent", "clip_start_percent")
+_MASKS = ("concat_mask", "denoise_mask")
+_MORE_SOUND = ("ref_audio",)
 _MORE_FRAMES = (
     "reference_latents",
     "time_dim_concat",
@@ -29,7 +31,7 @@ _MORE_FRAMES = (
     "guiding_latent",
     "ref_latent",
     "guide_attention_entries",
-    "ref_audio",
+    *_MORE_SOUND,
     "minimax_keyframes",
     "minimax_refs",
 )
@@ -73,7 +75,6 @@ def check_step(
     check_text(first, positive, negative if guided else None)
     check_image(first, positive, negative)
     check_sound(first, sampler, with_sound=with_sound)
-    check_frame_rate(first, positive, negative)
     return conditions
 
 
@@ -112,31 +113,6 @@ def check_sampling(sampler: comfy.samplers.Sampler, sigmas: Tensor) -> None:
             expected="two or more noise levels that end at 0",
             remedy="connect the whole schedule, not one part of it",
         )
-
-
-def check_frame_rate(bound: BoundModel, *conditionings: list[Any] | None) -> None:
-    """Refuse a frame rate that moves frames in time otherwise than the family's rotation.
-
-    Raises:
-        ConfigError: For a family whose positions are in seconds, at another rate than it has.
-    """
-    expected = bound.traits.frame_rate
-    rates = [entry[1].get("frame_rate") for given in conditionings for entry in given or []]
-    for rate in rates:
-        if expected is not None and rate is not None and float(rate) != expected:
-            raise ConfigError(
-                "frame_rate of the conditioning",
-                problem=(
-                    f"the prompt says {float(rate):g} frames per second, and this model streams at "
-                    f"{expected:g}"
-                ),
-                seen=rate,
-                expected=f"{expected:g}, at which the frames of a stream are placed",
-                remedy=(
-                    f"set frame_rate to {expected:g} before the prompt; choose the speed of the "
-                    "video on Create Video"
-                ),
-            )
 
 
 def check_sound(bound: BoundModel, sampler: comfy.samplers.Sampler, *, with_sound: bool) -> None:
@@ -180,7 +156,7 @@ def check_text(bound: BoundModel, positive: list[Any], negative: list[Any] | Non
     width = bound.traits.text_width
     for name, given in (("positive", positive), ("negative", negative)):
         seen = given[0][0].shape[-1] if given else width
-        if width and seen != width:
+        if width and seen not in (width, *bound.traits.more_text_widths):
             raise ConfigError(
                 name,
                 problem=(
@@ -195,12 +171,25 @@ def check_text(bound: BoundModel, positive: list[Any], negative: list[Any] | Non
 
 
 def check_image(bound: BoundModel, positive: list[Any], negative: list[Any] | None) -> None:
-    """Refuse image-to-video weights without an image.
+    """Refuse image-to-video weights without an image, and masks where they are noise levels.
 
     Raises:
-        ConfigError: If a conditioning gives no image with every frame.
+        ConfigError: If a conditioning gives no image with every frame, or a mask.
     """
     for name, given in (("positive", positive), ("negative", negative)):
+        masks = [key for key in _MASKS if given is not None and key in given[0][1]]
+        if bound.traits.mask_is_noise and masks:
+            raise ConfigError(
+                name,
+                problem=(
+                    f"{name} has a mask ({masks[0]}), which would keep parts of every chunk from "
+                    "being made"
+                ),
+                seen=f"{masks[0]} on the conditioning",
+                expected="text alone",
+                remedy=f"remove the image-to-video node before {name}, and give the picture to "
+                "start_latent of New Stream",
+            )
         if bound.traits.needs_image and given is not None and not has_image(given):
             raise ConfigError(
                 name,
@@ -282,11 +271,15 @@ def _record_one(conditioning: list[Any], name: str) -> Conditioning:
         raise ConfigError(
             name,
             problem=(
-                f"{name} brings pictures of its own ({', '.join(more)}), which a stream has no "
-                "place for"
+                f"{name} brings {_kind(more)} of its own ({', '.join(more)}), which a stream has "
+                "no place for"
             ),
             seen=f"a conditioning with frames of its own ({', '.join(more)})",
             expected="text, and at most an image for every frame",
             remedy=f"remove the reference or keyframe node before {name}",
         )
     return record(conditioning)
+
+
+def _kind(keys: list[str]) -> str:
+    return "sound" if set(keys) <= set(_MORE_SOUND) else "pictures"

@@ -6,6 +6,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ...adastate_core.errors import ConfigError
 from ..model.binding import BoundModel
+from ..model.blocks import parts_left_out
 from ..model.torch_compile import check_compiled, is_compiled
 
 _STEP_SKIPPERS = ("easycache", "lazycache", "teacache", "magcache", "firstblockcache")
@@ -26,6 +27,15 @@ def check_model(model: ModelPatcher) -> None:
             seen=options["rope_options"]["scale_t"],
             expected="1.0, since AdaState places frames in time itself",
             remedy="set scale_t to 1.0 on the ScaleROPE node",
+        )
+    missing = parts_left_out(options)
+    if missing:
+        raise ConfigError(
+            "model",
+            problem=f"a node leaves out parts of the model ({', '.join(missing)})",
+            seen=f"{' and '.join(missing)} turned off",
+            expected="every part of every block, whose keys and values make the memory",
+            remedy="remove the node that turns off sound or video in the model",
         )
     check_compiled(model)
     if model.injections:

@@ -31,7 +31,7 @@ class BlockPacking:
 
     def pack(self, block: LatentBlock) -> Tensor:
         """Return a block as one tensor."""
-        if self.sound is None:
+        if self._alone(block):
             return block.video
         packed: Tensor = comfy.utils.pack_latents(self.tracks(block))[0]
         return packed
@@ -43,7 +43,7 @@ class BlockPacking:
             packed: What `pack` made, or a sampler made of it.
             like: A block of the same shapes.
         """
-        if self.sound is None:
+        if self.sound is None or self._alone(like):
             return LatentBlock(packed)
         video, sound = comfy.utils.unpack_latents(packed, self.shapes(like))
         return LatentBlock(video, self.sound.from_model(sound) if like.sound is not None else None)
@@ -54,16 +54,22 @@ class BlockPacking:
 
     def nested(self, block: LatentBlock) -> Tensor | NestedTensor:
         """Return a block as the host's own sampling takes it."""
-        return block.video if self.sound is None else NestedTensor(self.tracks(block))
+        return block.video if self._alone(block) else NestedTensor(self.tracks(block))
 
     def tracks(self, block: LatentBlock) -> list[Tensor]:
-        """Return the tracks as the host's model has them; without sound, one of no length."""
-        if self.sound is None:
+        """Return the tracks as the host's model has them; without sound, one of no length.
+
+        A model that takes a video alone gets that.
+        """
+        if self.sound is None or self._alone(block):
             return [block.video]
         sound = block.sound
         if sound is None:
             sound = self.sound.empty(block.video)
         return [block.video, self.sound.to_model(sound)]
+
+    def _alone(self, block: LatentBlock) -> bool:
+        return self.sound is None or (self.sound.optional and block.sound is None)
 
 
 def blank(video: Shape, sound: Shape | None) -> LatentBlock:

@@ -27,7 +27,7 @@ from ...adastate_core.transfer import sent
 from ..devices import private_rng
 from ..model.attention_override import conditionings_of
 from ..model.binding import BoundModel
-from ..model.blocks import block_patches
+from ..model.blocks import block_patches, require_whole_blocks
 from ..model.keys import FIRST_LAYER, KEY, ROLES, SHAPES, STEPS, VIEW
 from ..model.kv_pool_patcher import pool_patcher_of
 from ..model.layout_check import LayoutProbe, check_layout
@@ -275,6 +275,7 @@ class ComfySession:
     def _check_forward(self, options: dict[str, Any]) -> None:
         """Refuse a forward that guidance asks for and that no view can serve."""
         conditionings_of(options)
+        require_whole_blocks(options)
         if is_compiled(self._host.bound.model) and block_patches(options):
             raise LayoutError(
                 "forward of the compiled model",
@@ -290,13 +291,14 @@ class ComfySession:
         return CommitProbe(self._host.geometry, blank.video.shape[2], ticks)
 
     def check_layout(self) -> None:
-        """Compare the model with its descriptor, once for every MODEL."""
-        bound = self._host.bound
-        if not bound.binding.layout_checked:
-            spatial = bound.policy.averages == "picture"
-            family = bound.traits.family
-            check_layout(self._probe, self._host.geometry, self._host.blank, family, spatial)
-            bound.binding.layout_checked = True
+        """Compare the model with its descriptor, once for every MODEL and way to run it."""
+        bound, blank = self._host.bound, self._host.blank
+        checked = bound.binding.layout_checked
+        way = (bound.traits.clock, blank.sound is not None)
+        if way not in checked:
+            spatial, family = bound.policy.averages == "picture", bound.traits.family
+            check_layout(self._probe, self._host.geometry, blank, family, spatial)
+            checked.add(way)
 
     def _probe(self, block: LatentBlock, probe: LayoutProbe) -> None:
         arguments = self._arguments(probe, 0, block)

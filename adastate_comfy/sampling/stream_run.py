@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 import comfy.samplers
@@ -31,6 +32,7 @@ from ..progress import StreamProgress
 from ..sockets.latents import into_model_space
 from .checks import check_step
 from .expert_pair import ExpertPairHost, pair_models, steps_above
+from .frame_rates import at_frame_rate, check_frame_rate, frame_rate_of
 from .length import pace_of
 from .memory_plan import announce, plan_memory
 from .model_checks import check_size
@@ -103,7 +105,9 @@ class StreamRun:
         Raises:
             AdaStateError: For what cannot be streamed.
         """
-        bound, state = bound_model(inputs.model), inputs.state
+        plain, state = bound_model(inputs.model), inputs.state
+        inputs, rate = _at_frame_rate(inputs, plain)
+        bound = plain.at(rate)
         view = view or StreamView()
         if inputs.prompts is not None:
             view.prompt = inputs.prompts.caption(state.chunk_index)
@@ -111,7 +115,7 @@ class StreamRun:
         together = together or (1 if view.decodes else inputs.chunks)
         models = [bound]
         if inputs.model_low_noise is not None:
-            models.append(pair_models(bound, inputs.model_low_noise))
+            models.append(pair_models(plain, inputs.model_low_noise).at(rate))
         conditions = check_step(
             models,
             inputs.positive,
@@ -233,6 +237,20 @@ class StreamRun:
             if not goes_on:
                 break
         return state
+
+
+def _at_frame_rate(inputs: StreamInputs, bound: BoundModel) -> tuple[StreamInputs, Fraction]:
+    """Return the inputs with one frame rate in all prompts, and that."""
+    traits, negative, prompts = bound.traits, inputs.negative, inputs.prompts
+    check_frame_rate(traits, inputs.positive, negative)
+    rate = frame_rate_of(traits, inputs.state, inputs.positive, negative)
+    if negative is not None:
+        negative = at_frame_rate(traits, negative, rate)
+    if prompts is not None:
+        said = {text: at_frame_rate(traits, c, rate) for text, c in prompts.encoded.items()}
+        prompts = replace(prompts, encoded=said)
+    positive = at_frame_rate(traits, inputs.positive, rate)
+    return replace(inputs, positive=positive, negative=negative, prompts=prompts), rate
 
 
 def _blank_block(state: StreamState, bound: BoundModel) -> LatentBlock:

@@ -115,15 +115,16 @@ class ChunkAttention:
         q = self._rotated_queries(call)
         k, v = self._visible(call)
         bias = self._bias(call.call, k)
-        if not self._split_state:
+        if not self._split_state or "video" not in call.call.keys:
             return call.attention(q, k, v, bias)
-        # The state attends to everything, the content to all but the current state.
+        # The state attends to everything, the content and its sound to all but the current state.
         cut = self.state_frames * self.geometry.tokens_per_frame
         first = self._past_sizes["video"]
-        state = call.attention(q[:, :cut], k, v, bias)
+        of_state = cut if "video" in call.call.queries else 0
+        state = [call.attention(q[:, :of_state], k, v, bias)] if of_state else []
         k, v = (torch.cat((x[:, :first], x[:, first + cut :]), dim=1) for x in (k, v))
-        content = call.attention(q[:, cut:], k, v, self._bias(call.call, k))
-        return torch.cat((state, content), dim=1)
+        content = call.attention(q[:, of_state:], k, v, self._bias(call.call, k))
+        return torch.cat((*state, content), dim=1)
 
     def _rotated_queries(self, call: SelfAttention) -> Tensor:
         """Rotate the block's queries to this chunk's indices; those of the host stay as they are.

@@ -19,7 +19,7 @@ from .block_attention import SelfAttention
 from .chunk_attention import ChunkAttention
 from .geometry import AttentionGeometry, parts
 from .kv_cache import KVCache, KVEntry, UnitRange, select_frames, select_units
-from .rope import TemporalRope
+from .layers import LayerCall
 
 
 class CommitAttention(ChunkAttention):
@@ -105,23 +105,23 @@ class CommitAttention(ChunkAttention):
                 track, entry = self._tracks[name], KVEntry(call.layer, call.call.name, name)
                 k, v = (track.by_unit(x[:, where]).chunk(count) for x in (call.k, call.v))
                 for each in zip(call.conditionings, k, v, strict=True):
-                    self._store_entry(entry, self.geometry.rope_of(call.call), *each)
+                    self._store_entry(entry, call.call, *each)
 
     def _store_entry(
-        self, entry: KVEntry, rope: TemporalRope, conditioning: int, keys: Tensor, values: Tensor
+        self, entry: KVEntry, call: LayerCall, conditioning: int, keys: Tensor, values: Tensor
     ) -> None:
         past: tuple[Tensor | None, Tensor | None] = (None, None)
         if any(self._cached.units(entry.track)):
             past = self._reader.whole(conditioning, entry, keys)
         self._made[conditioning].put(
             entry,
-            self._select(past[0], keys, entry.track, rope),
+            self._select(past[0], keys, entry.track, call),
             self._select(past[1], values, entry.track, None),
             self._tracks[entry.track].tokens,
         )
 
     def _select(
-        self, past: Tensor | None, block: Tensor, track: TrackName, rope: TemporalRope | None
+        self, past: Tensor | None, block: Tensor, track: TrackName, call: LayerCall | None
     ) -> Tensor:
         """Gather the units that the commit keeps, from the cache and the block.
 
@@ -129,11 +129,12 @@ class CommitAttention(ChunkAttention):
             past: Cached keys or values, None if there are none.
             block: Those of the block.
             track: The track whose they are.
-            rope: What keys are rotated by; None for values.
+            call: The call that rotates these keys; None for values, which are not rotated.
         """
         if track == "sound":
             return select_units(self._kept_sound, past, block, self._tracks[track].tokens)
-        tokens = self.geometry.tokens_per_frame
+        tokens, place = self.geometry.tokens_per_frame, self.geometry.place
+        rope = None if call is None else self.geometry.rope_of(call)
         first = {"anchor": 0, "window": len(self._cached.anchor)}
         first |= {"state": 0, "content": self.state_frames}
 
@@ -142,9 +143,9 @@ class CommitAttention(ChunkAttention):
             assert source is not None  # a plan refers to cached frames only if there are any
             start = (first[ref.source] + ref.position) * tokens
             frame = source[:, start : start + tokens]
-            return (
-                rope.rotate(frame, (self._native_of(at) - self._native_of(ref),)) if rope else frame
-            )
+            if rope is None:
+                return frame
+            return rope.rotate(frame, (place(self._native_of(at)) - place(self._native_of(ref)),))
 
         def pool(x: Tensor) -> Tensor:
             space, columns = self.geometry.spatial_rope, self.geometry.columns
@@ -156,9 +157,10 @@ class CommitAttention(ChunkAttention):
                     expected="another anchor than dual_ema",
                     remedy="choose another anchor on Apply AdaState",
                 )
-            raw = space.rotate(x, columns, inverse=True) if rope else x
+            placed = call is not None and call.in_space
+            raw = space.rotate(x, columns, inverse=True) if placed else x
             raw = raw.mean(dim=1, keepdim=True).expand_as(x)
-            return space.rotate(raw, columns) if rope else raw
+            return space.rotate(raw, columns) if placed else raw
 
         return select_frames(self._plan, locate, pool, block[:, :0])
 

@@ -137,6 +137,12 @@ class AttentionGeometry:
         return {name: len(of) * self.tracks[name].tokens for name, of in units.items()}
 
     @property
+    def needs_sound(self) -> bool:
+        """Whether a model makes other calls on a block without sound."""
+        tracks = ({*call.queries, *call.keys} for call in self.calls.tracked)
+        return self.sound is not None and any("video" not in of for of in tracks)
+
+    @property
     def has_text(self) -> bool:
         """Whether text takes part in an attention that sees the past."""
         return any("text" in call.queries for call in self.calls.tracked)

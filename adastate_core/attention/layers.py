@@ -27,12 +27,18 @@ class LayerCall:
         queries: Tracks of its queries, in the order of their tokens.
         keys: Tracks of its keys and values, likewise.
         rope: Rotary channels of the temporal axis; None for those of the model.
+        in_space: Whether keys of the video are rotated by their place in the picture, too.
+        width: Channels of its keys, all heads together; None for those of the model.
+        heads: Its heads; None for those of the model.
     """
 
     name: str = "self"
     queries: tuple[TrackName, ...] = ("video",)
     keys: tuple[TrackName, ...] = ("video",)
     rope: TemporalRope | None = None
+    in_space: bool = True
+    width: int | None = None
+    heads: int | None = None
 
     @property
     def past(self) -> tuple[TrackName, ...]:

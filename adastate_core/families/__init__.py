@@ -7,6 +7,7 @@ from .cosmos import CosmosPredict2Family
 from .family import Family, ModelTraits, SoundTraits
 from .hunyuan import HunyuanVideoFamily
 from .kandinsky import Kandinsky5Family
+from .ltxav import Ltx2Family
 from .ltxv import LtxVideoFamily
 from .minimax import MiniMaxH3Family
 from .mochi import MochiFamily
@@ -20,6 +21,7 @@ FAMILIES: tuple[Family, ...] = (
     HunyuanVideoFamily(),
     MochiFamily(),
     MiniMaxH3Family(),
+    Ltx2Family(),
 )
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, NoReturn, Protocol
 
 from torch import Tensor
 
 from ..attention.geometry import AttentionGeometry, Track
-from ..attention.layers import AttentionCalls
+from ..attention.layers import AttentionCalls, LayerCall
 from ..attention.rope import SpatialRope, TemporalRope
 from ..clock import StreamClock
 from ..errors import UnsupportedFamilyError
+from ..layout import TrackName
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,9 @@ class SoundTraits:
         tokens: Tokens of one latent.
         lanes: Runs in which the model has them, see `Track`.
         rate: Latents in a second.
+        optional: Whether the host leaves it out of a forward that has none.
+        first_later: By how much later than the others the model places the first latent of a
+            block, in latents.
     """
 
     channels: int
@@ -34,6 +39,8 @@ class SoundTraits:
     tokens: int
     lanes: int
     rate: float
+    optional: bool = False
+    first_later: Fraction = Fraction(0)
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Say whether latents in the order of the model are of such a sound."""
@@ -83,12 +90,16 @@ class ModelTraits:
         fills_up: Whether the host pads a latent that is no whole number of patches; others fail on
             it.
         text_width: Numbers of a text token as its text encoder gives them; 0 if that is not known.
+        more_text_widths: Those of text that has been through a part of the model already.
+        mask_is_noise: Whether the host takes a mask on a prompt for noise levels of the frames.
         can_place: Whether the host can put every unit of a block at any place in time.
         sound: What the sound is like that it makes along with the video; None if it makes none.
         silent_calls: Its calls in a stream without sound; None where it makes no sound at all.
         clock: Where frames and sound are in time; None for a model whose frames are all alike and
             that makes no sound.
         one_at_a_time: Whether it makes a single video at a time.
+        clock_at: Makes the clock of a frame rate, where places in time follow from the one that a
+            prompt says; `clock` is that of the host's default.
     """
 
     family: str
@@ -113,6 +124,18 @@ class ModelTraits:
     silent_calls: AttentionCalls | None = None
     clock: StreamClock | None = None
     one_at_a_time: bool = False
+    clock_at: Callable[[Fraction], StreamClock] | None = None
+    more_text_widths: tuple[int, ...] = ()
+    mask_is_noise: bool = False
+
+    def at(self, frame_rate: Fraction) -> ModelTraits:
+        """Return the traits at a frame rate; of most models they are the same at all."""
+        return self if self.clock_at is None else replace(self, clock=self.clock_at(frame_rate))
+
+    def frame_rate_of(self, clock: StreamClock) -> Fraction:
+        """Return the video frames per second of a stream with sound by its clock."""
+        assert self.sound is not None
+        return self.time_stride * clock.pattern * Fraction(self.sound.rate) / clock.period
 
     def geometry(self, height: int, width: int, *, sound: bool = False) -> AttentionGeometry:
         """Return how the model numbers frames of a latent height and width.
@@ -137,25 +160,54 @@ class ModelTraits:
             can_place=self.can_place,
             sound=heard,
             clock=self.clock,
+            first_tick=self._first_tick if heard else None,
         )
+
+    @property
+    def _first_tick(self) -> float | None:
+        if self.sound is None or self.clock is None or not self.sound.first_later:
+            return None
+        return float(self.clock.sound_at + self.sound.first_later)
 
     @property
     def pattern(self) -> int:
         """Count the latent frames after which places in time repeat."""
         return 1 if self.clock is None else self.clock.pattern
 
-    def cache_scales(self, frames: int) -> int:
-        """Count the scales of keys and values of some frames in fp8, in all layers."""
-        return 2 * self.layers * self.heads * frames
+    def cache_scales(self, frames: int, ticks: int = 0) -> int:
+        """Count the scales of keys and values in fp8, in all layers.
+
+        Args:
+            frames: Latent frames of the video.
+            ticks: Latents of the sound; 0 in a stream without.
+        """
+        units = {"video": frames, "sound": ticks}
+        of_calls = ((call.heads or self.heads, track) for call, track in self._cached(ticks))
+        return 2 * self.layers * sum(heads * units[track] for heads, track in of_calls)
 
     def takes(self, height: int, width: int) -> bool:
         """Say whether the model runs on latents of this height and width."""
         return self.fills_up or not (height % self.patch[0] or width % self.patch[1])
 
-    def cache_values(self, height: int, width: int, frames: int) -> int:
-        """Count the numbers that keys and values of some frames consist of, in all layers."""
-        tokens = self.geometry(height, width).tokens_per_frame * frames
-        return 2 * self.layers * self.width * tokens
+    def cache_values(self, height: int, width: int, frames: int, ticks: int = 0) -> int:
+        """Count the numbers that keys and values consist of, in all layers.
+
+        Args:
+            height: Latent height.
+            width: Latent width.
+            frames: Latent frames of the video.
+            ticks: Latents of the sound; 0 in a stream without.
+        """
+        tokens = {"video": self.geometry(height, width).tokens_per_frame * frames}
+        tokens["sound"] = 0 if self.sound is None else self.sound.tokens * ticks
+        of_calls = ((call.width or self.width, track) for call, track in self._cached(ticks))
+        return 2 * self.layers * sum(channels * tokens[track] for channels, track in of_calls)
+
+    def _cached(self, ticks: int) -> Iterator[tuple[LayerCall, TrackName]]:
+        """Yield the calls of a layer that attend to the past, with each track that they keep."""
+        silent = None if ticks else self.silent_calls
+        for call in (silent or self.calls).tracked:
+            yield from ((call, track) for track in call.past)
 
 
 class Family(Protocol):

@@ -10,6 +10,7 @@ frames at the 25 per second that the host assumes; a token is 32 pixels wide and
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, cast
 
 from ..attention.layers import AttentionCalls
@@ -26,10 +27,8 @@ class LtxVideoFamily:
     sound = None
 
     def matches(self, model: object) -> bool:
-        """Recognise the class by name; the audio-video model and another layout are refused."""
+        """Recognise the class by name; another layout is refused."""
         name, dit = type(model).__name__, cast(Any, model)
-        if name == "LTXAVModel":
-            refuse(name, "it denoises sound along with the video", self.label)
         if name != "LTXVModel":
             return False
         if getattr(dit.split_positional_embedding, "value", "interleaved") != "interleaved":
@@ -56,16 +55,31 @@ class LtxVideoFamily:
             frame_rate=_FRAME_RATE,
             spatial_rope=SpatialRope(down, along),
             text_width=width_read(dit, "caption_projection.linear_1"),
+            mask_is_noise=True,
         )
 
 
 def _frequencies(model: object, axis: int, radians: float) -> Frequencies:
     """Spread the pairs of one axis over the heads; `radians` is a step as a part of the range."""
     dit = cast(Any, model)
-    pairs = [0.0] * (dit.inner_dim % 6 // 2)
-    for speed in _speeds(dit.inner_dim // 6):
-        pairs += [speed * radians if place == axis else 0.0 for place in range(3)]
-    size = len(pairs) // dit.num_attention_heads
+    speeds = [speed * radians for speed in _speeds(dit.inner_dim // 6)]
+    return spread(speeds, axis, 3, dit.inner_dim, dit.num_attention_heads)
+
+
+def spread(speeds: Sequence[float], axis: int, axes: int, channels: int, heads: int) -> Frequencies:
+    """Spread pairs over the heads, those of all axes in turn; what is left over is in front.
+
+    Args:
+        speeds: Radians a step of the pairs of an axis.
+        axis: Which axis that is.
+        axes: How many there are.
+        channels: Channels of all heads together.
+        heads: The heads.
+    """
+    pairs = [0.0] * (channels // 2 - axes * len(speeds))
+    for speed in speeds:
+        pairs += [speed if place == axis else 0.0 for place in range(axes)]
+    size = len(pairs) // heads
     return tuple(tuple(pairs[i : i + size]) for i in range(0, len(pairs), size))
 
 

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from torch import Tensor
+
 from ..anchors import policy_for_block
 from ..attention.block_attention import BlockAttention
 from ..attention.commit_attention import CommitAttention
@@ -200,23 +202,34 @@ class Replay:
         """Cache a clean block's keys and values: the commit pass."""
         assert step.content is not None  # no plan begins before a chunk without latents
         config = replace(step.config, chunk_frames=step.content.shape[2])
-        policy = policy_for_block(config, step.state is not None)
+        policy, sound = policy_for_block(config, step.state is not None), self._sound_of(step)
         view = CommitAttention(
             config,
             policy,
             past,
             self._geometry,
             first_frame=step.frame,
-            silent=step.sound is None,
+            silent=sound is None,
             hold=step.hold,
         )
-        session.commit(LatentBlock.joined(step.state, step.content, step.sound), view)
+        session.commit(LatentBlock.joined(step.state, step.content, sound), view)
         made = view.committed()
         otherwise = config.cache_precision != self._pool.kv_format.precision
         other_weights = step.weights not in (None, self._weights)
         for index, kv in made.items():
             kv.approximate = past[index].approximate or other_weights or otherwise
         return made
+
+    def _sound_of(self, step: CommitStep) -> Tensor | None:
+        """Return the sound of a block, zeros where a model cannot do without and none was given."""
+        needed = self._geometry.needs_sound and step.sound is None
+        if not needed or step.content is None or step.sound_shape is None:
+            return step.sound
+        clock, frames = self._geometry.clock, step.content.shape[2]
+        assert clock is not None  # there is one wherever there is sound
+        channels, rows = step.sound_shape
+        ticks = clock.ticks_of(step.frame, frames)
+        return step.content.new_zeros((step.content.shape[0], channels, ticks, rows))
 
     def _find(self, key: str) -> KVCache | None:
         return self._pool.find(key) or self._held.get(key)

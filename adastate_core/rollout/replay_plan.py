@@ -46,6 +46,7 @@ class CommitStep:
         weights: Digest of the weight patches it was made with; None for given latents.
         hold: Whether slot 0 stays as it is.
         sound: Clean sound of the content, or None.
+        sound_shape: (C, R) of a latent of the stream's sound; None for a stream without.
     """
 
     keys: tuple[str, ...]
@@ -57,6 +58,7 @@ class CommitStep:
     weights: str | None = None
     hold: bool = False
     sound: Tensor | None = None
+    sound_shape: tuple[int, int] | None = None
 
     @property
     def key(self) -> str:
@@ -183,6 +185,7 @@ class ReplayPlan(Sequence[ReplayStep]):
                 block.frame,
                 hold=block.hold,
                 sound=block.sound,
+                sound_shape=self._state.sound_shape,
             )
             steps.append(commit)
             if block.lone:

@@ -227,7 +227,7 @@ def test_a_model_that_is_not_as_described_is_refused(harness: NodeHarness, case:
     ):
         model = harness.model.clone()
         wrong = dataclasses.replace(binding, traits=dataclasses.replace(binding.traits, **change))
-        wrong.layout_checked = False
+        wrong.layout_checked = set()
         model.set_attachments("adastate", wrong)
         with pytest.raises(ValueError, match=r"knows it: frames placed in time"):
             step(harness, case, fresh(harness, case), 1, model=model)
@@ -285,7 +285,7 @@ def test_an_average_over_the_picture_knows_its_places(harness: NodeHarness, case
         other = dataclasses.replace(space, **change)
         traits = dataclasses.replace(binding.traits, spatial_rope=other)
         wrong = dataclasses.replace(binding, traits=traits)
-        wrong.layout_checked = False
+        wrong.layout_checked = set()
         model.set_attachments("adastate", wrong)
         with pytest.raises(ValueError, match=r"frames placed in time and image otherwise"):
             step(harness, case, fresh(harness, case), 1, model=model)

@@ -85,7 +85,6 @@ def test_where_the_first_frame_stands(causal: bool, middle: bool, first: float) 
 @pytest.mark.parametrize(
     ("refused", "reason"),
     [
-        (stand_in("LTXAVModel"), "it denoises sound"),
         (model(split_positional_embedding=attributes(value="split")), "pairs are in halves"),
     ],
 )

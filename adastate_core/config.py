@@ -19,12 +19,19 @@ StateRope = Literal["shared0", "split01"]
 WarmupPositions = Literal["fixed", "grow"]
 PromptSwitch = Literal["swap", "recache", "flush"]
 Precision = Literal["model", "fp8"]
+TextSees = Literal["all", "text", "prefill"]
 
 MAX_FRAMES = 64
 """Upper bound of every frame count: far above any published layout, low enough to catch typos."""
 
 MAX_STRENGTH = 8.0
 """Upper bound of the anchor's strength; the attention is saturated long before."""
+
+MAX_COMMIT_SIGMA = 0.5
+"""Upper bound of the noise of a commit; published methods go up to 0.001."""
+
+_ADDED = ("text_sees", "commit_sigma", "anchor_sound")
+"""Options that are written down only where they are not the default, which older files mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,13 @@ class StreamConfig:
         anchor_strength: Factor on the attention weights of slot 0, before they are normalised.
         cache_precision: How keys and values of past frames are kept: as the model projected
             them, or rounded to 8 bits, in which an average would not move.
+        text_sees: What text tokens attend to, in a model that has them in one sequence with the
+            video: `all` is the past and the block, `text` is text alone. With `prefill`, text alone
+            too, and its keys and values are computed once, at the noise of a commit, whatever the
+            step. Models whose text is not in the sequence are the same with each.
+        commit_sigma: Noise at which clean latents are forwarded in a commit, and the share of fresh
+            noise that is mixed in.
+        anchor_sound: Whether first frames in slot 0 keep their sound. Only a frozen anchor can.
 
     Raises:
         ConfigError: If a value is out of range; names the field.
@@ -88,6 +102,9 @@ class StreamConfig:
     ema_fast_rate: float = 0.9
     anchor_strength: float = 1.0
     cache_precision: Precision = "model"
+    text_sees: TextSees = "all"
+    commit_sigma: float = 0.0
+    anchor_sound: bool = False
 
     def __post_init__(self) -> None:
         _require_choice("anchor", self.anchor, get_args(Anchor))
@@ -104,6 +121,8 @@ class StreamConfig:
         _require_share("ema_rate", self.ema_rate, 1.0)
         _require_share("ema_fast_rate", self.ema_fast_rate, 1.0)
         _require_share("anchor_strength", self.anchor_strength, MAX_STRENGTH)
+        _require_choice("text_sees", self.text_sees, get_args(TextSees))
+        _require_share("commit_sigma", self.commit_sigma, MAX_COMMIT_SIGMA)
         if self.positions == "absolute" and self.anchor == "adaptive" and self.state_frames:
             raise ConfigError(
                 "positions",
@@ -120,6 +139,14 @@ class StreamConfig:
                 expected="model",
                 remedy="set cache_precision to model on Apply AdaState",
             )
+        if self.anchor_sound and self.anchor != "frozen":
+            raise ConfigError(
+                "anchor_sound",
+                problem=f"the anchor {self.anchor} cannot keep sound",
+                seen=f"anchor_sound with the anchor {self.anchor}",
+                expected="the frozen anchor, whose frames stay as they were made",
+                remedy="choose the frozen anchor or another preset on Apply AdaState",
+            )
         if self.anchor == "rolling" and self.anchor_frames <= self.window_frames:
             raise ConfigError(
                 "anchor_frames",
@@ -133,8 +160,9 @@ class StreamConfig:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        return asdict(self)
+        """Return the fields as plain JSON values, those of `_ADDED` where they say something."""
+        values, default = asdict(self), StreamConfig.__dataclass_fields__
+        return {k: v for k, v in values.items() if k not in _ADDED or v != default[k].default}
 
     @property
     def text(self) -> str:

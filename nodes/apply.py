@@ -103,7 +103,9 @@ class AdaStateApply(io.ComfyNode):
                     options=[CUSTOM, *PRESETS],
                     default=CUSTOM,
                     tooltip=(
-                        "A published method, for comparison on the same weights. It overrides "
+                        "A published method, for comparison on the same weights, or for weights "
+                        "that were trained for it: raven and taomate for MiniMax H3, omniforcing "
+                        "for LTX-2. It overrides "
                         "anchor, frame counts and rates; custom uses your own settings. With "
                         "another anchor_strength, cache_precision or prompt_switch it is no longer "
                         "the published method."

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ...adastate_core.attention.block_attention import BlockAttention, SelfAttention
+from ...adastate_core.attention.block_attention import Attention, BlockAttention, SelfAttention
 from ...adastate_core.attention.kernel_choice import KernelChoice
 from ...adastate_core.attention.layers import LayerCounter
 from ...adastate_core.errors import LayoutError
@@ -60,20 +60,26 @@ class AttentionOverride:
         if kernels is not None and not may_replace(func, args, kwargs):
             kernels = None
 
-        def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-            given = form.extended(kwargs, k.shape[1], bias)
+        def of_part(queries: slice, keys: slice) -> Attention:
+            part = form.cut(kwargs, queries, keys)
 
-            def host(q: Tensor, k: Tensor, v: Tensor, *_: Any) -> Tensor:
-                out = following(form.merge(q), form.merge(k), form.merge(v), *args, **given)
-                return form.split_output(out)
+            def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+                given = form.extended(part, k.shape[1], bias)
 
-            if kernels is None:
-                return host(q, k, v)
-            scale = kwargs.get("scale", q.shape[-1] ** -0.5)
-            return kernels.attend(host, exact_kernels, q, k, v, given.get("mask"), scale)
+                def host(q: Tensor, k: Tensor, v: Tensor, *_: Any) -> Tensor:
+                    out = following(form.merge(q), form.merge(k), form.merge(v), *args, **given)
+                    return form.split_output(out)
 
+                if kernels is None:
+                    return host(q, k, v)
+                scale = kwargs.get("scale", q.shape[-1] ** -0.5)
+                return kernels.attend(host, exact_kernels, q, k, v, given.get("mask"), scale)
+
+            return attention
+
+        attention = of_part(slice(None), slice(None))
         layer = place.layer + self._first_layer
-        call = SelfAttention(layer, self._conditionings, q, k, v, attention, place.call)
+        call = SelfAttention(layer, self._conditionings, q, k, v, attention, place.call, of_part)
         return form.merge_output(self._view.attend(call))
 
     def _require_tokens(self, tracks: tuple[TrackName, ...], seen: int) -> None:
@@ -151,6 +157,17 @@ class _CallForm:
     def merge_output(self, x: Tensor) -> Tensor:
         """Bring a result of (B, S, H, D) back."""
         return x.transpose(1, 2) if self.output_by_head else x.flatten(2)
+
+    @staticmethod
+    def cut(kwargs: dict[str, Any], queries: slice, keys: slice) -> dict[str, Any]:
+        """Return the call's options with the mask of a part of its queries and keys."""
+        mask = kwargs.get("mask")
+        if mask is None:
+            return kwargs
+        mask = mask[..., keys]
+        if mask.ndim > 1 and mask.shape[-2] > 1:
+            mask = mask[..., queries, :]
+        return {**kwargs, "mask": mask}
 
     @staticmethod
     def extended(kwargs: dict[str, Any], keys: int, bias: Tensor | None) -> dict[str, Any]:

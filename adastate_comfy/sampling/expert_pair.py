@@ -18,7 +18,7 @@ from torch import Tensor
 from ...adastate_core.attention.block_attention import BlockAttention
 from ...adastate_core.errors import ConfigError
 from ...adastate_core.rollout.latent_block import LatentBlock
-from ...adastate_core.rollout.noise import BlockNoise
+from ...adastate_core.rollout.noise import BlockNoise, CommitNoise
 from ...adastate_core.rollout.stream_chunks import Session
 from ...adastate_core.stream.events import Conditions
 from ..model.binding import BoundModel, bound_model
@@ -119,6 +119,17 @@ class _ExpertPairSession:
         # The low-noise model made the last steps, so it is the one that is still loaded.
         self._hosts.low.run(self._conditions, lambda session: session.forward_clean(block, view))
         self._hosts.high.run(self._conditions, lambda session: session.commit(block, view))
+
+    def commit_noised(self, block: LatentBlock, view: BlockAttention, noise: CommitNoise) -> None:
+        """Forward a block of little noise once through either model."""
+        low = self._hosts.low
+        low.run(self._conditions, lambda session: session.forward_clean(block, view, noise))
+        self._hosts.high.run(self._conditions, lambda each: each.commit_noised(block, view, noise))
+
+    def prefill(self, block: LatentBlock, view: BlockAttention, noise: CommitNoise) -> None:
+        """Forward the text that comes with a block once through either model."""
+        for host in (self._hosts.low, self._hosts.high):
+            host.run(self._conditions, lambda session: session.forward_clean(block, view, noise))
 
 
 def _identity(bound: BoundModel) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from ...adastate_core.attention.block_attention import BlockAttention
 from ...adastate_core.attention.geometry import AttentionGeometry
 from ...adastate_core.errors import LayoutError
 from ...adastate_core.rollout.latent_block import LatentBlock
-from ...adastate_core.rollout.noise import BlockNoise
+from ...adastate_core.rollout.noise import BlockNoise, CommitNoise
 from ...adastate_core.stream.events import Conditions
 from ...adastate_core.transfer import sent
 from ..devices import private_rng
@@ -45,7 +45,7 @@ from ..progress import StreamProgress
 from ..sockets.conditioning import bring, restore
 from .packing import BlockPacking
 from .sampler_copy import copy_sampler, schedule_for
-from .sound_steps import has_slope, is_euler, with_mean_slope
+from .sound_steps import has_slope, is_euler, one_schedule, with_mean_slope
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -215,7 +215,18 @@ class ComfySession:
         self.forward_clean(block, view)
         self._host.progress.commit()
 
-    def forward_clean(self, block: LatentBlock, view: BlockAttention) -> None:
+    def commit_noised(self, block: LatentBlock, view: BlockAttention, noise: CommitNoise) -> None:
+        """Forward a block of little noise, once under each of its conditionings."""
+        self.forward_clean(block, view, noise)
+        self._host.progress.commit()
+
+    def prefill(self, block: LatentBlock, view: BlockAttention, noise: CommitNoise) -> None:
+        """Forward the text that comes with a block, once under each of its conditionings."""
+        self.forward_clean(block, view, noise)
+
+    def forward_clean(
+        self, block: LatentBlock, view: BlockAttention, noise: CommitNoise | None = None
+    ) -> None:
         """Do as `commit` does, unreported.
 
         Guidance takes no part: the cache holds what the model itself makes of a chunk.
@@ -230,9 +241,21 @@ class ComfySession:
         options["transformer_options"].update(still)
         options["transformer_options"].get("wrappers", {}).pop("calc_cond_batch", None)
         sigma = self._sigmas.new_zeros(x.shape[0])
+        if noise is not None:
+            sigma = self._sigmas.new_full((x.shape[0],), noise.sigma)
+            x = self._with_noise(x, noise, sigma)
+            options["transformer_options"].update(
+                one_schedule(self._guider.inner_model.diffusion_model, options)
+            )
         for index in view.conditionings:
             given = [self._conditionings[index]]
             comfy.samplers.calc_cond_batch(self._guider.inner_model, given, x, sigma, options)
+
+    def _with_noise(self, x: Tensor, noise: CommitNoise, sigma: Tensor) -> Tensor:
+        drawn = sent(self._packing.pack(noise.noise), self._device, copy=True).to(x.dtype)
+        sampling = self._guider.inner_model.model_sampling
+        noised: Tensor = sampling.noise_scaling(sigma, drawn, x)
+        return noised
 
     def rehearse(self) -> None:
         """Refuse what is attached to the MODEL and cannot be streamed, once for each set of it."""

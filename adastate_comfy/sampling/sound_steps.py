@@ -10,7 +10,7 @@ sound within the model have no such slope, and nothing is changed there.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, cast
 
 import comfy.k_diffusion.sampling
 import comfy.samplers
@@ -53,6 +53,20 @@ def with_mean_slope(out: Any, dit: object, options: dict[str, Any]) -> Any:
     mean = (of_sound(sigma) - of_sound(following)) / (sigma - following)
     slope = float(module.time_shift_slope(torch.tensor(sigma, dtype=torch.float64), *shifts))
     return [video, sound * (mean / slope)]
+
+
+def one_schedule(dit: object, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the transformer options of a forward whose sound has the noise level of its video.
+
+    Args:
+        dit: The model.
+        options: Options of the forward.
+    """
+    if not has_slope(dit):
+        return {}
+    given = options["transformer_options"]
+    shift = given.get("minimax_h3_sigma_shift_video", cast(Any, dit).sigma_shift_video)
+    return {"minimax_h3_sigma_shift_audio": shift}
 
 
 def _step(options: dict[str, Any]) -> tuple[float, float | None]:

@@ -17,6 +17,9 @@ PresetName = Literal[
     "reward_forcing",
     "memrope",
     "rolling_sink",
+    "raven",
+    "omniforcing",
+    "taomate",
 ]
 
 
@@ -117,6 +120,48 @@ PRESETS: dict[PresetName, Preset] = {
         "Rolling-Sink",
         "haodong2000/RollingSink at d7fc0d9",
         "The published script repeats one chunk's noise in every chunk; here each has its own.",
+    ),
+    "raven": Preset(
+        StreamConfig(
+            anchor="frozen",
+            chunk_frames=5,
+            anchor_frames=5,
+            window_frames=10,
+            positions="absolute",
+            text_sees="prefill",
+            commit_sigma=0.001,
+            anchor_sound=True,
+        ),
+        "RAVEN, for MiniMax H3",
+        "YanzuoLu/ComfyUI-MiniMax-H3-RAVEN-Streaming at bcfa381",
+        "Text is computed once, at the noise of a commit, and sees itself alone; the first chunk "
+        "is kept with its sound. Its weights make a chunk in 4 steps that add fresh noise, with a "
+        "shift of 12 for the video and 3 for the sound, and were trained for 362 video frames. Its "
+        "clips end with a chunk of two latent frames; here all are of five.",
+    ),
+    "omniforcing": Preset(
+        StreamConfig(anchor="none", window_frames=15, positions="absolute"),
+        "OmniForcing, for LTX-2.0",
+        "OmniForcing/OmniForcing at 50a271f",
+        "It makes 16 latent frames, 5 seconds, and sees them all; here a stream goes on and sees "
+        "the newest. Its first chunk is of four latent frames and the others of three; here all "
+        "are of three. Its steps are at 1, 0.909, 0.725 and 0.421, with fresh noise in between.",
+    ),
+    "taomate": Preset(
+        StreamConfig(
+            anchor="frozen",
+            chunk_frames=10,
+            anchor_frames=10,
+            window_frames=20,
+            positions="absolute",
+            anchor_sound=True,
+        ),
+        "TaoMate, for MiniMax H3",
+        "TaoLiveAIGC/TaoMate-H3 at c360d11",
+        "The memory alone: its sound is made by the plain model, 5 seconds at a time, and does not "
+        "stream; it also cuts 5 seconds into chunks of 10, 10, 10 and 5, forgets sound after 12 of "
+        "them, and gives the video the mean and spread of the first. What its text attends to is "
+        "not published.",
     ),
 }
 

@@ -19,6 +19,9 @@ Attention = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 The last argument is a bias on the logits of each key, (keys,), or None: then no mask is needed.
 """
 
+AttentionOfPart = Callable[[slice, slice], Attention]
+"""The attention of some queries of a call to some keys of its block, and to any in front."""
+
 
 def plain_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     """Compute torch's scaled dot-product attention."""
@@ -40,6 +43,8 @@ class SelfAttention:
         v: Values, like the keys.
         attention: The attention to use, the model's own for one.
         call: Which of its layer's calls it is.
+        of_part: The attention of a part of the queries to a part of the keys, where that is
+            another: a mask that the model gives belongs to all of them.
     """
 
     layer: int
@@ -49,6 +54,11 @@ class SelfAttention:
     v: Tensor
     attention: Attention = plain_attention
     call: LayerCall = SELF
+    of_part: AttentionOfPart | None = None
+
+    def part(self, queries: slice, keys: slice) -> Attention:
+        """Return the attention of some of the queries to some of the keys of the block."""
+        return self.attention if self.of_part is None else self.of_part(queries, keys)
 
 
 class BlockAttention(Protocol):

@@ -29,6 +29,7 @@ from .geometry import AttentionGeometry, parts
 from .kv_cache import KVCache
 from .layers import LayerCall
 from .past_reader import PastReader, PastReading
+from .text_tokens import Prefilled, text_apart, text_of, write_prefilled
 
 
 class ChunkAttention:
@@ -42,6 +43,7 @@ class ChunkAttention:
         geometry: How the model orders, numbers and rotates tokens.
         first_frame: Content frame of the stream at which the block's content begins.
         silent: Whether the block has no sound, on a model that makes some.
+        text: Prefilled keys and values of the text; empty where those of the block count.
 
     Raises:
         ConfigError: If the content is not to attend to the state on a model with joint text.
@@ -59,7 +61,9 @@ class ChunkAttention:
         *,
         first_frame: int = 0,
         silent: bool = False,
+        text: Prefilled | None = None,
     ) -> None:
+        self._prefilled, self._text_apart = text or {}, config.text_sees != "all"
         self.conditionings = tuple(past)
         cache = next(iter(past.values()))
         # A cache that was begun again, from given latents or from what a bounded history has left,
@@ -115,6 +119,8 @@ class ChunkAttention:
         q = self._rotated_queries(call)
         k, v = self._visible(call)
         bias = self._bias(call.call, k)
+        if self._text_apart and "text" in call.call.queries:
+            return text_apart(call, self._sizes, q, k, v, bias)
         if not self._split_state or "video" not in call.call.keys:
             return call.attention(q, k, v, bias)
         # The state attends to everything, the content and its sound to all but the current state.
@@ -151,10 +157,11 @@ class ChunkAttention:
         """Return the keys and values that the block attends to: the past's, then its own."""
         tracks = call.call.past
         moves, count = self._moves(tracks), sum(self._past_sizes[track] for track in tracks)
-        if not (count or moves):
+        prefilled = bool(self._prefilled) and "text" in call.call.keys
+        if not (count or moves or prefilled):
             return call.k, call.v
         k = _with_room(call.k, count)
-        v = _with_room(call.v, count) if count else call.v
+        v = _with_room(call.v, count) if count or prefilled else call.v
         at = 0
         for track in tracks:
             size = self._past_sizes[track]
@@ -163,6 +170,9 @@ class ChunkAttention:
             at += size
         if moves:
             self._rotate_block_(k[:, count:], call.call, call.call.keys)
+        if prefilled:
+            where = text_of(call.call, self._sizes, call.k.shape[1])
+            write_prefilled(self._prefilled, call, where, k[:, count:], v[:, count:])
         return k, v
 
     def _ticks_of_block(self) -> tuple[tuple[float, ...], ...]:

@@ -1,13 +1,12 @@
 """A commit pass: the forward of a clean block whose keys and values enter the cache.
 
 Which frames stay is the anchor policy's to say; other tracks stay with the frames of the window
-that they belong to.
+that they belong to, and with those of slot 0 if they are asked to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import accumulate
 
 from torch import Tensor
 
@@ -18,7 +17,14 @@ from ..layout import CachedFrames, FrameMix, FrameRef, SlotLayout, Tick, TrackNa
 from .block_attention import SelfAttention
 from .chunk_attention import ChunkAttention
 from .geometry import AttentionGeometry, parts
-from .kv_cache import KVCache, KVEntry, UnitRange, select_frames, select_units
+from .kv_cache import (
+    KVCache,
+    KVEntry,
+    UnitRange,
+    require_layers,
+    select_frames,
+    select_units,
+)
 from .layers import LayerCall
 
 
@@ -48,7 +54,7 @@ class CommitAttention(ChunkAttention):
         hold: bool = False,
     ) -> None:
         super().__init__(config, policy, past, geometry, first_frame=first_frame, silent=silent)
-        self._anchor = config.anchor
+        self._anchor, self._anchor_sound = config.anchor, config.anchor_sound
         self._plan = policy.commit(config, self._cached, hold=hold)
         anchor = tuple(
             self._native_of(kept.terms[0][0] if isinstance(kept, FrameMix) else kept)
@@ -81,15 +87,7 @@ class CommitAttention(ChunkAttention):
         """
         of_layer = sum(len(call.past) for call in self.geometry.calls.tracked)
         for cache in self._made.values():
-            if len(cache.keys_of) != self.geometry.layers * of_layer:
-                ran = len(cache.keys_of) // of_layer
-                raise LayoutError(
-                    "commit pass",
-                    problem=f"only {ran} of {self.geometry.layers} layers of the model ran",
-                    seen=f"keys of {ran} layers",
-                    expected=f"those of all {self.geometry.layers} layers",
-                    remedy="remove nodes that skip steps or layers of this model",
-                )
+            require_layers(cache, self.geometry.layers, of_layer)
         return self._made
 
     def _layout(self, config: StreamConfig, policy: AnchorPolicy) -> SlotLayout:
@@ -167,28 +165,29 @@ class CommitAttention(ChunkAttention):
     def _sound_of_plan(self) -> list[tuple[tuple[Tick, ...], UnitRange]]:
         """Return the sound that each frame of the plan keeps, and where it lies.
 
-        Slot 0 keeps none: a state has none, and what an anchor sounds like is long past.
+        Slot 0 keeps none unless its first frames are asked to: a state has none, and what an anchor
+        sounds like is long past.
         """
         if self.geometry.sound is None:
             return []
-        of_cache = (0, *accumulate(self._cached.units("sound")))
-        of_block = (0, *accumulate(map(len, self._ticks)))
-        places = self.places["sound"]
-        kept: list[tuple[tuple[Tick, ...], UnitRange]] = []
-        kept += [((), UnitRange(in_block=True, first=0, units=0))] * len(self._plan.anchor)
-        for ref in self._plan.window:
-            at = ref.position
-            if ref.source == "window":
-                at += len(self._cached.anchor)
-                ticks = self._cached.ticks(at)
-                kept.append((ticks, UnitRange(False, of_cache[at], len(ticks))))
-                continue
-            phases = self._ticks[at] if self._ticks else ()
-            first = of_block[at] if self._ticks else 0
-            natives = places[first : first + len(phases)]
-            ticks = tuple(map(Tick, natives, phases))
-            kept.append((ticks, UnitRange(True, first, len(ticks))))
-        return kept
+        none: tuple[tuple[Tick, ...], UnitRange] = (), UnitRange(in_block=True, first=0, units=0)
+        anchor = [
+            self._sound_of(kept) if self._anchor_sound and isinstance(kept, FrameRef) else none
+            for kept in self._plan.anchor
+        ]
+        return [*anchor, *(self._sound_of(ref) for ref in self._plan.window)]
+
+    def _sound_of(self, ref: FrameRef) -> tuple[tuple[Tick, ...], UnitRange]:
+        """Return the sound of a frame that is kept, and where it lies."""
+        if ref.source in ("anchor", "window"):
+            at = ref.position + (len(self._cached.anchor) if ref.source == "window" else 0)
+            ticks = self._cached.ticks(at)
+            first = sum(self._cached.units("sound")[:at])
+            return ticks, UnitRange(in_block=False, first=first, units=len(ticks))
+        phases = self._ticks[ref.position] if self._ticks else ()
+        first = sum(map(len, self._ticks[: ref.position]))
+        natives = self.places["sound"][first : first + len(phases)]
+        return tuple(map(Tick, natives, phases)), UnitRange(True, first, len(phases))
 
     def _native_of(self, ref: FrameRef) -> float:
         """Return the temporal index at which the keys of a frame were projected."""

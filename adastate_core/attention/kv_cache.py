@@ -299,6 +299,29 @@ def select_frames(
         return torch.cat(frames, dim=1) if frames else empty.clone()
 
 
+def require_layers(cache: KVCache, layers: int, of_layer: int) -> None:
+    """Refuse a cache that lacks a layer.
+
+    Args:
+        cache: The cache.
+        layers: Layers of the model.
+        of_layer: Entries of a layer.
+
+    Raises:
+        LayoutError: If the forwards that made it did not compute every layer.
+    """
+    if len(cache.keys_of) == layers * of_layer:
+        return
+    ran = len(cache.keys_of) // of_layer
+    raise LayoutError(
+        "commit pass",
+        problem=f"only {ran} of {layers} layers of the model ran",
+        seen=f"keys of {ran} layers",
+        expected=f"those of all {layers} layers",
+        remedy="remove nodes that skip steps or layers of this model",
+    )
+
+
 class UnitRange(NamedTuple):
     """Units in a row of the block, or of the cache before it."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +103,11 @@ class KVFormat:
         which would undo what the format saves.
         """
         return self != PLAIN
+
+    @property
+    def exact(self) -> KVFormat:
+        """Return the form of what is not to be rounded, in the same place."""
+        return replace(self, precision="model")
 
     def encode(self, x: Tensor, tokens_per_frame: int) -> EncodedKV:
         """Encode the keys or the values of one layer, (B, S, H, D)."""

@@ -8,6 +8,7 @@ seed means the same on every device.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -23,6 +24,9 @@ Purpose = Literal[
     "renoise-content",
     "renoise-state",
     "renoise-sound",
+    "commit-content",
+    "commit-state",
+    "commit-sound",
     "sampler",
     "late-sampler",
 ]
@@ -37,6 +41,37 @@ def derive_seed(seed: int, purpose: Purpose, chunk: int) -> int:
 def generator(seed: int, purpose: Purpose, chunk: int) -> torch.Generator:
     """Make the CPU generator of one purpose of one chunk."""
     return torch.Generator("cpu").manual_seed(derive_seed(seed, purpose, chunk))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class CommitNoise:
+    """The noise that a clean block has when it is committed.
+
+    Args:
+        sigma: Its level.
+        noise: The noise, of the shapes of the block.
+    """
+
+    sigma: float
+    noise: LatentBlock
+
+    @classmethod
+    def drawn(
+        cls, sigma: float, seed: int, number: int, block: LatentBlock, state_frames: int
+    ) -> CommitNoise:
+        """Draw the noise of a commit, float32 on the CPU; the same whenever it is made again.
+
+        Args:
+            sigma: Its level.
+            seed: Seed of the step that made the block.
+            number: Absolute chunk index; of given latents, the frame at which they begin.
+            block: The block.
+            state_frames: State frames at its front.
+        """
+        purposes: tuple[Purpose, ...] = ("commit-state", "commit-content", "commit-sound")
+        sources = [generator(seed, purpose, number) for purpose in purposes]
+        heard = None if block.sound is None else tuple(block.sound.shape)
+        return cls(sigma, _drawn(sources, tuple(block.video.shape), state_frames, heard))
 
 
 class BlockNoise:
@@ -95,18 +130,24 @@ class BlockNoise:
         return self._draw(self._renoise).map(lambda x: sent(x, like.device).to(like.dtype))
 
     def _draw(self, sources: list[torch.Generator]) -> LatentBlock:
-        state, content, sound = sources
-        batch, channels, frames, height, width = self._shape
-        parts = [
-            torch.randn((batch, channels, count, height, width), generator=source)
-            for count, source in (
-                (self._state_frames, state),
-                (frames - self._state_frames, content),
-            )
-            if count
-        ]
-        heard = self._sound_shape
-        return LatentBlock(
-            torch.cat(parts, dim=2),
-            None if heard is None else torch.randn(heard, generator=sound),
-        )
+        return _drawn(sources, self._shape, self._state_frames, self._sound_shape)
+
+
+def _drawn(
+    sources: list[torch.Generator],
+    shape: tuple[int, ...],
+    state_frames: int,
+    heard: tuple[int, ...] | None,
+) -> LatentBlock:
+    """Draw state, content and sound, each from its own generator."""
+    state, content, sound = sources
+    batch, channels, frames, height, width = shape
+    parts = [
+        torch.randn((batch, channels, count, height, width), generator=source)
+        for count, source in ((state_frames, state), (frames - state_frames, content))
+        if count
+    ]
+    return LatentBlock(
+        torch.cat(parts, dim=2),
+        None if heard is None else torch.randn(heard, generator=sound),
+    )

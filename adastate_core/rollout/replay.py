@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -20,9 +20,11 @@ from ..attention.block_attention import BlockAttention
 from ..attention.commit_attention import CommitAttention
 from ..attention.geometry import AttentionGeometry
 from ..attention.kv_cache import KVCache, KVCachePool
+from ..errors import ConfigError
 from ..layout import CachedFrames
 from ..stream.events import Conditions
 from .latent_block import LatentBlock
+from .noise import CommitNoise
 from .replay_plan import CommitStep, EvictStep, ReplayPlan, ReplayStep
 
 
@@ -31,6 +33,19 @@ class CommitSession(Protocol):
 
     def commit(self, block: LatentBlock, view: BlockAttention) -> None:
         """Forward a clean block at noise 0, plainly, once under each of its conditionings."""
+        ...
+
+
+@runtime_checkable
+class NoisedSession(CommitSession, Protocol):
+    """A session that also serves options which ask for noise in a commit, or for prefilled text."""
+
+    def commit_noised(self, block: LatentBlock, view: BlockAttention, noise: CommitNoise) -> None:
+        """Do as `commit` does, with noise mixed into the block and at its level."""
+        ...
+
+    def prefill(self, block: LatentBlock, view: BlockAttention, noise: CommitNoise) -> None:
+        """Do the same for the text that comes with a block."""
         ...
 
 
@@ -212,7 +227,12 @@ class Replay:
             silent=sound is None,
             hold=step.hold,
         )
-        session.commit(LatentBlock.joined(step.state, step.content, sound), view)
+        block = LatentBlock.joined(step.state, step.content, sound)
+        if config.commit_sigma:
+            noise = CommitNoise.drawn(config.commit_sigma, *step.drawn, block, view.state_frames)
+            with_noise(session).commit_noised(block, view, noise)
+        else:
+            session.commit(block, view)
         made = view.committed()
         otherwise = config.cache_precision != self._pool.kv_format.precision
         other_weights = step.weights not in (None, self._weights)
@@ -240,6 +260,23 @@ class Replay:
 
     def _empty(self) -> KVCache:
         return KVCache.empty(self._pool.kv_format)
+
+
+def with_noise(session: CommitSession) -> NoisedSession:
+    """Return a session as one that can give a block noise.
+
+    Raises:
+        ConfigError: If it cannot.
+    """
+    if not isinstance(session, NoisedSession):
+        raise ConfigError(
+            "commit_sigma",
+            problem="this host cannot commit with noise, nor prefill text",
+            seen=type(session).__name__,
+            expected="a session with commit_noised and prefill",
+            remedy="set commit_sigma to 0 and text_sees to all",
+        )
+    return session
 
 
 def _without(kv: KVCache, step: EvictStep) -> KVCache:

@@ -47,6 +47,7 @@ class CommitStep:
         hold: Whether slot 0 stays as it is.
         sound: Clean sound of the content, or None.
         sound_shape: (C, R) of a latent of the stream's sound; None for a stream without.
+        drawn: Seed and number by which the noise of the commit is drawn, see `CommitNoise`.
     """
 
     keys: tuple[str, ...]
@@ -59,6 +60,7 @@ class CommitStep:
     hold: bool = False
     sound: Tensor | None = None
     sound_shape: tuple[int, int] | None = None
+    drawn: tuple[int, int] = (0, 0)
 
     @property
     def key(self) -> str:
@@ -160,6 +162,7 @@ class ReplayPlan(Sequence[ReplayStep]):
             weights=event.weights,
             hold=event.held,
             sound=event.sound,
+            drawn=(event.seed, event.index),
         )
 
     def _given(
@@ -186,6 +189,7 @@ class ReplayPlan(Sequence[ReplayStep]):
                 hold=block.hold,
                 sound=block.sound,
                 sound_shape=self._state.sound_shape,
+                drawn=(0, block.frame),
             )
             steps.append(commit)
             if block.lone:

@@ -20,6 +20,7 @@ from ..attention.block_attention import BlockAttention
 from ..attention.chunk_attention import ChunkAttention
 from ..attention.geometry import AttentionGeometry
 from ..attention.kv_cache import KVCache, KVCachePool
+from ..attention.text_tokens import Prefilled
 from ..config import StreamConfig
 from ..digest import tensor_digest, text_digest
 from ..errors import NonFiniteError
@@ -31,6 +32,7 @@ from .latent_block import LatentBlock
 from .noise import BlockNoise
 from .replay import CommitSession, Replay
 from .replay_plan import NEGATIVE, POSITIVE, ReplayPlan
+from .text_prefill import prefilled_text
 
 
 class Session(CommitSession, Protocol):
@@ -128,11 +130,12 @@ def stream_chunks(
     def body(session: Session) -> None:
         nonlocal state, replay
         replay.run(last.steps, session)
+        text = _prefilled(state, request, pool, session)
         for made in range(request.chunks):
             if made:
                 replay = _replay(state, request, pool, replay)
                 replay.run(replay.missing, session)
-            state = _make_chunk(state, request, session, replay.caches)
+            state = _make_chunk(state, request, session, replay.caches, text)
             if on_chunk(state) is False:
                 return
 
@@ -141,7 +144,11 @@ def stream_chunks(
 
 
 def _make_chunk(
-    state: StreamState, request: StreamRequest, session: Session, past: dict[int, KVCache]
+    state: StreamState,
+    request: StreamRequest,
+    session: Session,
+    past: dict[int, KVCache],
+    text: Prefilled,
 ) -> StreamState:
     """Denoise one block with the cache in view, and append it."""
     config = request.config
@@ -150,7 +157,9 @@ def _make_chunk(
     batch, channels, height, width = state.latent_shape
     shape = (batch, channels, states + config.chunk_frames, height, width)
     noise = BlockNoise(request.seed, state.chunk_index, shape, states, state.sound_of_next(config))
-    view = ChunkAttention(config, policy, past, request.geometry, first_frame=state.next_frame)
+    view = ChunkAttention(
+        config, policy, past, request.geometry, first_frame=state.next_frame, text=text
+    )
     made = session.denoise(noise, view).map(lambda x: x.detach().cpu())
     for track in made.tracks:
         _require_finite(track, state.chunk_index)
@@ -174,6 +183,16 @@ def _make_chunk(
         prompt=request.prompt[:PROMPT_LENGTH],
     )
     return state.append_chunk(event, request.conditions)
+
+
+def _prefilled(
+    state: StreamState, request: StreamRequest, pool: KVCachePool, session: Session
+) -> dict[int, KVCache]:
+    given = {POSITIVE: request.conditions.positive, NEGATIVE: request.conditions.negative}
+    digests = {i: of.digest for i, of in given.items() if of and i in request.conditionings}
+    return prefilled_text(
+        request.config, digests, state.latent_shape, request.geometry, pool, request.model, session
+    )
 
 
 def _digest(block: LatentBlock) -> str:

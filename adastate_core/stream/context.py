@@ -126,7 +126,7 @@ def seed_blocks(
     if content is not None and _outlasts(event, config, wanted, sink):
         anchor = content[:, :, :sink]
     if sink and anchor is not None:
-        first = SeedBlock(None, anchor[:, :, -sink:])
+        first = SeedBlock(None, anchor[:, :, -sink:], sound=_sound_of_anchor(event, config, clock))
         return [first, *(replace(b, hold=True) for b in _tail(event, config, wanted - sink, clock))]
     blocks = _tail(event, config, wanted, clock)
     if anchor is None or not states:
@@ -227,6 +227,16 @@ def _outlasts(event: GivenLatentsEvent, config: StreamConfig, wanted: int, sink:
     absolute = config.positions == "absolute" and sink > 0 and event.state is None
     size = config.chunk_frames
     return absolute and event.frame == 0 and _frames(event.content) > -(-wanted // size) * size
+
+
+def _sound_of_anchor(
+    event: GivenLatentsEvent, config: StreamConfig, clock: StreamClock | None
+) -> Tensor | None:
+    """Return the sound of the first frames of a clip, where they are the anchor and keep it."""
+    if event.state is not None or event.content is None or not config.anchor_sound:
+        return None
+    heard = _by_frame(event.sound, event.frame, event.content.shape[2], clock)
+    return torch.cat(heard[: config.anchor_frames], dim=2) if heard else None
 
 
 def _tail(

@@ -41,6 +41,8 @@ class Mark:
         """Return the mark after one more event."""
         before = Mark() if is_beginning(event) else self
         if isinstance(event, ChunkEvent):
+            # Noise in a commit is drawn by these; without any, they change nothing.
+            drawn = (str(event.seed), str(event.index)) if event.config.commit_sigma else ()
             return Mark(
                 past=_digest(
                     before.past,
@@ -50,6 +52,7 @@ class Mark:
                     str(event.held),
                     str(event.frame),
                     event.weights,
+                    *drawn,
                 ),
                 positive=_digest(before.positive, event.positive),
                 negative=_digest(before.negative, event.negative or ""),

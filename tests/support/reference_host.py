@@ -18,7 +18,7 @@ from adastate_core.attention.rope import SpatialRope, TemporalRope, spatial_freq
 from adastate_core.config import StreamConfig
 from adastate_core.fingerprint import ModelFingerprint
 from adastate_core.rollout.latent_block import LatentBlock
-from adastate_core.rollout.noise import BlockNoise
+from adastate_core.rollout.noise import BlockNoise, CommitNoise
 from adastate_core.rollout.stream_chunks import Session, StreamRequest, stream_chunks
 from adastate_core.stream.conditioning import Conditioning
 from adastate_core.stream.events import Conditions
@@ -85,12 +85,19 @@ class ReferenceHost:
         positive, *negative = (self.forward(x, sigma, view, i) for i in range(len(self.text)))
         return negative[0] + CFG * (positive - negative[0]) if negative else positive
 
-    def commit(self, block: LatentBlock, view: BlockAttention) -> None:
+    def commit(self, block: LatentBlock, view: BlockAttention, sigma: float = 0.0) -> None:
         self.commits += 1
         self.committed.append(view.conditionings)
         self.on_commit()
         for conditioning in view.conditionings:
-            self.forward(block.video, 0.0, view, conditioning)
+            self.forward(block.video, sigma, view, conditioning)
+
+    def commit_noised(self, block: LatentBlock, view: BlockAttention, noise: CommitNoise) -> None:
+        x = (1 - noise.sigma) * block.video + noise.sigma * noise.noise.video
+        self.commit(LatentBlock(x), view, noise.sigma)
+
+    def prefill(self, block: LatentBlock, view: BlockAttention, noise: CommitNoise) -> None:
+        raise AssertionError("this model has no text in one sequence with its video")
 
 
 def text(seed: int, dim: int = 48) -> Conditioning:

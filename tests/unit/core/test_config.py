@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adastate_core.config import MAX_FRAMES, MAX_STRENGTH, StreamConfig
+from adastate_core.config import MAX_COMMIT_SIGMA, MAX_FRAMES, MAX_STRENGTH, StreamConfig
 from adastate_core.errors import ConfigError
 
 
@@ -40,6 +40,7 @@ CHOICES = (
     "prompt_switch",
     "positions",
     "cache_precision",
+    "text_sees",
 )
 COUNTS = {
     "chunk_frames": 1,
@@ -48,7 +49,13 @@ COUNTS = {
     "anchor_frames": 1,
     "flush_frames": 0,
 }
-SHARES = {"ema_rate": 1.0, "ema_fast_rate": 1.0, "anchor_strength": MAX_STRENGTH}
+SHARES = {
+    "ema_rate": 1.0,
+    "ema_fast_rate": 1.0,
+    "anchor_strength": MAX_STRENGTH,
+    "commit_sigma": MAX_COMMIT_SIGMA,
+}
+ADDED = {"text_sees": "prefill", "commit_sigma": 0.001, "anchor_sound": True}
 
 
 def refused(**options: Any) -> ConfigError:
@@ -86,7 +93,7 @@ def test_shares_are_within_bounds(name: str) -> None:
 
 
 def test_every_option_is_checked() -> None:
-    flags = {"content_sees_current_state", "reencode_sees_prev_state"}
+    flags = {"content_sees_current_state", "reencode_sees_prev_state", "anchor_sound"}
     assert {f.name for f in fields(StreamConfig)} == {*CHOICES, *COUNTS, *SHARES, *flags}
 
 
@@ -102,6 +109,8 @@ def test_every_option_is_checked() -> None:
             {"anchor": "rolling", "anchor_frames": 4},
         ),
         ({"anchor": "rolling"}, "anchor_frames", {"anchor_frames": 4}),
+        ({"anchor_sound": True}, "anchor_sound", {"anchor": "frozen"}),
+        ({"anchor_sound": True, "anchor": "ema"}, "anchor_sound", {"anchor": "frozen"}),
         ({"anchor": "rolling", "anchor_frames": 2}, "anchor_frames", {"window_frames": 1}),
     ],
 )
@@ -145,7 +154,16 @@ def test_the_text_is_one_line_that_says_everything() -> None:
     assert StreamConfig.from_json(json.loads(config.text)) == config
     assert config.text == StreamConfig(anchor_frames=2, anchor="frozen").text
     for field in fields(StreamConfig):
-        assert f'"{field.name}"' in config.text
+        assert (f'"{field.name}"' in config.text) == (field.name not in ADDED)
+
+
+def test_what_came_later_is_written_where_it_says_something() -> None:
+    """An older AdaState, which refuses what it does not know, opens all other streams."""
+    config = StreamConfig(anchor="frozen", **ADDED)
+    assert {k: v for k, v in config.to_json().items() if k in ADDED} == ADDED
+    assert StreamConfig.from_json(json.loads(config.text)) == config
+    for name in ADDED:
+        assert name not in replace(config, **{name: getattr(StreamConfig(), name)}).to_json()
 
 
 def test_equal_configs_have_one_text() -> None:

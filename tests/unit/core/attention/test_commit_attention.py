@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 import torch
 
+from adastate_core.anchors import policy_for
+from adastate_core.attention.chunk_attention import ChunkAttention
+from adastate_core.attention.commit_attention import CommitAttention
+from adastate_core.attention.geometry import Track
 from adastate_core.attention.kv_cache import KVCache, KVEntry
+from adastate_core.attention.layers import joint
 from adastate_core.attention.rope import SpatialRope
+from adastate_core.clock import StreamClock
 from adastate_core.errors import LayoutError
 from adastate_core.layout import CachedFrames
 from tests.support.attention_blocks import (
@@ -157,3 +164,36 @@ def test_a_commit_that_lacks_a_layer_is_refused() -> None:
     view.attend(call(*block(2)))
     with pytest.raises(LayoutError, match=r"^Only 1 of 2 layers of the model ran"):
         view.committed()
+
+
+HEARD = joint("text", "sound", "video")
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_an_anchor_keeps_its_sound_if_it_is_to(kept: bool) -> None:
+    """Frames of two latents of sound each: the first one is the anchor, two are the window."""
+    how = geometry(
+        HEARD,
+        can_place=True,
+        sound=Track("sound", 2, lanes=2),
+        clock=StreamClock((Fraction(0),), Fraction(2)),
+    )
+    config = replace(FROZEN, positions="absolute", anchor_sound=kept)
+    cache, per_frame = KVCache.empty(), 4
+    for number in range(3):
+        q, k, v = block(2 + per_frame, TEXT)
+        k = k + 10 * number
+        view = CommitAttention(config, policy_for(config), {0: cache}, how, first_frame=2 * number)
+        made = committed(view, q, k, v, how=HEARD)
+        if number == 0:
+            first = k
+        cache = made
+    assert [len(ticks) for ticks in cache.cached.sound] == [2 if kept else 0, 2, 2]
+    keys, _ = cache.get(KVEntry(0, "self", "sound"))
+    assert keys.shape[1] == (3 if kept else 2) * per_frame
+    if kept:
+        sides = first[:, TEXT : TEXT + 2 * per_frame].unflatten(1, (2, -1))
+        assert torch.equal(keys[:, :per_frame], sides[:, :, :2].transpose(1, 2).flatten(1, 2))
+        following = ChunkAttention(config, policy_for(config), {0: cache}, how, first_frame=6)
+        out = following.attend(call(*block(2 + per_frame, TEXT), how=HEARD))
+        assert out.shape[1] == TEXT + (2 + per_frame) * TOKENS

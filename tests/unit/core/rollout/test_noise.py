@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from adastate_core.rollout.noise import BlockNoise
+from adastate_core.rollout.latent_block import LatentBlock
+from adastate_core.rollout.noise import BlockNoise, CommitNoise
 from tests.support.card import OffTheCard
 
 
@@ -65,3 +66,28 @@ def test_what_was_drawn_ahead_needs_nothing_more_from_the_processor() -> None:
         found = source.renoise(card).video
     assert found.device == card.device
     assert touched.names == []
+
+
+def test_noise_of_a_commit_is_drawn_by_seed_and_number() -> None:
+    block = LatentBlock(torch.zeros((1, 4, 3, 2, 2)), torch.zeros((1, 2, 5, 2)))
+    first = CommitNoise.drawn(0.01, 7, 2, block, 1)
+    again = CommitNoise.drawn(0.01, 7, 2, block, 1)
+    assert first.sigma == 0.01
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.noise.tracks, again.noise.tracks, strict=True)
+    )
+    assert [tuple(x.shape) for x in first.noise.tracks] == [(1, 4, 3, 2, 2), (1, 2, 5, 2)]
+    for seed, number in ((8, 2), (7, 3)):
+        other = CommitNoise.drawn(0.01, seed, number, block, 1).noise
+        assert not torch.equal(other.video, first.noise.video)
+        assert not torch.equal(other.sound, first.noise.sound)  # type: ignore[arg-type]
+
+
+def test_noise_of_a_commit_is_none_of_the_chunk_and_the_state_has_its_own() -> None:
+    block = LatentBlock(torch.zeros((1, 4, 3, 2, 2)))
+    noise = CommitNoise.drawn(0.01, 7, 2, block, 1).noise.video
+    without = CommitNoise.drawn(0.01, 7, 2, LatentBlock(block.video[:, :, 1:]), 0).noise.video
+    assert torch.equal(noise[:, :, 1:], without)
+    chunk = BlockNoise(7, 2, (1, 4, 3, 2, 2), 1)
+    for other in (chunk.initial(), chunk.renoise(block.video)):
+        assert (other.video - noise).abs().min() > 0

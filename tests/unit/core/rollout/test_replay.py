@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
+from adastate_core.attention.block_attention import BlockAttention
 from adastate_core.attention.kv_cache import KVCache
 from adastate_core.config import StreamConfig
+from adastate_core.errors import ConfigError
+from adastate_core.rollout.latent_block import LatentBlock
+from adastate_core.rollout.noise import CommitNoise
+from adastate_core.rollout.replay import with_noise
 from adastate_core.rollout.replay_plan import ReplayPlan
 from adastate_core.stream.event_log import EventLog
 from adastate_core.stream.events import ChunkEvent, GivenLatentsEvent
@@ -247,3 +254,56 @@ def test_averages_and_absolute_positions_are_exact_when_rebuilt() -> None:
         state = warm.step(warm.fresh, 3, negative=2)
         expected = warm.step(state, 2, negative=2)
         assert torch.equal(cold.step(state, 2, negative=2).content(), expected.content())
+
+
+NOISED = StreamConfig(commit_sigma=0.05)
+
+
+def test_noise_in_a_commit_comes_out_the_same_when_it_is_replayed() -> None:
+    warm, cold = Harness(NOISED), Harness(NOISED)
+    state = warm.step(warm.step(warm.fresh, 2, seed=4), 2, seed=5)
+    replayed = cold.step(state, seed=6)
+    assert torch.equal(warm.step(state, seed=6).content(), replayed.content())
+    assert cold.host.commits == 4
+    clean = Harness()
+    other = clean.step(clean.step(clean.fresh, 2, seed=4), 2, seed=5)
+    assert torch.equal(other.content()[:, :, :3], state.content()[:, :, :3])
+    assert not torch.equal(other.content()[:, :, 3:6], state.content()[:, :, 3:6])
+
+
+def test_a_commit_forwards_the_share_of_noise_that_the_options_say() -> None:
+    harness, seen = Harness(NOISED), []
+    state = harness.step(harness.fresh, seed=4)
+    commit = harness.host.commit
+
+    def looked_at(block: LatentBlock, view: BlockAttention, sigma: float = 0.0) -> None:
+        seen.append((block.video, sigma))
+        commit(block, view, sigma)
+
+    harness.host.commit = looked_at  # type: ignore[method-assign]
+    harness.step(state, seed=5)
+    chunk = state.chunks[0]
+    clean = LatentBlock.joined(chunk.state, chunk.content)  # type: ignore[arg-type]
+    noise = CommitNoise.drawn(0.05, 4, 0, clean, 1).noise.video
+    ((block, sigma),) = seen
+    assert sigma == 0.05
+    torch.testing.assert_close(block, 0.95 * clean.video + 0.05 * noise)
+
+
+def test_streams_of_other_noise_share_no_caches() -> None:
+    """Equal latents under another seed have other noise in their commit."""
+    harness = Harness(NOISED)
+    state = harness.step(harness.fresh, seed=4)
+    other = replace(state.chunks[0], seed=5)
+    for config, equal in ((NOISED, False), (StreamConfig(), True)):
+        events = (replace(event, config=config) for event in (state.chunks[0], other))
+        marks = [EventLog([event]).mark for event in events]
+        assert (marks[0] == marks[1]) == equal
+
+
+def test_a_host_that_knows_no_noise_is_told_so() -> None:
+    class Plain:
+        def commit(self, block: LatentBlock, view: BlockAttention) -> None: ...
+
+    with pytest.raises(ConfigError, match=r"^This host cannot commit with noise"):
+        with_noise(Plain())

@@ -49,6 +49,7 @@ PLACES: dict[str, Callable[[int], list[int]]] = {
     "self_forcing": lambda n: list(range(max(0, n - 18), n)),
     "longlive": lambda n: [0, 1, 2, *range(max(3, n - 6), n)],
     "rolling_sink": lambda n: list(range(max(0, n - 18), n)),
+    "omniforcing": lambda n: list(range(max(0, n - 15), n)),
 }
 
 

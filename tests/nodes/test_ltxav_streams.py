@@ -409,7 +409,7 @@ def test_a_file_without_its_header_is_refused(
 
     models = base_dir / "models" / "diffusion_models"
     weights = load_file(models / LTX2)
-    from tests.support.tiny_models import LTX2_CONFIG
+    from tests.support.tiny_ltx2 import LTX2_CONFIG
 
     places = ("causal_temporal_positioning", "use_middle_indices_grid")
     bare = {name: value for name, value in LTX2_CONFIG.items() if name not in places}

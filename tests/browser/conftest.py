@@ -23,6 +23,7 @@ if str(ROOT) not in sys.path:
 
 from tests.support.editor import DESK, LAPTOP, Editor  # noqa: E402
 from tests.support.kept_page import KeptPage, change_settings, wait_until_ready  # noqa: E402
+from tests.support.tiny_models import ensure_tiny_models, link_models  # noqa: E402
 from tools import browser as setup  # noqa: E402
 from tools.server import ComfyServer  # noqa: E402
 
@@ -30,6 +31,7 @@ playwright = pytest.importorskip(
     "playwright.sync_api", reason="needs Playwright: make test-browser"
 )
 
+TEST_PACK = ROOT / "tests" / "support" / "test_nodes_pack"
 PAGES = ("pinned", "newest")
 RENDERERS = ("canvas", "vue")
 SHOTS = ROOT / "output" / "browser"
@@ -70,20 +72,28 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., ComfyServer]]:
-    """Return a function that starts a server with more flags; stopped with the session."""
+    """Return a function that starts a server with more flags; stopped with the session.
+
+    With `models` it has tiny ones, and the nodes that only tests have.
+    """
     tree = os.environ.get("COMFYUI_PATH")
     if not tree:
         raise pytest.UsageError("This tier needs ComfyUI: run `make test-browser`.")
     with ExitStack() as servers:
 
-        def start(*flags: str) -> ComfyServer:
+        def start(*flags: str, models: bool = False) -> ComfyServer:
             base = tmp_path_factory.mktemp("comfyui")
+            if models:
+                link_models(ensure_tiny_models(Path(tree)), base / "models")
+            packs = {"adastate_test": TEST_PACK} if models else None
             _settle_in(base / "user" / "default")
             (base / "input").mkdir()
             Image.new("RGB", (64, 64)).save(base / "input" / "example.png")  # as ComfyUI has one
             # Live pictures have to come without the server's help.
             flags = ("--preview-method", "none", *flags)
-            server = ComfyServer(Path(tree), Path(sys.executable), base, ROOT, args=flags)
+            server = ComfyServer(
+                Path(tree), Path(sys.executable), base, ROOT, args=flags, extra_packs=packs
+            )
             return servers.enter_context(server)
 
         yield start

@@ -27,6 +27,9 @@ from tools.server import ComfyServer  # noqa: E402
 
 TEST_PACK = ROOT / "tests" / "support" / "test_nodes_pack"
 
+NEWER = ("EmptyMiniMaxH3LatentAV",)
+"""Nodes of ComfyUI's that came after the oldest version that is supported."""
+
 ServerFactory = Callable[..., ComfyServer]
 
 
@@ -131,12 +134,21 @@ def object_info(server: ComfyServer) -> dict[str, Any]:
         return session_client.object_info()
 
 
+def skip_if_newer(workflow: dict[str, Any], object_info: dict[str, Any]) -> None:
+    """Skip what needs a model that this ComfyUI does not have yet."""
+    used = {node["type"] for node in workflow["nodes"]}
+    missing = sorted(used.intersection(NEWER) - set(object_info))
+    if missing:
+        pytest.skip(f"this ComfyUI lacks {', '.join(missing)}")
+
+
 @pytest.fixture
 def load_workflow(object_info: dict[str, Any]) -> Callable[[str], dict[str, Any]]:
     """Return a function that reads `workflows/<name>` and converts it to the API format."""
 
     def load(name: str) -> dict[str, Any]:
-        path = ROOT / "workflows" / name
-        return to_api(json.loads(path.read_text(encoding="utf-8")), object_info)
+        saved = json.loads((ROOT / "workflows" / name).read_text(encoding="utf-8"))
+        skip_if_newer(saved, object_info)
+        return to_api(saved, object_info)
 
     return load

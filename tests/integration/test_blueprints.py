@@ -13,7 +13,8 @@ import av
 import numpy as np
 import pytest
 
-from tests.integration.test_templates import NOTES, on_tiny_models
+from tests.integration.test_templates import NOTES
+from tests.support.tiny_graphs import on_tiny_models
 from tools.client import ComfyClient
 from tools.graph import to_api
 from tools.server import PACK_FOLDER

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_templates import (
+from tests.integration.test_templates import STEPS, frames_of
+from tests.support.tiny_graphs import (
     RENDER,
-    STEPS,
     STREAMING,
     TIMELINE,
     Graph,
-    frames_of,
     of_type,
     on_tiny_models,
 )

@@ -9,31 +9,29 @@ from __future__ import annotations
 import json
 import urllib.parse
 import urllib.request
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
-from tests.support import tiny_models
+from tests.integration.conftest import skip_if_newer
+from tests.support.sounding import played
+from tests.support.tiny_graphs import RENDER, STREAMING, Graph, of_type, on_tiny_models
 from tools.client import ComfyClient
 from tools.server import PACK_FOLDER, ComfyServer
-
-Graph = dict[str, dict[str, Any]]
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
-TIMELINE, RENDER = "AdaStateStreamTimeline", "AdaStateRender"
-STREAMING = ("AdaStateStream", TIMELINE, RENDER)
 DEMO, STEPS = "01 Stream the demo world", "07 Step by step"
-LOOP = 6
-"""Frames over which a short video loops."""
+H3, LTX2 = "12 Stream MiniMax H3 with sound", "13 Stream LTX-2 with sound"
 NOTES = ("Note", "MarkdownNote")
-TINY = {"i2v_high_noise": tiny_models.WAN_I2V, "i2v_low_noise": tiny_models.WAN_22_I2V}
+FILES = ("model_name", "unet_name", "ckpt_name", "clip_name", "text_encoder", "vae_name")
+FOLDERS = ("diffusion_models", "checkpoints", "text_encoders", "vae")
 
 
 def saved(name: str) -> dict[str, Any]:
@@ -50,10 +48,6 @@ def nodes_of(workflow: dict[str, Any]) -> list[dict[str, Any]]:
     graphs = graphs_of(workflow)
     subgraphs = {graph["id"] for graph in graphs[1:]}
     return [n for graph in graphs for n in graph["nodes"] if n["type"] not in subgraphs]
-
-
-def of_type(graph: Graph, class_type: str) -> list[str]:
-    return [key for key, node in graph.items() if node["class_type"] == class_type]
 
 
 def _feeds(graph: Graph, source: str, target: str) -> bool:
@@ -77,61 +71,20 @@ def chunks_in(graph: Graph, video: str) -> int:
     return chunks
 
 
-def on_tiny_models(graph: Graph) -> Graph:
-    """Swap the loaders for tiny random models and make everything as small as it can be.
-
-    What encodes its prompts inside needs a text encoder, so it keeps the demo models.
-    """
-    graph = json.loads(json.dumps(graph))
-    reads = [node for node in graph.values() if node["class_type"] in (TIMELINE, RENDER)]
-    swapped = not any("clip" in node["inputs"] for node in reads)
-    replaced: dict[tuple[str, int], list[Any]] = {}
-    for key, node in list(graph.items()):
-        kind, inputs = node["class_type"], node["inputs"]
-        if kind == "AdaStateLoadDemo" and swapped:
-            replaced[key, 0], replaced[key, 2] = ["tiny_model", 0], ["tiny_vae", 0]
-            model = {"model_name": tiny_models.WAN_CAUSAL, "weight_dtype": "default", "shift": 0.0}
-            graph["tiny_model"] = {"class_type": "AdaStateLoadModel", "inputs": model}
-            vae = {"vae_name": tiny_models.WAN_VAE}
-            graph["tiny_vae"] = {"class_type": "VAELoader", "inputs": vae}
-            del graph[key]
-        elif kind == "AdaStateLoadModel":
-            tiny = [t for part, t in TINY.items() if part in inputs["model_name"]]
-            inputs["model_name"] = tiny[0] if tiny else tiny_models.WAN_CAUSAL
-        elif kind == "LoadImage":
-            node["class_type"] = "EmptyImage"
-            node["inputs"] = {"width": 64, "height": 64, "batch_size": 1, "color": 0x3366AA}
-        elif kind == "WanImageToVideo":
-            inputs.update(width=64, height=64, length=9)
-        elif kind == "VAELoader":
-            inputs["vae_name"] = tiny_models.WAN_VAE
-        elif kind == "CLIPLoader":
-            del graph[key]
-        elif kind == "CLIPTextEncode" and swapped:
-            node["class_type"] = "AdaStateTestConditioning"
-            seed = zlib.crc32(inputs["text"].encode()) % 2**31
-            node["inputs"] = {"seed": seed, "tokens": 8, "width": 4096}
-        elif kind == "EmptyHunyuanLatentVideo":
-            inputs.update(width=64, height=64)
-        elif kind == "BasicScheduler":
-            inputs["steps"] = 2
-        elif kind in STREAMING:
-            inputs.update(chunks=2, seconds=0.0)
-        elif kind == "AdaStateEncode":
-            inputs.update(width=64, height=64)
-        elif kind == "AdaStateDecode" and inputs["loop"]:
-            inputs["loop"] = LOOP
-    for node in graph.values():
-        for name, value in node["inputs"].items():
-            if isinstance(value, list):
-                node["inputs"][name] = replaced.get((value[0], value[1]), value)
-    return graph
-
-
 def frames_of(video: Path) -> int:
     with av.open(str(video)) as container:
         assert container.streams.video[0].codec_context.name == "h264"
         return sum(1 for _ in container.decode(video=0))
+
+
+def pictures_in(graph: Graph, chunks: int, videos: int) -> int:
+    """Count the pictures of videos whose chunks are so many in all."""
+    if of_type(graph, "EmptyMiniMaxH3LatentAV"):
+        return 17 * chunks
+    # T latent frames decode to 1 + 4 (T - 1) pictures, and a chunk has 3; of LTX-2, 8 take the
+    # place of the 4.
+    stride = 8 if of_type(graph, "EmptyLTXVLatentVideo") else 4
+    return stride * 3 * chunks - (stride - 1) * videos
 
 
 def check_results(graph: Graph, client: ComfyClient, base_dir: Path) -> None:
@@ -142,9 +95,8 @@ def check_results(graph: Graph, client: ComfyClient, base_dir: Path) -> None:
     chunks = sum(chunks_in(graph, video) for video in videos)
     files = [file for file in result.files(base_dir) if file.suffix == ".mp4"]
     assert len(files) == len(videos)
-    # T latent frames decode to 1 + 4 (T - 1) pictures, and a chunk has 3.
     looped = sum(graph[key]["inputs"]["loop"] for key in of_type(graph, "AdaStateDecode"))
-    assert sum(map(frames_of, files)) == 4 * 3 * chunks - 3 * len(files) - looped
+    assert sum(map(frames_of, files)) == pictures_in(graph, chunks, len(files)) - looped
     for key in of_type(graph, "PreviewImage") + of_type(graph, "SaveImage"):
         pictures = result.files(base_dir, key)
         assert pictures
@@ -269,8 +221,34 @@ def test_thumbnail_has_the_same_name_moves_and_is_small(name: str) -> None:
 
 
 @pytest.mark.floor
+@pytest.mark.parametrize("name", [H3, LTX2])
+def test_sound_goes_with_the_pictures(
+    name: str, load_workflow: Callable[[str], Graph], client: ComfyClient, base_dir: Path
+) -> None:
+    """Both tracks are as long as each other, to less than one picture, and it does sound."""
+    graph = on_tiny_models(load_workflow(f"{name}.json"))
+    (render,) = of_type(graph, RENDER)
+    graph[render]["inputs"]["chunks"] = 4
+    (file,) = [f for f in client.run(graph).files(base_dir) if f.suffix == ".mp4"]
+    fps, data = graph[render]["inputs"]["fps"], file.read_bytes()
+    pictures, sound = frames_of(file), played(data)
+    assert pictures == pictures_in(graph, 4, 1)
+    with av.open(str(file)) as container:
+        (video,), (audio,) = container.streams.video, container.streams.audio
+        assert video.average_rate == fps
+        assert audio.codec_context.name == "aac"
+        assert sound.shape[0] == 2
+        assert abs(sound.shape[1] / audio.rate - pictures / fps) < 1 / fps
+        assert abs(float(video.duration * video.time_base) - pictures / fps) < 1 / fps
+    # Of every half second, so that no chunk is silent.
+    parts = np.array_split(sound, 2 * pictures // fps, axis=1)
+    assert min(np.abs(part).mean() for part in parts) > 0.001
+
+
+@pytest.mark.floor
 @pytest.mark.parametrize("name", NAMES)
 def test_is_made_of_core_nodes_and_ours(name: str, object_info: dict[str, Any]) -> None:
+    skip_if_newer(saved(name), object_info)
     nodes = nodes_of(saved(name))
     assert any(node["type"] == "MarkdownNote" for node in nodes)
     for node in nodes:
@@ -285,6 +263,7 @@ def test_is_made_of_core_nodes_and_ours(name: str, object_info: dict[str, Any]) 
 @pytest.mark.parametrize("name", NAMES)
 def test_links_fit_the_node_definitions(name: str, object_info: dict[str, Any]) -> None:
     workflow = saved(name)
+    skip_if_newer(workflow, object_info)
     for node in nodes_of(workflow):
         if node["type"] not in NOTES:
             info = object_info[node["type"]]
@@ -335,15 +314,16 @@ def test_fits_a_laptop_at_a_size_that_can_be_read(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_loaders_say_where_their_files_come_from(name: str) -> None:
-    files = ("model_name", "clip_name", "vae_name")
     for node in nodes_of(saved(name)):
-        named = [s for s in node["inputs"] if s["name"] in files]
-        if named:
-            (model,) = node["properties"]["models"]
-            assert model["name"] == node["widgets_values"][0]
+        widgets = [each["name"] for each in node["inputs"] if "widget" in each]
+        values = dict(zip(widgets, node["widgets_values"], strict=False))
+        named = [value for widget, value in values.items() if widget in FILES]
+        models = node["properties"].get("models", [])
+        assert [model["name"] for model in models] == named
+        for model in models:
             assert model["url"].startswith("https://huggingface.co/")
             assert model["url"].endswith(model["name"])
-            assert model["directory"] in ("diffusion_models", "text_encoders", "vae")
+            assert model["directory"] in FOLDERS
 
 
 @pytest.mark.parametrize("name", NAMES)

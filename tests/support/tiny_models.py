@@ -7,12 +7,14 @@ that callers need neither torch nor ComfyUI on their path.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +42,12 @@ LTXV_CAUSAL = "tiny_ltxv_causal.safetensors"
 LTX2 = "tiny_ltx2.safetensors"
 LTX2_INTERLEAVED = "tiny_ltx2_interleaved.safetensors"
 LTX23 = "tiny_ltx23.safetensors"
+LTX23_WHOLE = "tiny_ltx23_whole.safetensors"
 MINIMAX_H3 = "tiny_minimax_h3.safetensors"
 MINIMAX_H3_CURVE = "tiny_minimax_h3_curve.safetensors"
+
+BESIDE = ("tiny_ltx2", "tiny_vaes")
+"""Modules of this folder that are part of the recipe."""
 
 
 def ensure_tiny_models(tree: Path, python: str | Path = sys.executable) -> Path:
@@ -51,7 +57,8 @@ def ensure_tiny_models(tree: Path, python: str | Path = sys.executable) -> Path:
         tree: A ComfyUI tree; the files are the same for every version that knows their models.
         python: Interpreter with ComfyUI's requirements.
     """
-    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+    sources = [Path(__file__), *(Path(__file__).with_name(f"{name}.py") for name in BESIDE)]
+    recipe = hashlib.sha256(b"".join(each.read_bytes() for each in sources)).hexdigest()[:12]
     if not has_minimax(tree):
         recipe += "-older"
     target = ROOT / ".cache" / "test-models" / recipe
@@ -218,42 +225,6 @@ def _ltxv(seed: int) -> dict[str, torch.Tensor]:
     return _filled(model, seed, std=0.05)
 
 
-LTX2_CONFIG = {
-    "attention_head_dim": 32,
-    "num_attention_heads": 2,
-    "cross_attention_dim": 64,
-    "audio_attention_head_dim": 16,
-    "audio_num_attention_heads": 2,
-    "audio_cross_attention_dim": 32,
-    "caption_channels": 48,
-    "connector_attention_head_dim": 24,
-    "connector_num_attention_heads": 2,
-    "connector_num_layers": 1,
-    "causal_temporal_positioning": True,
-    "use_middle_indices_grid": True,
-    "av_ca_timestep_scale_multiplier": 1000.0,
-    "frequencies_precision": "float64",
-    "rope_type": "split",
-}
-"""What the header of an LTX-2 file says."""
-LTX23_CONFIG = {
-    **LTX2_CONFIG,
-    "connector_attention_head_dim": 32,
-    "audio_connector_attention_head_dim": 16,
-    "apply_gated_attention": True,
-    "connector_apply_gated_attention": True,
-    "cross_attention_adaln": True,
-    "caption_proj_before_connector": True,
-    "caption_projection_first_linear": False,
-}
-
-
-def _ltx2(seed: int, config: dict[str, Any]) -> dict[str, torch.Tensor]:
-    from comfy.ldm.lightricks.av_model import LTXAVModel
-
-    return _filled(LTXAVModel(num_layers=2, **config, **_build_options()), seed, std=0.12)
-
-
 def _minimax(seed: int, *, curve: bool = False) -> dict[str, torch.Tensor]:
     import torch
     from comfy.ldm.minimax.model import MiniMaxH3Model
@@ -382,18 +353,23 @@ def _build(target: Path, tree: Path) -> None:
     for name, causal in ((LTXV, False), (LTXV_CAUSAL, True)):
         config = {**LTXV_CONFIG, "causal_temporal_positioning": causal}
         save_file(ltxv, diffusion / name, {"config": json.dumps({"transformer": config})})
-    interleaved = {**LTX2_CONFIG, "rope_type": "interleaved"}
-    for seed, name, config in (
-        (16, LTX2, LTX2_CONFIG),
-        (17, LTX2_INTERLEAVED, interleaved),
-        (18, LTX23, LTX23_CONFIG),
-    ):
-        header = {"config": json.dumps({"transformer": config})}
-        save_file(_ltx2(seed, config), diffusion / name, header)
+    ltx2, vaes = map(_beside, BESIDE)
+    names = (LTX2, LTX2_INTERLEAVED, LTX23, LTX23_WHOLE)
+    ltx2.build(target, names, partial(_filled, std=0.12), _build_options(), vaes)
     save_file(_wan_vae(seed=4), vae / WAN_VAE)
     if has_minimax(tree):
         save_file(_minimax(seed=14), diffusion / MINIMAX_H3)
         save_file(_minimax(seed=15, curve=True), diffusion / MINIMAX_H3_CURVE)
+
+
+def _beside(name: str) -> Any:
+    """Return a module of this folder; the process that builds has no package of it."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _main() -> None:

@@ -129,7 +129,12 @@ def minimax_h3_sound(small: bool = True, kernels: tuple[int, ...] = (3, 7, 11)) 
 
 
 def ltx_2_video(layers: int = 1) -> Any:
-    """Load a small video VAE of LTX-2, as a file of its keys and configuration.
+    """Load a small video VAE of LTX-2, as a file of its keys and configuration."""
+    return _loaded(*ltx_2_video_parts(layers))
+
+
+def ltx_2_video_parts(layers: int = 1) -> tuple[nn.Module, dict[str, Any]]:
+    """Return a small video VAE of LTX-2, and what the header of its file says.
 
     Args:
         layers: Residual blocks of each level; the published ones have 5 and more.
@@ -151,13 +156,20 @@ def ltx_2_video(layers: int = 1) -> Any:
         "decoder_base_channels": 8,
         "encoder_base_channels": 8,
     }
-    return _loaded(_quiet_weights(VideoVAE(config=config)), {"vae": config})
+    return _quiet_weights(VideoVAE(config=config)), {"vae": config}
 
 
 def ltx_2_sound(
     wide: bool = False, channels: int = 16, vocoder: int = 64, volume: float = 30.0
 ) -> Any:
-    """Load a small audio VAE of LTX-2, as a file of its keys and configuration.
+    """Load a small audio VAE of LTX-2, as a file of its keys and configuration."""
+    return _loaded(*ltx_2_sound_parts(wide, channels, vocoder, volume))
+
+
+def ltx_2_sound_parts(
+    wide: bool = False, channels: int = 16, vocoder: int = 64, volume: float = 30.0
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Return a small audio VAE of LTX-2, and what the header of its file says.
 
     Args:
         wide: Whether a second vocoder widens the band, as from LTX-2.3 on.
@@ -218,7 +230,7 @@ def ltx_2_sound(
     }
     made = AudioVAE({"config": json.dumps(config)})
     # The loader tells it by its residual blocks, which are below `vocoder` in files of both kinds.
-    return _loaded(_quiet_weights(made, volume=0.2 if wide else volume), config)
+    return _quiet_weights(made, volume=0.2 if wide else volume), config
 
 
 def _loaded(module: nn.Module, config: dict[str, Any] | None = None) -> Any:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import importlib.util
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import comfy.patcher_extension
@@ -28,14 +30,40 @@ class TestConditioning(io.ComfyNode):
                 io.Int.Input("seed", default=0, min=0, max=2**31),
                 io.Int.Input("tokens", default=8, min=1, max=512),
                 io.Int.Input("width", default=4096, min=1, max=8192),
+                io.String.Input("flag", default="", optional=True),
             ],
             outputs=[io.Conditioning.Output()],
         )
 
     @classmethod
-    def execute(cls, seed: int, tokens: int, width: int) -> io.NodeOutput:
+    def execute(cls, seed: int, tokens: int, width: int, flag: str = "") -> io.NodeOutput:
         generator = torch.Generator().manual_seed(seed)
-        return io.NodeOutput([[torch.randn(1, tokens, width, generator=generator), {}]])
+        text = torch.randn(1, tokens, width, generator=generator)
+        return io.NodeOutput([[text, {flag: True} if flag else {}]])
+
+
+class TestVAE(io.ComfyNode):
+    """A small VAE whose class ComfyUI's loader makes in its full size only."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AdaStateTestVAE",
+            category="AdaState/test",
+            inputs=[io.Combo.Input("name", options=["minimax_h3_video", "minimax_h3_sound"])],
+            outputs=[io.Vae.Output()],
+        )
+
+    @classmethod
+    def execute(cls, name: str) -> io.NodeOutput:
+        path = Path(__file__).resolve().parents[1] / "tiny_vaes.py"
+        spec = importlib.util.spec_from_file_location("adastate_tiny_vaes", path)
+        assert spec is not None
+        assert spec.loader is not None
+        made = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(made)
+        options = {"kernels": (3,)} if name == "minimax_h3_sound" else {}
+        return io.NodeOutput(getattr(made, name)(**options))
 
 
 class TestCountForwards(io.ComfyNode):
@@ -132,7 +160,7 @@ async def _read_kv(request: web.Request) -> web.Response:
 
 class TestExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [TestConditioning, TestCountForwards, TestDigest, TestRandomState]
+        return [TestConditioning, TestVAE, TestCountForwards, TestDigest, TestRandomState]
 
 
 async def comfy_entrypoint() -> TestExtension:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 from typing import Any
 
@@ -64,6 +65,34 @@ def test_frame_rates(harness: NodeHarness, core: Any) -> None:
     negative = ltx2_text(1, frame_rate=24.0)
     two, _ = ltx2_step(harness, model, streams[24], 1, negative=negative, **guided)
     assert same(one, two)
+
+
+def test_prompts_of_a_timeline_take_the_rate_of_the_stream(
+    harness: NodeHarness, core: Any, pack: Any
+) -> None:
+    import comfy.samplers
+
+    sampling = f"{pack.__name__}.adastate_comfy.sampling"
+    names = (f"{sampling}.stream_run", f"{sampling}.timeline_prompts")
+    run, prompts = map(importlib.import_module, names)
+    names = (f"{core.__name__}.stream.timeline", f"{core.__name__}.stream.pace")
+    timeline, pace = map(importlib.import_module, names)
+    model, text = ltx2_model(harness), ltx2_text(0, frame_rate=24.0)
+    state, _ = ltx2_step(harness, model, fresh(harness), 1, positive=text)
+    pages = timeline.parse_timeline("0: one\n2: two")
+    plan = timeline.PromptPlan.of(pages, pace.Pace(3, 8, 24.0), state.chunk_index)
+    given = prompts.TimelinePrompts(plan, {"one": ltx2_text(1), "two": ltx2_text(2)})
+    sampler, sigmas = comfy.samplers.sampler_object("euler"), torch.tensor([1.0, 0.0])
+    inputs = run.StreamInputs(
+        model, state, given.positive(1), 1.0, sampler, sigmas, 3, 2, prompts=given
+    )
+    with torch.inference_mode():
+        prepared = run.StreamRun.prepare(inputs)
+        after = prepared.run(prepared.start, 2)
+    assert [chunk.sound.shape[2] for chunk in after.chunks] == [18, 25, 25]
+    recorded = [after.conditionings[chunk.positive].unpack() for chunk in after.chunks]
+    assert [entry[0][1]["frame_rate"] for entry in recorded] == [24.0] * 3
+    assert [chunk.prompt for chunk in after.chunks] == ["", "one", "two"]
 
 
 def test_frame_rates_that_are_refused(harness: NodeHarness, core: Any) -> None:

@@ -13,7 +13,7 @@ from adastate_core.attention.chunk_attention import ChunkAttention
 from adastate_core.attention.commit_attention import CommitAttention
 from adastate_core.attention.geometry import Track
 from adastate_core.attention.kv_cache import KVCache, KVEntry
-from adastate_core.attention.layers import joint
+from adastate_core.attention.layers import LayerCall, joint
 from adastate_core.attention.rope import SpatialRope
 from adastate_core.clock import StreamClock
 from adastate_core.errors import LayoutError
@@ -117,15 +117,18 @@ def test_text_is_not_committed() -> None:
     assert torch.equal(made.get(KVEntry(1))[1], v[:, TEXT:] + 1)
 
 
-def test_an_averaged_anchor_blends_at_one_place_in_time() -> None:
+@pytest.mark.parametrize("frame", [Fraction(1), Fraction(3, 2)])
+def test_an_averaged_anchor_blends_at_one_place_in_time(frame: Fraction) -> None:
+    """Also where the unit of time is a latent of sound, and a frame some of them."""
     config = replace(FROZEN, anchor="ema", ema_rate=0.75)
     cache = cache_of(FULL, 7)
     q, k, v = block(2)
-    made = committed(commit(config, {0: cache}), q, k, v)
+    how = geometry(clock=StreamClock((Fraction(0),), frame))
+    made = committed(commit(config, {0: cache}, how), q, k, v)
     keys, values = (x.split(TOKENS, dim=1) for x in cache.get(KVEntry(0)))
     # Two frames leave, the older one first: 0.75^2, 0.25 x 0.75 and 0.25.
     shares = (0.5625, 0.1875, 0.25)
-    moved = (keys[0], rotated(keys[1], -4), rotated(keys[2], -5))
+    moved = (keys[0], *(rotated(keys[i], float(-(3 + i) * frame)) for i in (1, 2)))
     near(
         made.get(KVEntry(0))[0][:, :TOKENS], sum(s * x for s, x in zip(shares, moved, strict=True))
     )
@@ -150,6 +153,12 @@ def test_an_average_over_the_image_needs_to_know_its_places() -> None:
     )
     near(second[..., 4:6], torch.view_as_real(turned))
     near(second[..., :4], first[..., :4])
+    # Keys of a call that turns with time alone are the same in every place.
+    alone = LayerCall(in_space=False)
+    how = geometry(alone, spatial_rope=space)
+    made = committed(commit(config, {0: cache_of(cached, 7)}, how), q, k, v, how=alone)
+    keys = made.get(KVEntry(0))[0][:, TOKENS : 2 * TOKENS]
+    assert torch.equal(keys[:, 0], keys[:, 1])
 
 
 def test_a_layer_computed_twice_is_refused() -> None:

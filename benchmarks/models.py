@@ -22,6 +22,7 @@ import torch
 from comfy.ldm.cosmos.predict2 import MiniTrainDIT
 from comfy.ldm.hunyuan_video.model import HunyuanVideo
 from comfy.ldm.kandinsky5.model import Kandinsky5
+from comfy.ldm.lightricks.av_model import LTXAVModel
 from comfy.ldm.lightricks.model import LTXVModel
 from comfy.ldm.wan.model import WanModel
 from comfy.ldm.wan.vae import WanVAE
@@ -49,6 +50,7 @@ class Subject:
             beside four frames of 480p.
         pooled: Channels of its pooled text embedding, 0 if it takes none.
         attention_mask: Whether the text comes with a mask.
+        flags: What is set beside the text.
         chunk: Latent frames of a chunk, and of its window.
         sound: Shape of the latents of so many units of sound, as the class has them; None for a
             model that makes none.
@@ -62,6 +64,7 @@ class Subject:
     text_tokens: int = 84
     pooled: int = 0
     attention_mask: bool = False
+    flags: tuple[str, ...] = ()
     chunk: int = 3
     sound: Callable[[int], tuple[int, int, int, int]] | None = None
 
@@ -79,7 +82,7 @@ class Subject:
         """Make a random text embedding and what comes with it."""
         source = torch.Generator().manual_seed(1)
         text = torch.randn((1, self.text_tokens, self.text_width), generator=source)
-        extras = {}
+        extras = {name: torch.ones(()) for name in self.flags}
         if self.pooled:
             extras["pooled_output"] = torch.randn((1, self.pooled), generator=source)
         if self.attention_mask:
@@ -195,14 +198,24 @@ def _random_weights(model: nn.Module) -> dict[str, Tensor]:
 
 def _with_sound() -> dict[str, Subject]:
     """Describe the models that make sound, as far as this ComfyUI has them."""
+    ltx2 = Subject(
+        partial(_load, LTXAVModel, _LTX2, num_layers=2, **_LTX2),
+        768,
+        channels=128,
+        size=(10, 10),
+        patch=1,
+        flags=("unprocessed_ltxav_embeds",),
+        sound=lambda ticks: (1, 8, ticks, 16),
+    )
     try:
         from comfy.ldm.minimax.model import MiniMaxH3Model
     except ImportError:
-        return {}
+        return {"ltx-2": ltx2}
     sizes: _Sizes = {"hidden_size": 384, "num_layers": 2, "token_refiner_num_layers": 1}
     sizes |= {"num_attention_heads": 4, "ffn_hidden_size": 1024, "text_dim": 512}
     sizes |= {"timestep_input_dim": 64, "time_embed_hidden_size": 384, "time_embed_dim": 192}
     return {
+        "ltx-2": ltx2,
         "minimax h3": Subject(
             partial(_load, MiniMaxH3Model, **sizes),
             512,
@@ -210,7 +223,7 @@ def _with_sound() -> dict[str, Subject]:
             size=(20, 20),
             chunk=5,
             sound=lambda ticks: (1, 32, 2, ticks),
-        )
+        ),
     }
 
 
@@ -221,6 +234,17 @@ _COSMOS |= {"use_adaln_lora": True}
 _KANDINSKY: _Sizes = {"model_dim": 512, "ff_dim": 2048, "num_text_blocks": 1}
 _KANDINSKY |= {"num_visual_blocks": 2}
 _LTXV: _Sizes = {"caption_channels": 4096, "num_attention_heads": 8, "attention_head_dim": 64}
+_LTX2: _Sizes = {"num_attention_heads": 8, "attention_head_dim": 64, "cross_attention_dim": 512}
+_LTX2 |= {"audio_num_attention_heads": 8, "audio_attention_head_dim": 32}
+_LTX2 |= {"audio_cross_attention_dim": 256, "caption_channels": 768, "rope_type": "split"}
+_LTX2 |= {"connector_num_attention_heads": 8, "connector_attention_head_dim": 64}
+_LTX2 |= {"audio_connector_attention_head_dim": 32, "connector_num_layers": 1}
+_LTX2 |= {"frequencies_precision": "float64", "causal_temporal_positioning": True}
+_LTX2 |= {"use_middle_indices_grid": True, "av_ca_timestep_scale_multiplier": 1000.0}
+# As from LTX-2.3 on.
+_LTX2 |= {"apply_gated_attention": True, "connector_apply_gated_attention": True}
+_LTX2 |= {"cross_attention_adaln": True, "caption_proj_before_connector": True}
+_LTX2 |= {"caption_projection_first_linear": False}
 # One single-stream block for one double; what 1.5 has besides is off.
 _HUNYUAN: _Sizes = {"depth": 1, "depth_single_blocks": 1, "hidden_size": 512, "num_heads": 4}
 _HUNYUAN |= {"mlp_ratio": 4.0, "axes_dim": [16, 56, 56], "theta": 256, "patch_size": [1, 2, 2]}

@@ -36,7 +36,8 @@ from .files.named_stream import commit_stream, open_stream
 from .files.state_file import load_state, save_state
 from .fingerprint import ModelFingerprint, fingerprint_model
 from .rollout.latent_block import LatentBlock
-from .rollout.noise import BlockNoise
+from .rollout.noise import BlockNoise, CommitNoise
+from .rollout.replay import NoisedSession
 from .rollout.stream_chunks import Host, Session, StreamRequest, stream_chunks
 from .stream.conditioning import Conditioning
 from .stream.events import Conditions
@@ -51,6 +52,7 @@ __all__ = [
     "AttentionGeometry",
     "BlockAttention",
     "BlockNoise",
+    "CommitNoise",
     "Conditioning",
     "Conditions",
     "ConfigError",
@@ -63,6 +65,7 @@ __all__ = [
     "LayoutError",
     "ModelFingerprint",
     "ModelTraits",
+    "NoisedSession",
     "NonFiniteError",
     "SelfAttention",
     "Session",

@@ -33,7 +33,7 @@ are being denoised. The number is that of the content frame; `~` marks an averag
 every preset with the published method, written out independently, over sixteen chunks, in float32,
 to 1e-5; *self_forcing* also with ComfyUI's own sampler for causal models, *Sampler AR Video*, on
 the same noise, to 1e-4. Those for MiniMax H3 are compared in video and sound over five and six
-chunks, to 5e-6; of *omniforcing* it is the places. All of it is on tiny random weights.
+chunks, to 5e-6, *omniforcing* on LTX-2 over seven, to 1e-4. All of it is on tiny random weights.
 """
 
 TAIL = "`python -m docs.make_layouts` writes this page from the code that lays chunks out.\n"

@@ -15,8 +15,9 @@ from ...adastate_core.stream.events import Conditions
 from ..model.binding import BoundModel
 from ..model.rehearsal import guidance_functions
 from ..sockets.conditioning import has_image, record
-from .model_checks import check_anchor, check_chunk, check_model, check_placing
+from .model_checks import check_anchor, check_chunk, check_compiling, check_model, check_placing
 from .sampler_copy import renoises
+from .sound_schedule import begins_anew
 from .sound_steps import has_slope
 
 _PARTIAL = ("area", "mask", "start_percent", "end_percent", "clip_start_percent")
@@ -66,6 +67,7 @@ def check_step(
         check_model(model)
     check_anchor(first)
     check_placing(first)
+    check_compiling(first)
     check_chunk(first)
     check_sampling(sampler, sigmas)
     guided = any(is_guided(model, sampler, cfg) for model in patchers)
@@ -133,7 +135,7 @@ def check_sound(bound: BoundModel, sampler: comfy.samplers.Sampler, *, with_soun
             remedy="connect the empty latent node of this model to New Stream",
         )
     dit = bound.model.get_model_object("diffusion_model")
-    if has_slope(dit) and renoises(sampler):
+    if has_slope(dit) and renoises(sampler) and not begins_anew(sampler):
         name = sampler.sampler_function.__name__.removeprefix("sample_")
         raise ConfigError(
             "sampler",
@@ -142,8 +144,8 @@ def check_sound(bound: BoundModel, sampler: comfy.samplers.Sampler, *, with_soun
                 f"{bound.traits.family} has a noise level of its own that {name} does not know"
             ),
             seen=f"{name}, with sound",
-            expected="a sampler that adds no noise; euler is exact in any number of steps",
-            remedy="choose euler on KSamplerSelect, or update ComfyUI",
+            expected="euler or lcm, which are exact in any number of steps",
+            remedy="choose euler or lcm on KSamplerSelect, or update ComfyUI",
         )
 
 

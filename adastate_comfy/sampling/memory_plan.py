@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import comfy.model_management
 import torch
-from comfy.model_patcher import ModelPatcher
 
 from ...adastate_core.errors import ConfigError
 from ...adastate_core.rollout.latent_block import LatentBlock
 from ..devices import same_device
 from ..model.binding import BoundModel
+from .cache_bytes import CacheBytes, CacheChoice, computing_dtype
 from .length import pace_of
+from .packing import BlockPacking
 
-_REMEDY = (
-    "lower window_frames, or set cache_precision to fp8 or cache_place to system memory, on Apply "
-    "AdaState; or take a smaller latent"
-)
 _LEAST_ACTIVATIONS = 5
 """Activations as wide as the model that attention cannot do without: what goes on beside it, its
 queries, keys and values, and its result."""
@@ -36,6 +33,7 @@ class MemoryPlan:
             weights. It forwards two together only where memory allows.
         weight_bytes: Weights of the model, or of the larger one of a pair.
         length: How many chunks, frames and seconds are made, as text.
+        proposal: What to change where that does not fit the device; empty where it does.
     """
 
     one_cache_bytes: int
@@ -44,6 +42,15 @@ class MemoryPlan:
     activation_bytes: int
     weight_bytes: int
     length: str
+    proposal: str = ""
+
+    def working(self, *, apart: bool) -> int:
+        """Return the bytes that have to be on the device while a chunk is made.
+
+        Args:
+            apart: Whether KV caches are kept elsewhere.
+        """
+        return self.activation_bytes + self.ready_bytes + (0 if apart else self.cache_bytes)
 
     @property
     def cache_bytes(self) -> int:
@@ -83,33 +90,39 @@ def plan_memory(
         ConfigError: If what cannot be moved away exceeds the memory of a device, even if nothing
             else were there.
     """
-    batch, _, frames, height, width = block.video.shape
-    bound = models[0]
-    config, model = bound.config, bound.model
-    kept = bound.policy.kept_frames(config)
-    size = _FrameBytes.of(bound, (height, width))
-    copies = batch * (1 + guided) * len(models)
-    kv_format, device = bound.pool.kv_format, model.load_device
-    ready_bytes = 0 if kv_format.reads_per_layer else size.ready * kept * copies
-    if not same_device(kv_format.device or device, device):
-        # Two layers at a time are on their way to the device.
-        ready_bytes = 2 * size.kept * kept * copies // bound.traits.layers
-    _require_room(
-        bound,
-        cache=size.kept * (frames + kept) * copies,
-        forward=ready_bytes + batch * frames * _least_activations(bound, (height, width)),
-    )
-    one_cache_bytes = size.kept * kept * copies
-    return MemoryPlan(
-        one_cache_bytes=one_cache_bytes,
-        # The one that a run began from, which a failure falls back to, the one that a commit
-        # reads and the one that it writes; for a single chunk the first two are one.
-        caches=min(together, 2) + 1,
-        ready_bytes=ready_bytes,
-        activation_bytes=int(model.model.memory_required(list(block.video.shape))),
+    bound, model = models[0], models[0].model
+    copies = block.video.shape[0] * (1 + guided) * len(models)
+    own = CacheBytes.of(bound, block, CacheChoice.of(bound), copies)
+    _require_room(bound, cache=own.seen, forward=own.ready + _least_activations(bound, block))
+    # The one that a run began from, which a failure falls back to, the one that a commit
+    # reads and the one that it writes; for a single chunk the first two are one.
+    caches = min(together, 2) + 1
+    shape = BlockPacking(bound.traits.sound).packed_shape(block)
+    plan = MemoryPlan(
+        one_cache_bytes=own.one_cache,
+        caches=caches,
+        ready_bytes=own.ready,
+        activation_bytes=int(model.model.memory_required(list(shape))),
         weight_bytes=max(int(each.model.model_size()) for each in models),
         length=pace_of(bound, fps).describe(chunks, begins=first),
     )
+    return replace(plan, proposal=_proposal(plan, bound, block, copies))
+
+
+def _proposal(plan: MemoryPlan, bound: BoundModel, block: LatentBlock, copies: int) -> str:
+    """Return what to change so that a run fits the device, what costs it least first."""
+    device = bound.model.load_device
+    total = comfy.model_management.get_total_memory(device)
+    if plan.working(apart=CacheChoice.of(bound).apart) <= total:
+        return ""
+    for names, choice in CacheChoice.of(bound).smaller(can_leave=device.type != "cpu"):
+        less = CacheBytes.of(bound, block, choice, copies)
+        other = replace(plan, one_cache_bytes=less.one_cache, ready_bytes=less.ready)
+        if other.working(apart=choice.apart) <= total:
+            changes = " and ".join(names)
+            needed = other.working(apart=choice.apart)
+            return f"set {changes} on Apply AdaState, which needs {_number(needed)} GiB"
+    return "take a smaller latent: no window, precision or place of the cache would be enough"
 
 
 def announce(plan: MemoryPlan, bound: BoundModel) -> str:
@@ -118,9 +131,7 @@ def announce(plan: MemoryPlan, bound: BoundModel) -> str:
     The host moves weights away for the rest, so that alone is no reason to warn.
     """
     device = bound.model.load_device
-    working = plan.activation_bytes + plan.ready_bytes
-    if same_device(bound.pool.kv_format.device or device, device):
-        working += plan.cache_bytes
+    working = plan.working(apart=CacheChoice.of(bound).apart)
     needed = working + plan.weight_bytes
     total = comfy.model_management.get_total_memory(device)
     said = f"{plan.length}; needs {_about(needed)} GiB; {_owner(device)} has {_number(total)}"
@@ -129,42 +140,9 @@ def announce(plan: MemoryPlan, bound: BoundModel) -> str:
     logging.info("AdaState: %s (%s).", said, plan)
     if working <= total:
         return said
-    said += f", which is probably too little; {_REMEDY}"
+    said += f", which is probably too little; {plan.proposal}"
     logging.warning("AdaState: %s.", said)
     return said
-
-
-def computing_dtype(model: ModelPatcher) -> torch.dtype:
-    """Return the type that a model computes in; its weights may be kept in a smaller one."""
-    dtype = model.get_model_object("manual_cast_dtype") or model.model_dtype()
-    assert isinstance(dtype, torch.dtype)
-    return dtype
-
-
-@dataclass(frozen=True, slots=True)
-class _FrameBytes:
-    """Bytes of the keys and values of one latent frame, in all layers.
-
-    Args:
-        kept: In the form in which a KV cache keeps them.
-        ready: In the form in which a chunk has them ready for its steps, as far as that is not
-            what the KV cache keeps.
-    """
-
-    kept: int
-    ready: int
-
-    @classmethod
-    def of(cls, bound: BoundModel, size: tuple[int, int]) -> _FrameBytes:
-        traits, computed = bound.traits, computing_dtype(bound.model)
-        held = torch.float32 if bound.policy.averages != "none" else computed
-        values = traits.cache_values(*size, 1)
-        kept = values * held.itemsize
-        if bound.config.cache_precision == "fp8":
-            kept = values + traits.cache_scales(1) * held.itemsize
-        # Values are used as they are kept; keys are rotated, and both are cast where types differ.
-        ready = values * computed.itemsize
-        return cls(kept, ready // 2 if held == computed else ready)
 
 
 def _require_room(bound: BoundModel, *, cache: int, forward: int) -> None:
@@ -206,11 +184,14 @@ def _require_room(bound: BoundModel, *, cache: int, forward: int) -> None:
         )
 
 
-def _least_activations(bound: BoundModel, size: tuple[int, int]) -> int:
-    """Return the bytes of one latent frame that a forward of one conditioning takes at least."""
-    tokens = bound.traits.geometry(*size).tokens_per_frame
-    kept = tokens * bound.traits.width * computing_dtype(bound.model).itemsize
-    return _LEAST_ACTIVATIONS * kept
+def _least_activations(bound: BoundModel, block: LatentBlock) -> int:
+    """Return the bytes that a forward of one conditioning over a block takes at least."""
+    traits, (batch, _, frames, *size) = bound.traits, block.video.shape
+    tokens = traits.geometry(*size).tokens_per_frame * frames
+    if block.sound is not None and traits.sound is not None:
+        tokens += traits.sound.tokens * block.sound.shape[2]
+    kept = tokens * traits.width * computing_dtype(bound.model).itemsize
+    return _LEAST_ACTIVATIONS * batch * kept
 
 
 def _owner(device: torch.device) -> str:

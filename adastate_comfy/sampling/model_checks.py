@@ -113,6 +113,25 @@ def check_placing(bound: BoundModel) -> None:
         )
 
 
+def check_compiling(bound: BoundModel) -> None:
+    """Refuse a compiled model of a class that PyTorch cannot compile for a stream.
+
+    Raises:
+        ConfigError: If it went through a node that compiles it.
+    """
+    if not bound.traits.compiles and is_compiled(bound.model):
+        raise ConfigError(
+            "compiled model",
+            problem=(
+                f"{bound.traits.family} cannot be streamed compiled: PyTorch cannot follow how it "
+                "computes its frequencies"
+            ),
+            seen=f"a compiled {bound.traits.family}",
+            expected="the plain model",
+            remedy="remove the TorchCompileModel node",
+        )
+
+
 def check_chunk(bound: BoundModel) -> None:
     """Refuse a chunk whose places in time would differ from those of the next one.
 

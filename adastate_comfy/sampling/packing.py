@@ -52,6 +52,14 @@ class BlockPacking:
         """Return the shapes of the tracks, as the host's model has them."""
         return [tuple(track.shape) for track in self.tracks(block)]
 
+    def packed_shape(self, block: LatentBlock) -> Shape:
+        """Return the shape of what `pack` makes of a block."""
+        tracks = self.tracks(block)
+        if len(tracks) == 1:
+            return tuple(tracks[0].shape)
+        batch = block.video.shape[0]
+        return batch, 1, sum(track.numel() for track in tracks) // batch
+
     def nested(self, block: LatentBlock) -> Tensor | NestedTensor:
         """Return a block as the host's own sampling takes it."""
         return block.video if self._alone(block) else NestedTensor(self.tracks(block))

@@ -45,6 +45,7 @@ from ..progress import StreamProgress
 from ..sockets.conditioning import bring, restore
 from .packing import BlockPacking
 from .sampler_copy import copy_sampler, schedule_for
+from .sound_schedule import OwnSoundSchedule, begins_anew
 from .sound_steps import has_slope, is_euler, one_schedule, with_mean_slope
 
 
@@ -199,7 +200,7 @@ class ComfySession:
         # Samplers that draw on their own use the global generators: seed a fork of them.
         with private_rng(self._device, seed):
             sampled: Tensor = sampler.sample(
-                self._guider,
+                self._guider_of(drawn),
                 schedule_for(sampler, sigmas, self._device),
                 self._sampling_arguments(view, seed, drawn),
                 report,
@@ -332,6 +333,12 @@ class ComfySession:
             kind: {KEY: named[KEY]} for kind, named in own["wrappers"].items() if KEY in named
         }
         self._guider(x.to(self._device), self._sigmas[:1].expand(x.shape[0]), **arguments)
+
+    def _guider_of(self, block: LatentBlock) -> Any:
+        own = block.sound is not None and begins_anew(self._host.sampler)
+        if own and has_slope(self._guider.inner_model.diffusion_model):
+            return OwnSoundSchedule(self._guider, self._packing, block)
+        return self._guider
 
     def _sampling_arguments(
         self, view: BlockAttention, seed: int, block: LatentBlock

@@ -10,7 +10,7 @@ sound within the model have no such slope, and nothing is changed there.
 from __future__ import annotations
 
 import sys
-from typing import Any, cast
+from typing import Any
 
 import comfy.k_diffusion.sampling
 import comfy.samplers
@@ -20,7 +20,7 @@ from torch import Tensor
 
 def has_slope(dit: object) -> bool:
     """Say whether a model multiplies what it says of the sound by a slope."""
-    return hasattr(_module(dit), "time_shift_slope")
+    return hasattr(module_of(dit), "time_shift_slope")
 
 
 def is_euler(sampler: comfy.samplers.Sampler) -> bool:
@@ -40,11 +40,7 @@ def with_mean_slope(out: Any, dit: object, options: dict[str, Any]) -> Any:
     sigma, following = _step(options)
     if following is None:
         return out
-    module, (video, sound) = _module(dit), out
-    shifts = [
-        float(options.get(f"minimax_h3_{name}", getattr(dit, name)))
-        for name in ("sigma_shift_video", "sigma_shift_audio")
-    ]
+    module, (video, sound), shifts = module_of(dit), out, shifts_of(dit, options)
 
     def of_sound(level: float) -> float:
         at = torch.tensor(level, dtype=torch.float64)
@@ -53,6 +49,12 @@ def with_mean_slope(out: Any, dit: object, options: dict[str, Any]) -> Any:
     mean = (of_sound(sigma) - of_sound(following)) / (sigma - following)
     slope = float(module.time_shift_slope(torch.tensor(sigma, dtype=torch.float64), *shifts))
     return [video, sound * (mean / slope)]
+
+
+def shifts_of(dit: object, options: dict[str, Any]) -> list[float]:
+    """Return by how much the schedules of video and sound are shifted."""
+    names = ("sigma_shift_video", "sigma_shift_audio")
+    return [float(options.get(f"minimax_h3_{name}", getattr(dit, name))) for name in names]
 
 
 def one_schedule(dit: object, options: dict[str, Any]) -> dict[str, Any]:
@@ -64,9 +66,7 @@ def one_schedule(dit: object, options: dict[str, Any]) -> dict[str, Any]:
     """
     if not has_slope(dit):
         return {}
-    given = options["transformer_options"]
-    shift = given.get("minimax_h3_sigma_shift_video", cast(Any, dit).sigma_shift_video)
-    return {"minimax_h3_sigma_shift_audio": shift}
+    return {"minimax_h3_sigma_shift_audio": shifts_of(dit, options["transformer_options"])[0]}
 
 
 def _step(options: dict[str, Any]) -> tuple[float, float | None]:
@@ -78,6 +78,7 @@ def _step(options: dict[str, Any]) -> tuple[float, float | None]:
     return sigma, None if following is None or not following < sigma else following
 
 
-def _module(dit: object) -> Any:
+def module_of(dit: object) -> Any:
+    """Return the Python module of a model's class, compiled or not."""
     kind = type(getattr(dit, "_orig_mod", dit))
     return sys.modules[kind.__module__]

@@ -18,6 +18,7 @@ from ...adastate_core.attention.kernel_choice import KernelChoice
 from ...adastate_core.attention.kv_cache import KVCachePool
 from ...adastate_core.rollout.latent_block import LatentBlock
 from ...adastate_core.rollout.stream_chunks import Host, StreamRequest, stream_chunks
+from ...adastate_core.stream.events import ChunkEvent, GivenLatentsEvent
 from ...adastate_core.stream.state import StreamState
 from ..model.attention_kernels import describe
 from ..model.binding import BoundModel, bound_model
@@ -30,6 +31,7 @@ from ..panel.panel_document import RunPlan
 from ..panel.stream_view import StreamView
 from ..progress import StreamProgress
 from ..sockets.latents import into_model_space
+from .cache_bytes import most_ticks
 from .checks import check_step
 from .expert_pair import ExpertPairHost, pair_models, steps_above
 from .frame_rates import at_frame_rate, check_frame_rate, frame_rate_of
@@ -38,6 +40,8 @@ from .memory_plan import announce, plan_memory
 from .model_checks import check_size
 from .session import ComfyHost
 from .timeline_prompts import TimelinePrompts
+
+_WITH_LATENTS = (ChunkEvent, GivenLatentsEvent)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -263,7 +267,7 @@ def _blank_block(state: StreamState, bound: BoundModel) -> LatentBlock:
     video = torch.zeros(()).expand(batch, channels, frames, height, width)
     if state.sound_shape is None or clock is None:
         return LatentBlock(video)
-    ticks = max(clock.ticks_of(first * size, size) for first in range(clock.period.denominator))
+    ticks = most_ticks(bound, size)
     return LatentBlock(
         video, torch.zeros((batch, state.sound_shape[0], ticks, state.sound_shape[1]))
     )
@@ -275,7 +279,18 @@ def _note(inputs: StreamInputs, bound: BoundModel, prompt: str) -> str:
     unknown, last = demo_note(bound.model, texts), inputs.state.last_chunk
     if unknown and (last is None or last.prompt != prompt):  # once for the parts of a timeline
         logging.warning("AdaState: %s.", unknown)
-    return "; ".join(note for note in (bound.binding.note, unknown) if note)
+    notes = (bound.binding.note, unknown, _note_on_silence(inputs.state, bound))
+    return "; ".join(note for note in notes if note)
+
+
+def _note_on_silence(state: StreamState, bound: BoundModel) -> str:
+    """Say what stands in for the sound of a clip that has none, on a model that needs some."""
+    if state.sound_shape is None or not bound.traits.geometry(1, 1, sound=True).needs_sound:
+        return ""
+    newest = next((e for e in reversed(state.events) if isinstance(e, _WITH_LATENTS)), None)
+    if not isinstance(newest, GivenLatentsEvent) or newest.content is None:
+        return ""
+    return "" if newest.sound is not None else "the clip has no sound: an average one stands in"
 
 
 def _panel_plan(start: StreamState, bound: BoundModel, inputs: StreamInputs) -> RunPlan:

@@ -16,7 +16,7 @@ from torch import Tensor
 from ...adastate_core.clock import StreamClock
 from .part_decoder import Later
 from .sound_decoders import SoundDecoder
-from .sound_track import PIECE, RUN_UP, sample_at
+from .sound_track import PIECE, RUN_UP, backwards, sample_at
 from .video_file import VideoFile
 
 _FADE_SECONDS = 0.01
@@ -181,7 +181,13 @@ class RenderSound:
         if self._ended_with is None:
             return None
         count = min(round(_FADE_SECONDS * self._form.rate), before.shape[1])
-        ended = self._ended_with()[:, self._ended_at - count : self._ended_at]
+        ended = self._ended_with()
+        ended = (
+            torch.cat((ended, backwards(ended, self._ended_at - ended.shape[1])), dim=1)
+            if (ended.shape[1] < self._ended_at)
+            else ended
+        )
+        ended = ended[:, self._ended_at - count : self._ended_at]
         if ended.shape[1] < count:
             return None
         fade = torch.linspace(1.0, 0.0, count + 1)[:-1]

@@ -25,6 +25,8 @@ RUN_UP = 8
 """Pieces of earlier sound that an encoder hears before the first one that is written."""
 _BITS = 128_000
 """Bits a second of one channel."""
+_GAP = 0.06
+"""Seconds that may be missing at the end, where the latent of sound there is not made yet."""
 _LAYOUTS = {1: "mono", 2: "stereo"}
 _GLOBAL_HEADER = 1 << 22
 
@@ -123,6 +125,9 @@ class SoundTrack:
         """Return what is left before the end of the video, with which the track ends there."""
         if not self._flushed:
             self._flushed = True
+            missing = end - self.length
+            if 0 < missing <= self.form.rate * _GAP:
+                self.add(backwards(self._newest, missing))
             self._go_on()
             self._keep(self.stream.codec_context.encode(None))
         end = min(end, self.length) + PIECE
@@ -165,6 +170,11 @@ class SoundTrack:
             number, self._made = self._made - self._skipped, self._made + 1
             if number >= 0:
                 self._waiting.append(Piece(number * PIECE, PIECE, bytes(packet)))
+
+
+def backwards(sound: Tensor, count: int) -> Tensor:
+    """Return at most so many samples that go on after a sound: its end, backwards."""
+    return sound.flip(1)[:, :count]
 
 
 def sample_at(frames: int, rate: int, fps: Fraction) -> int:

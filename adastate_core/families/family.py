@@ -91,6 +91,7 @@ class ModelTraits:
             it.
         text_width: Numbers of a text token as its text encoder gives them; 0 if that is not known.
         more_text_widths: Those of text that has been through a part of the model already.
+        compiles: Whether its class can be compiled while a stream has its attention.
         mask_is_noise: Whether the host takes a mask on a prompt for noise levels of the frames.
         can_place: Whether the host can put every unit of a block at any place in time.
         sound: What the sound is like that it makes along with the video; None if it makes none.
@@ -126,6 +127,7 @@ class ModelTraits:
     one_at_a_time: bool = False
     clock_at: Callable[[Fraction], StreamClock] | None = None
     more_text_widths: tuple[int, ...] = ()
+    compiles: bool = True
     mask_is_noise: bool = False
 
     def at(self, frame_rate: Fraction) -> ModelTraits:
@@ -174,14 +176,14 @@ class ModelTraits:
         """Count the latent frames after which places in time repeat."""
         return 1 if self.clock is None else self.clock.pattern
 
-    def cache_scales(self, frames: int, ticks: int = 0) -> int:
+    def cache_scales(self, frames: int, ticks: int | None = None) -> int:
         """Count the scales of keys and values in fp8, in all layers.
 
         Args:
             frames: Latent frames of the video.
-            ticks: Latents of the sound; 0 in a stream without.
+            ticks: Latents of the sound; None in a stream without.
         """
-        units = {"video": frames, "sound": ticks}
+        units = {"video": frames, "sound": ticks or 0}
         of_calls = ((call.heads or self.heads, track) for call, track in self._cached(ticks))
         return 2 * self.layers * sum(heads * units[track] for heads, track in of_calls)
 
@@ -189,23 +191,23 @@ class ModelTraits:
         """Say whether the model runs on latents of this height and width."""
         return self.fills_up or not (height % self.patch[0] or width % self.patch[1])
 
-    def cache_values(self, height: int, width: int, frames: int, ticks: int = 0) -> int:
+    def cache_values(self, height: int, width: int, frames: int, ticks: int | None = None) -> int:
         """Count the numbers that keys and values consist of, in all layers.
 
         Args:
             height: Latent height.
             width: Latent width.
             frames: Latent frames of the video.
-            ticks: Latents of the sound; 0 in a stream without.
+            ticks: Latents of the sound; None in a stream without.
         """
         tokens = {"video": self.geometry(height, width).tokens_per_frame * frames}
-        tokens["sound"] = 0 if self.sound is None else self.sound.tokens * ticks
+        tokens["sound"] = 0 if self.sound is None else self.sound.tokens * (ticks or 0)
         of_calls = ((call.width or self.width, track) for call, track in self._cached(ticks))
         return 2 * self.layers * sum(channels * tokens[track] for channels, track in of_calls)
 
-    def _cached(self, ticks: int) -> Iterator[tuple[LayerCall, TrackName]]:
+    def _cached(self, ticks: int | None) -> Iterator[tuple[LayerCall, TrackName]]:
         """Yield the calls of a layer that attend to the past, with each track that they keep."""
-        silent = None if ticks else self.silent_calls
+        silent = self.silent_calls if ticks is None else None
         for call in (silent or self.calls).tracked:
             yield from ((call, track) for track in call.past)
 

@@ -57,7 +57,9 @@ class Direct:
         self.dit, self.rate = harness.model.get_model_object("diffusion_model"), rate
         # As ComfyUI does once a session.
         width = 96 if self.dit.caption_proj_before_connector else 48
-        self.text = self.dit.preprocess_text_embeds(ltx2_text(0, width)[0][0], unprocessed=True)
+        with torch.inference_mode():
+            text = ltx2_text(0, width)[0][0]
+            self.text = self.dit.preprocess_text_embeds(text, unprocessed=True)
 
     def __call__(self, tracks: list[Tensor], sigma: Any, **options: Any) -> list[Tensor]:
         levels = sigma if isinstance(sigma, tuple) else (torch.tensor([sigma]),) * 2

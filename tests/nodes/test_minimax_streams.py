@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.harness import NodeHarness
+from tests.support.harness import NodeHarness, pool_of
 from tests.support.quantised import OLD_SCALED_FP8, quantise
 from tests.support.sound_streams import (
     HEIGHT,
@@ -250,10 +251,10 @@ def test_what_cannot_be_streamed_is_refused_before_work(harness: NodeHarness, co
         "Minimax-h3 makes chunks of 5, 10 or 15 latent frames, and chunk_frames is 6. Set "
         "chunk_frames to 5 or 10 on Apply AdaState."
     )
-    for name in ("lcm", "euler_ancestral", "dpmpp_sde"):
+    for name in ("euler_ancestral", "dpmpp_sde"):
         words = refusal(harness, core, model, state, sampler=comfy.samplers.sampler_object(name))
         assert words.lower().startswith(f"{name} adds noise at every step")
-        assert words.endswith("Choose euler on KSamplerSelect, or update ComfyUI.")
+        assert words.endswith("Choose euler or lcm on KSamplerSelect, or update ComfyUI.")
     for extra in ("minimax_keyframes", "minimax_refs"):
         text = minimax_text(0)
         text[0][1][extra] = [{"latent": torch.zeros(1)}]
@@ -263,6 +264,71 @@ def test_what_cannot_be_streamed_is_refused_before_work(harness: NodeHarness, co
     assert "makes one video at a time, and the latent holds 2" in refusal(
         harness, core, model, batch
     )
+
+
+@pytest.mark.parametrize("options", [{}, {"cache_precision": "fp8"}])
+def test_the_plan_is_what_is_taken(
+    harness: NodeHarness, pack: Any, options: dict[str, Any]
+) -> None:
+    model = minimax_model(harness, **options)
+    minimax_step(harness, model, fresh(harness), 4)
+    planned = importlib.import_module(
+        f"{pack.__name__}.adastate_comfy.model.kv_pool_patcher"
+    ).pool_patcher_of(model)
+    # Of 29 latents of sound at most; a chunk has 28 in two of three.
+    assert planned.starts_with == pytest.approx(pool_of(model).nbytes / 2, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("card", "options", "proposed"),
+    [
+        (200, {}, ""),
+        (24, {}, "set cache_precision to fp8 on Apply AdaState, which needs 2"),
+        (24, {"cache_precision": "fp8", "window_frames": 10}, "cache_place to system memory"),
+        (45, {"window_frames": 15}, "set cache_precision to fp8 on Apply AdaState, which needs 4"),
+        (42, {"window_frames": 15}, "set cache_place to system memory on Apply AdaState"),
+    ],
+)
+def test_a_plan_of_the_published_size_proposes_what_fits(
+    harness: NodeHarness,
+    pack: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    card: int,
+    options: dict[str, Any],
+    proposed: str,
+) -> None:
+    """50 layers of 56 heads at 768 x 1344: 1.45 GB a latent frame in 16 bits."""
+    import comfy.model_management
+
+    parts = ("model.binding", "sampling.memory_plan")
+    binding, plan = (
+        importlib.import_module(f"{pack.__name__}.adastate_comfy.{name}") for name in parts
+    )
+    block = importlib.import_module(f"{pack.__name__}.adastate_core.rollout.latent_block")
+    bare = harness.bare.clone()
+    bare.set_model_compute_dtype(torch.bfloat16)
+    sizes = {"chunk_frames": 5, "window_frames": 5, "state_frames": 1, "anchor_frames": 5}
+    (model,) = harness.run("AdaStateApply", bare, "adaptive", **{**sizes, **options})
+    bound = binding.bound_model(model)
+    published = replace(bound.traits, layers=50, width=7168, heads=56)
+    # A card, whose memory is not the system's.
+    monkeypatch.setattr(model, "load_device", torch.device("cuda", 0))
+    monkeypatch.setattr(comfy.model_management, "get_total_memory", lambda *_, **__: card * 2**30)
+    made = plan.plan_memory(
+        [replace(bound, traits=published)],
+        block.LatentBlock(
+            torch.zeros(()).expand(1, 24, 6, 48, 84), torch.zeros(()).expand(1, 32, 29, 2)
+        ),
+        guided=False,
+        chunks=10,
+        together=10,
+        first=True,
+    )
+    frames = options.get("window_frames", 5) + 1
+    if "cache_precision" not in options:
+        assert made.one_cache_bytes == pytest.approx(1.45e9 * frames, rel=0.02)
+    assert proposed in made.proposal
+    assert bool(made.proposal) == bool(proposed)
 
 
 def test_a_compiled_model_is_refused(harness: NodeHarness, core: Any) -> None:

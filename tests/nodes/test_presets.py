@@ -164,7 +164,7 @@ def test_the_comparison_tells_the_methods_apart(harness: NodeHarness, core: Any)
 
 def test_every_preset_has_a_reference_and_a_test(core: Any) -> None:
     presets = importlib.import_module(f"{core.__name__}.anchors.presets").PRESETS
-    # Those with sound are in test_sound_presets, the first one is in test_recurrence.
+    # Others are in test_recurrence, test_sound_presets and test_omniforcing.
     elsewhere = {"adastate", "raven", "taomate", "omniforcing"}
     assert set(presets) == {*elsewhere, *METHODS}
     assert all(p.title and p.reference for p in presets.values())

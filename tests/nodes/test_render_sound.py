@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.support.sound_streams import has_minimax
 from tests.support.sounding import played
 from tests.support.tiny_vaes import ltx_2_sound, minimax_h3_sound
 
@@ -66,6 +67,8 @@ def model(request: pytest.FixtureRequest) -> Model:
 @pytest.fixture
 def audio_vae(model: Model, loaded: dict[str, Any]) -> Any:
     name = next(name for name, each in MODELS.items() if each is model)
+    if name == "MiniMax H3" and not has_minimax():
+        pytest.skip("this ComfyUI has no MiniMax H3")
     if name not in loaded:
         loaded[name] = model.load()
     return loaded[name]

@@ -10,6 +10,7 @@ from typing import Any
 import av
 import pytest
 import torch
+from comfy_api.latest import InputImpl
 from torch import Tensor
 
 from tests.support.harness import NodeHarness
@@ -106,6 +107,10 @@ def test_a_file_holds_what_decode_gives(
     heard = sound_of(path)
     assert heard.shape[1] == 4 * 17 * RATE // FPS
     assert alike(heard, sound[:, : heard.shape[1]]) > 0.9
+    audio = InputImpl.VideoFromFile(str(path)).get_components().audio
+    assert audio["sample_rate"] == RATE
+    # ComfyUI does not cut the last piece.
+    assert torch.equal(audio["waveform"][0, :, : heard.shape[1]], heard)
     head, *events = receipt_lines(path)
     assert (head["sound_rate"], head["sound_channels"]) == (RATE, 2)
     shown = [event["frames"] for event in events if event["event"] == "chunk"]

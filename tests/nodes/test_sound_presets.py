@@ -39,12 +39,14 @@ class Method:
         text: Whether text sees `all`, `text` alone, or is computed once, as `prefill`.
         noise: Share of noise in what is kept of a chunk.
         sound: Whether the first chunk is kept with its sound.
+        fresh: Whether a step begins anew, from what is clean and fresh noise.
     """
 
     frames: int
     text: str
     noise: float
     sound: bool = True
+    fresh: bool = False
 
 
 METHODS = {
@@ -83,13 +85,22 @@ def written_out(
         for k, part in enumerate(parts):
             ticks, share = part.ticks.stop - part.ticks.start, method.noise
             shape = (1, 24, method.frames, HEIGHT, WIDTH)
-            start = noises.BlockNoise(SEED, k, shape, 0, (1, 32, ticks, 2)).initial()
+            source = noises.BlockNoise(SEED, k, shape, 0, (1, 32, ticks, 2))
+            start = source.initial()
             video, sound = start.video, start.sound.transpose(2, 3)
             for now, then in pairwise(SIGMAS):
                 heard = [of_sound(sigma) for sigma in (now, then)]
                 v, a, _ = velocity(part, video, sound, (1 - now, 1 - heard[0]))
-                video = video + (now - then) * v
-                sound = sound + (heard[0] - heard[1]) * a
+                if method.fresh:
+                    video, sound = video + now * v, sound + heard[0] * a
+                    if then:
+                        more = source.renoise(video)
+                        video = (1 - then) * video + then * more.video
+                        noise = more.sound.transpose(2, 3)
+                        sound = (1 - heard[1]) * sound + heard[1] * noise
+                else:
+                    video = video + (now - then) * v
+                    sound = sound + (heard[0] - heard[1]) * a
             made.append((video, sound))
             block = block_of(video, sound.transpose(2, 3))
             extra = noises.CommitNoise.drawn(share, SEED, k, block, 0).noise
@@ -108,8 +119,10 @@ def of_sound(sigma: float) -> float:
     return 3 * plain / (1 + 2 * plain)
 
 
-def streamed(harness: NodeHarness, model: Any, chunks: int) -> list[tuple[Tensor, Tensor]]:
-    state, _ = step(harness, model, fresh(harness), chunks)
+def streamed(
+    harness: NodeHarness, model: Any, chunks: int, **changes: Any
+) -> list[tuple[Tensor, Tensor]]:
+    state, _ = step(harness, model, fresh(harness), chunks, **changes)
     return [(chunk.content, chunk.sound.transpose(2, 3)) for chunk in state.chunks]
 
 
@@ -139,6 +152,20 @@ def test_a_preset_equals_the_method_written_out(harness: NodeHarness, core: Any,
     expected = written_out(harness, core, METHODS[name], CHUNKS[name])
     made = streamed(harness, with_preset(harness, name), CHUNKS[name])
     assert furthest(made, expected) < 5e-6
+
+
+def test_raven_steps_as_published(harness: NodeHarness, core: Any) -> None:
+    """With lcm: fresh noise at every step, and the sound at noise levels of its own."""
+    import comfy.samplers
+
+    sampling = harness.bare.get_model_object("model_sampling")
+    simple = comfy.samplers.calculate_sigmas(sampling, "simple", 4)
+    torch.testing.assert_close(simple, torch.tensor(SIGMAS), atol=2e-4, rtol=0)
+    lcm = comfy.samplers.sampler_object("lcm")
+    made = streamed(harness, with_preset(harness, "raven"), 4, sampler=lcm)
+    published = replace(METHODS["raven"], fresh=True)
+    assert furthest(made, written_out(harness, core, published, 4)) < 5e-6
+    assert furthest(made, written_out(harness, core, METHODS["raven"], 4)) > 1e-2
 
 
 def test_text_that_sees_text_alone_equals_it_written_out(

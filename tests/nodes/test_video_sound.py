@@ -249,6 +249,16 @@ def test_sound_that_ends_early_ends_its_track(files: Any, tmp_path: Path) -> Non
     assert len(packets(data, "video")) == 48
 
 
+def test_a_moment_that_is_not_made_yet_is_no_silence(files: Any, tmp_path: Path) -> None:
+    """The latent of sound that lies over the end belongs to the next chunk."""
+    video = opened(files, tmp_path / "a.mp4", 32000, 24.0)
+    sound = chord(32000, 32000)[:, :-600]
+    video.add(pictures(24), sound)
+    video.close()
+    end = torch.from_numpy(played(video.path.read_bytes()))[:, -600:]
+    torch.testing.assert_close(end, sound.flip(1)[:, :600], atol=0.02, rtol=0)
+
+
 def test_a_file_that_got_no_sound_is_silent(files: Any, tmp_path: Path) -> None:
     for sound in (None, torch.zeros(2, 0)):
         video = opened(files, tmp_path / "a.mp4", 32000, 24.0)
@@ -305,13 +315,14 @@ def test_an_hour_later_sound_and_picture_are_in_step(
     with av.open(str(video.path)) as container:
         seen = container.streams.video[0]
         assert seen.frames == shown * parts > 86400
+        base = seen.time_base
         assert container.streams.audio[0].duration == samples_of(shown * parts, rate, fps)
         container.seek(3580 * 1_000_000)
         frames = list(container.decode(audio=0))
         sound = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
         clicked = round(frames[0].pts * frames[0].time_base * rate) + int(np.abs(sound).argmax())
     assert clicked == at
-    begins = packets(video.path.read_bytes(), "video")[shown * (parts - 2)][0] * seen.time_base
+    begins = packets(video.path.read_bytes(), "video")[shown * (parts - 2)][0] * base
     assert abs(begins - Fraction(clicked, rate)) < Fraction(1, rate)
 
 

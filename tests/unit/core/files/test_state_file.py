@@ -10,6 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from adastate_core.anchors.presets import preset_config
+from adastate_core.config import StreamConfig
 from adastate_core.errors import StateFileError
 from adastate_core.files.state_file import load_state, save_state
 from adastate_core.stream.state import StreamState
@@ -36,6 +38,20 @@ def test_save_load_continue_equals_the_uninterrupted_run(
     assert torch.equal(expected.content(), continued.content())
     assert loaded.fingerprint == state.fingerprint
     assert [type(e) for e in loaded.events] == [type(e) for e in state.events]
+
+
+def test_a_file_says_options_that_came_later_only_where_they_are_used(tmp_path: Path) -> None:
+    path, config = tmp_path / "a.adastate.safetensors", preset_config("raven")
+    for options, said in ((config, True), (StreamConfig(), False)):
+        harness = Harness(options)
+        save_state(harness.step(harness.fresh, 2), path)
+        written = path.read_bytes()
+        for name in (b"text_sees", b"commit_sigma", b"anchor_sound"):
+            assert (name in written) == said
+        loaded = load_state(path)
+        assert [chunk.config for chunk in loaded.chunks] == [options] * 2
+        state = harness.step(harness.step(harness.fresh, 2), 1)
+        assert torch.equal(Harness(options).step(loaded, 1).content(), state.content())
 
 
 def test_a_fresh_stream_can_be_saved(tmp_path: Path) -> None:

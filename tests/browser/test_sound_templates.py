@@ -94,7 +94,7 @@ def test_runs_with_sound(editor: Editor, name: str) -> None:
     page.evaluate(_OPEN, [json.dumps(on_tiny_models(name)), name])
     editor.start()
     editor.look_at("AdaStateRender")
-    page.wait_for_selector("[data-testid=adastate-stage] :is(img, canvas)", timeout=120_000)
+    page.wait_for_selector("[data-testid=adastate-stage] :is(img, canvas, video)", timeout=120_000)
     editor.shoot(f"{name} while it runs", fit=False)
     told = editor.wait()
     assert told["end"] == "execution_success", told

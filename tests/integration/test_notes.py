@@ -68,6 +68,24 @@ def blend_the_branches(graph: Graph) -> None:
     graph["save"] = {"class_type": "AdaStateSave", "inputs": inputs}
 
 
+def begin_with_a_picture(graph: Graph) -> None:
+    """Put a picture through VAE Encode into start_latent of New Stream."""
+    ((render,), (new,)) = (of_type(graph, kind) for kind in (RENDER, "AdaStateNewStream"))
+    picture = {"width": 64, "height": 64, "batch_size": 1, "color": 0x3366AA}
+    graph["picture"] = {"class_type": "EmptyImage", "inputs": picture}
+    encode = {"pixels": ["picture", 0], "vae": graph[render]["inputs"]["vae"]}
+    graph["encode"] = {"class_type": "VAEEncode", "inputs": encode}
+    graph[new]["inputs"]["start_latent"] = ["encode", 0]
+
+
+def like_weights_that_are_not_distilled(graph: Graph) -> None:
+    """Take LTXVScheduler and a cfg of 3."""
+    ((render,), (sigmas,)) = (of_type(graph, kind) for kind in (RENDER, "ManualSigmas"))
+    steps = {"steps": 3, "max_shift": 2.05, "base_shift": 0.95, "stretch": True, "terminal": 0.1}
+    graph[sigmas] = {"class_type": "LTXVScheduler", "inputs": steps}
+    graph[render]["inputs"]["cfg"] = 3.0
+
+
 TRIES = {
     "a longer stream": ("01 Stream the demo world", settings("AdaStateStream", chunks=6)),
     "seconds, in a smaller file": ("02 Render a long video", settings(RENDER, seconds=2, crf=28)),
@@ -92,6 +110,29 @@ TRIES = {
     "a new scene": (STEPS, settings("AdaStateReset", scope="all")),
     "no reset": (STEPS, bypass_the_reset),
     "a blend of the branches": ("08 Branch a scene", blend_the_branches),
+    "more seconds with sound": ("12 Stream MiniMax H3 with sound", settings(RENDER, seconds=3)),
+    "a picture with sound": ("12 Stream MiniMax H3 with sound", begin_with_a_picture),
+    "a second render with sound": ("12 Stream MiniMax H3 with sound", continue_with_another_prompt),
+    "longer chunks with sound": (
+        "12 Stream MiniMax H3 with sound",
+        settings("AdaStateApply", chunk_frames=15, window_frames=15),
+    ),
+    "the memory of RAVEN": (
+        "12 Stream MiniMax H3 with sound",
+        settings("AdaStateApply", preset="raven"),
+    ),
+    "a longer window with sound": (
+        "13 Stream LTX-2 with sound",
+        settings("AdaStateApply", window_frames=9),
+    ),
+    "weights that are not distilled": (
+        "13 Stream LTX-2 with sound",
+        like_weights_that_are_not_distilled,
+    ),
+    "the memory of OmniForcing": (
+        "13 Stream LTX-2 with sound",
+        settings("AdaStateApply", preset="omniforcing"),
+    ),
     "another stream": (
         "09 Continue a named stream",
         settings("AdaStateOpenStream", name="of the notes"),

@@ -46,18 +46,7 @@ def minimax_model(harness: NodeHarness, anchor: str = "adaptive", **options: Any
 
 def minimax_step(harness: NodeHarness, model: Any, state: Any, chunks: int, **changes: Any) -> Any:
     """Make chunks with two steps of Euler's."""
-    import comfy.samplers
-
-    sampling = model.get_model_object("model_sampling")
-    inputs = {
-        "positive": minimax_text(0),
-        "cfg": 1.0,
-        "seed": 3,
-        "chunks": chunks,
-        "sampler": comfy.samplers.sampler_object("euler"),
-        "sigmas": comfy.samplers.calculate_sigmas(sampling, "simple", 2),
-    }
-    return harness.run("AdaStateStream", model, state, **{**inputs, **changes})
+    return _step(harness, model, state, chunks, **{"positive": minimax_text(0), **changes})
 
 
 LTX2_WIDTHS = {LTX2: 48, LTX2_INTERLEAVED: 48, LTX23: 96}
@@ -88,11 +77,14 @@ def ltx2_model(harness: NodeHarness, anchor: str = "adaptive", **options: Any) -
 
 def ltx2_step(harness: NodeHarness, model: Any, state: Any, chunks: int, **changes: Any) -> Any:
     """Make chunks with two steps of Euler's."""
+    return _step(harness, model, state, chunks, **{"positive": ltx2_text(0), **changes})
+
+
+def _step(harness: NodeHarness, model: Any, state: Any, chunks: int, **changes: Any) -> Any:
     import comfy.samplers
 
     sampling = model.get_model_object("model_sampling")
     inputs = {
-        "positive": ltx2_text(0),
         "cfg": 1.0,
         "seed": 3,
         "chunks": chunks,

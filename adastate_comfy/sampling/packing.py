@@ -25,19 +25,33 @@ class BlockPacking:
 
     Args:
         sound: What the model's sound is like; None for a model without.
+        scale: By how much samplers have sound larger than its VAE. ComfyUI versions that bring the
+            schedule of a sound onto that of the video multiply it so; noise stays as it is.
     """
 
     sound: SoundTraits | None
+    scale: float = 1.0
+
+    @classmethod
+    def of(cls, sound: SoundTraits | None, model_sampling: object) -> BlockPacking:
+        """Return how a model's blocks are packed; what its sampling says of the sound counts."""
+        return cls(sound, float(getattr(model_sampling, "audio_scale", 1.0)))
 
     def pack(self, block: LatentBlock) -> Tensor:
-        """Return a block as one tensor."""
-        if self._alone(block):
-            return block.video
-        packed: Tensor = comfy.utils.pack_latents(self.tracks(block))[0]
+        """Return the latents of a block as one tensor."""
+        if block.sound is not None and self.scale != 1.0:
+            block = LatentBlock(block.video, block.sound * self.scale)
+        return self.pack_noise(block)
+
+    def pack_noise(self, noise: LatentBlock) -> Tensor:
+        """Return the noise of a block as one tensor."""
+        if self._alone(noise):
+            return noise.video
+        packed: Tensor = comfy.utils.pack_latents(self.tracks(noise))[0]
         return packed
 
     def unpack(self, packed: Tensor, like: LatentBlock) -> LatentBlock:
-        """Return the block of a packed tensor.
+        """Return the block of packed latents.
 
         Args:
             packed: What `pack` made, or a sampler made of it.
@@ -46,7 +60,10 @@ class BlockPacking:
         if self.sound is None or self._alone(like):
             return LatentBlock(packed)
         video, sound = comfy.utils.unpack_latents(packed, self.shapes(like))
-        return LatentBlock(video, self.sound.from_model(sound) if like.sound is not None else None)
+        if like.sound is None:
+            return LatentBlock(video)
+        heard = self.sound.from_model(sound)
+        return LatentBlock(video, heard if self.scale == 1.0 else heard / self.scale)
 
     def shapes(self, block: LatentBlock) -> list[Shape]:
         """Return the shapes of the tracks, as the host's model has them."""

@@ -94,7 +94,8 @@ class ComfyHost:
     @property
     def packing(self) -> BlockPacking:
         """Return how blocks are packed for the host."""
-        return BlockPacking(self.bound.traits.sound)
+        sampling = self.bound.model.get_model_object("model_sampling")
+        return BlockPacking.of(self.bound.traits.sound, sampling)
 
     @property
     def geometry(self) -> AttentionGeometry:
@@ -184,10 +185,10 @@ class ComfySession:
             first_step: Steps made before.
         """
         drawn, packing = noise.initial(), self._packing
-        start = sent(packing.pack(drawn), self._device)
+        start = sent(packing.pack_noise(drawn), self._device)
         # A sampler may write to what it is given, as uni_pc does: all of it is its own.
         sampler = copy_sampler(
-            self._host.sampler, lambda *sigmas: packing.pack(noise.renoise(start))
+            self._host.sampler, lambda *sigmas: packing.pack_noise(noise.renoise(start))
         )
         seed, blank = noise.sampler_seed(first_step), torch.zeros_like(start)
 
@@ -253,7 +254,7 @@ class ComfySession:
             comfy.samplers.calc_cond_batch(self._guider.inner_model, given, x, sigma, options)
 
     def _with_noise(self, x: Tensor, noise: CommitNoise, sigma: Tensor) -> Tensor:
-        drawn = sent(self._packing.pack(noise.noise), self._device, copy=True).to(x.dtype)
+        drawn = sent(self._packing.pack_noise(noise.noise), self._device, copy=True).to(x.dtype)
         sampling = self._guider.inner_model.model_sampling
         noised: Tensor = sampling.noise_scaling(sigma, drawn, x)
         return noised

@@ -17,6 +17,7 @@ from typing import Any, cast
 from ..attention.layers import AttentionCalls, joint
 from ..attention.rope import SpatialRope, TemporalRope, spatial_frequencies
 from ..clock import StreamClock
+from ..layout import TrackName
 from .family import ModelTraits, SoundTraits, refuse, width_read
 
 _PICTURES = (1, 4, 4, 4, 4)
@@ -54,8 +55,8 @@ class MiniMaxH3Family:
             heads=attention.heads,
             patch=(dit.patch_size[1], dit.patch_size[2]),
             rope=TemporalRope((frequencies,), "half", channels=6 * pairs),
-            calls=AttentionCalls(per_block=1, of_block=(joint("text", "sound", "video"),)),
-            silent_calls=AttentionCalls(per_block=1, of_block=(joint("text", "video"),)),
+            calls=_calls("text", "sound", "video"),
+            silent_calls=_calls("text", "video"),
             time_stride=Fraction(sum(_PICTURES), len(_PICTURES)),
             short_first=False,
             spatial_rope=SpatialRope(
@@ -71,6 +72,12 @@ class MiniMaxH3Family:
             clock=_clock(),
             one_at_a_time=True,
         )
+
+
+def _calls(*tracks: TrackName) -> AttentionCalls:
+    """Return the calls of a forward; later ComfyUI versions name blocks by their number alone."""
+    named = (("double", 0), (None, 0))
+    return AttentionCalls(blocks=named, per_block=1, of_block=(joint(*tracks),))
 
 
 def _clock() -> StreamClock:

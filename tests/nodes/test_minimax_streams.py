@@ -106,6 +106,31 @@ def test_eulers_sound_moves_along_its_own_schedule(
     torch.testing.assert_close(heard, sound.transpose(2, 3).float(), atol=1e-4, rtol=1e-4)
 
 
+def test_sound_that_samplers_have_larger_is_recorded_as_its_vae_has_it(pack: Any) -> None:
+    """As in ComfyUI versions that bring the sound onto the schedule of the video."""
+    packing, block, families = (
+        importlib.import_module(f"{pack.__name__}.{name}")
+        for name in (
+            "adastate_comfy.sampling.packing",
+            "adastate_core.rollout.latent_block",
+            "adastate_core.families.minimax",
+        )
+    )
+    sampling = type("ModelSamplingAV", (), {"audio_scale": 4.0})()
+    ours = packing.BlockPacking.of(families.MiniMaxH3Family.sound, sampling)
+    source = torch.Generator().manual_seed(0)
+    video = torch.randn((1, 24, 6, 2, 2), generator=source)
+    given = block.LatentBlock(video, torch.randn((1, 32, 29, 2), generator=source))
+    pictures = video.numel()
+    latents, noise = ours.pack(given)[0, 0], ours.pack_noise(given)[0, 0]
+    assert torch.equal(latents[:pictures], noise[:pictures])
+    assert torch.equal(latents[pictures:], 4.0 * noise[pictures:])
+    back = ours.unpack(ours.pack(given), given)
+    assert torch.equal(back.video, video)
+    assert torch.equal(back.sound, given.sound)
+    assert packing.BlockPacking.of(families.MiniMaxH3Family.sound, object()).scale == 1.0
+
+
 def test_a_state_with_sound_survives_a_file(
     harness: NodeHarness, three: tuple[Any, Any], core: Any, tmp_path: Any
 ) -> None:

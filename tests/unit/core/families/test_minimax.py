@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from adastate_core.attention.layers import LayerCounter
 from adastate_core.errors import UnsupportedFamilyError
 from adastate_core.families import sound_of
 from adastate_core.families.minimax import MiniMaxH3Family
@@ -73,3 +74,10 @@ def test_another_sound_is_refused() -> None:
     assert not FAMILY.matches(object())
     with pytest.raises(UnsupportedFamilyError, match="its sound has 64 channels"):
         FAMILY.matches(model(audio_latents_dim=64))
+
+
+def test_blocks_are_known_by_number_and_by_order() -> None:
+    calls = FAMILY.describe(model()).calls
+    for blocks in ([None] * 3, [(None, i) for i in range(3)], [("double", i) for i in range(3)]):
+        counter = LayerCounter(calls)
+        assert [place and place.layer for place in map(counter.place, blocks)] == [0, 1, 2]

@@ -145,8 +145,8 @@ def vae(tiny_models: Path) -> Any:
 
 @pytest.fixture
 def output(base_dir: Path, request: pytest.FixtureRequest) -> Path:
-    """Return the folder that `render` of this test writes to."""
-    return base_dir / "output" / request.node.name
+    """Return the folder that `render` of this test writes to; tests of two files may share a name."""
+    return base_dir / "output" / f"{request.path.stem}-{request.node.name}"
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from .schema import (
     LATENT_DTYPES,
     AnyModel,
     ChunkModel,
+    ConfigModel,
     GivenLatentsModel,
     Refuse,
     Shapes,
@@ -65,7 +66,7 @@ def _check_latents(
 ) -> None:
     """Check the latents of one event against the size of the stream."""
     batch, channels, height, width = fields.latent_shape
-    frames = event.config.chunk_frames if isinstance(event, ChunkModel) else None
+    lengths = _lengths(event.config) if isinstance(event, ChunkModel) else {}
     for name, reference in (("state", event.state), ("content", event.content)):
         if reference is None:
             continue
@@ -73,11 +74,17 @@ def _check_latents(
         length = shape[2] if len(shape) == 5 else 0
         right = dtype in LATENT_DTYPES and length > 0
         right = right and shape == (batch, channels, length, height, width)
-        if not right or (name == "content" and frames not in (None, length)):
-            size = (batch, channels, frames or "frames", height, width)
+        if not right or length != lengths.get(name, length):
+            size = (batch, channels, lengths.get(name, "frames"), height, width)
             raise refuse(f"{name} of {dtype} {shape} in place of {size}")
     if event.sound is not None:
         _check_sound(fields, shapes(event.sound), refuse)
+
+
+def _lengths(config: ConfigModel) -> dict[str, int]:
+    """Return how many frames a chunk has that was made under some options."""
+    states = config.state_frames if config.anchor == "adaptive" else 0
+    return {"state": states, "content": config.chunk_frames}
 
 
 def _check_sound(fields: StateFields, seen: tuple[str, tuple[int, ...]], refuse: Refuse) -> None:

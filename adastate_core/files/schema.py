@@ -126,7 +126,9 @@ if TYPE_CHECKING:
     class ConfigModel(Checked):
         """The JSON of a `StreamConfig`; of its fields, those that are looked at here."""
 
+        anchor: str
         chunk_frames: int
+        state_frames: int
 else:
     ConfigModel = _config_model()
 

@@ -145,7 +145,7 @@ def vae(tiny_models: Path) -> Any:
 
 @pytest.fixture
 def output(base_dir: Path, request: pytest.FixtureRequest) -> Path:
-    """Return the folder that `render` of this test writes to; tests of two files may share a name."""
+    """Return the folder that `render` of this test writes to, whatever tests of other files do."""
     return base_dir / "output" / f"{request.path.stem}-{request.node.name}"
 
 

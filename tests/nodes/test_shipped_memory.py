@@ -152,7 +152,12 @@ LTX2_SIZE = {
     ],
 )
 def test_the_notes_with_sound_say_what_is_planned(
-    node_classes: dict[str, Any], pack: Any, name: str, size: tuple[int, int], row: str
+    node_classes: dict[str, Any],
+    tiny_models: Any,
+    pack: Any,
+    name: str,
+    size: tuple[int, int],
+    row: str,
 ) -> None:
     from comfy.model_patcher import ModelPatcher
 

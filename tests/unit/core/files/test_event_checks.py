@@ -165,3 +165,21 @@ def test_another_sound_is_refused(sound: Tensor, seen: str) -> None:
 def test_sound_in_a_stream_without_is_refused() -> None:
     with pytest.raises(StateFileError, match="sound in a stream without"):
         check_sound(GivenLatentsEvent("start", content=CONTENT, sound=SOUND), known=False)
+
+
+@pytest.mark.parametrize(
+    "config", [StreamConfig(state_frames=2), StreamConfig(anchor="none"), StreamConfig()]
+)
+def test_a_state_is_as_long_as_the_options_say(config: StreamConfig) -> None:
+    tensors: dict[str, Tensor] = {}
+    made = ChunkEvent(0, 0, "p", None, "", config, state=STATE, content=CONTENT)
+    model = model_of(made, tensors)
+
+    def shape(reference: Reference) -> tuple[str, tuple[int, ...]]:
+        return "F32", tuple(tensors[reference.tensor].shape)  # type: ignore[union-attr]
+
+    if config == StreamConfig():
+        check_events(fields(1), [model], ["p"], shape, refuse)
+        return
+    with pytest.raises(StateFileError, match="state of F32"):
+        check_events(fields(1), [model], ["p"], shape, refuse)

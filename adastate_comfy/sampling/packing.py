@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import comfy.utils
-import torch
 from comfy.nested_tensor import NestedTensor
 from torch import Tensor
 
@@ -95,8 +94,3 @@ class BlockPacking:
 
     def _alone(self, block: LatentBlock) -> bool:
         return self.sound is None or (self.sound.optional and block.sound is None)
-
-
-def blank(video: Shape, sound: Shape | None) -> LatentBlock:
-    """Return a block of zeros."""
-    return LatentBlock(torch.zeros(video), None if sound is None else torch.zeros(sound))

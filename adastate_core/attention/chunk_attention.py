@@ -101,6 +101,7 @@ class ChunkAttention:
         self._sizes = geometry.sizes(self.places)
         readings = self._readings()
         self._past_sizes = geometry.sizes({n: of.picked for n, of in readings.items()})
+        self._anchor_sizes = self._sizes_of_anchor(readings["video"].picked)
         keep_ready = not (cache.kv_format.reads_per_layer or self._reads_once)
         self._reader = PastReader(past, readings, geometry, keep_ready=keep_ready)
 
@@ -217,12 +218,22 @@ class ChunkAttention:
 
     def _bias(self, call: LayerCall, keys: Tensor) -> Tensor | None:
         """Return what is added to the logits: the logarithm of the strength, on slot 0."""
-        if self._strength == 1.0 or "video" not in call.keys:
+        if self._strength == 1.0 or not any(self._anchor_sizes[track] for track in call.past):
             return None
-        bias = keys.new_zeros(keys.shape[1])
-        anchor = len(self.layout.anchor) * self.geometry.tokens_per_frame
-        bias[:anchor] = math.log(self._strength) if self._strength else -math.inf
+        bias, at = keys.new_zeros(keys.shape[1]), 0
+        for track in call.past:  # in the order in which `_visible` lays them out
+            anchor = slice(at, at + self._anchor_sizes[track])
+            bias[anchor] = math.log(self._strength) if self._strength else -math.inf
+            at += self._past_sizes[track]
         return bias
+
+    def _sizes_of_anchor(self, picked: tuple[int, ...]) -> dict[TrackName, int]:
+        """Count the tokens of slot 0 that are read of every track, of frames at these positions."""
+        sizes: dict[TrackName, int] = {}
+        for name, track in self._tracks.items():
+            units = self._cached.units(name)
+            sizes[name] = track.tokens * sum(units[i] for i in picked[: len(self.layout.anchor)])
+        return sizes
 
 
 def _with_room(block: Tensor, count: int) -> Tensor:

@@ -37,6 +37,7 @@ class CommitAttention(ChunkAttention):
         past: Keys and values committed so far, by conditioning index; not changed.
         geometry: How the model orders, numbers and rotates tokens.
         first_frame: Content frame of the stream at which the block's content begins.
+        silent: Whether the block has no sound, on a model that makes some.
         hold: Whether slot 0 stays as it is.
     """
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 import torch
+from torch import Tensor
 
 from adastate_core.anchors import policy_for
+from adastate_core.attention.block_attention import SelfAttention
 from adastate_core.attention.chunk_attention import ChunkAttention
 from adastate_core.attention.commit_attention import CommitAttention
 from adastate_core.attention.geometry import Track
@@ -16,6 +19,7 @@ from adastate_core.attention.kv_cache import KVCache, KVEntry
 from adastate_core.attention.layers import LayerCall, joint
 from adastate_core.attention.rope import SpatialRope
 from adastate_core.clock import StreamClock
+from adastate_core.config import StreamConfig
 from adastate_core.errors import LayoutError
 from adastate_core.layout import CachedFrames
 from tests.support.attention_blocks import (
@@ -178,31 +182,65 @@ def test_a_commit_that_lacks_a_layer_is_refused() -> None:
 HEARD = joint("text", "sound", "video")
 
 
+HOW = geometry(
+    HEARD,
+    can_place=True,
+    sound=Track("sound", 2, lanes=2),
+    clock=StreamClock((Fraction(0),), Fraction(2)),
+)
+"""Frames of two latents of sound each, in two lanes."""
+PER_FRAME = 4
+"""Tokens of the sound of a frame."""
+
+
+def heard(config: StreamConfig) -> tuple[KVCache, Tensor]:
+    """Return the cache of three chunks, and the keys of the first one."""
+    cache, first = KVCache.empty(), None
+    for number in range(3):
+        q, k, v = block(2 + PER_FRAME, TEXT)
+        k, v = k + 10 * number, v + 10 * number
+        view = CommitAttention(config, policy_for(config), {0: cache}, HOW, first_frame=2 * number)
+        cache = committed(view, q, k, v, how=HEARD)
+        first = k if first is None else first
+    assert first is not None
+    return cache, first
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("strength", [0.0, 0.5])
+def test_the_strength_of_an_anchor_is_that_of_slot_0_in_every_track(
+    kept: bool, strength: float
+) -> None:
+    """The past of the sound lies in front of that of the video, of which slot 0 is a part."""
+    config = replace(FROZEN, positions="absolute", anchor_sound=kept, anchor_strength=strength)
+    cache, _ = heard(config)
+    seen: list[Tensor] = []
+
+    def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+        assert bias is not None
+        seen.extend((v[:, bias != 0], bias[bias != 0]))
+        return q
+
+    view = ChunkAttention(config, policy_for(config), {0: cache}, HOW, first_frame=6)
+    view.attend(SelfAttention(0, (0,), *block(2 + PER_FRAME, TEXT), attention, HEARD))
+    sound, video = (cache.get(KVEntry(0, "self", track))[1] for track in ("sound", "video"))
+    anchor = [sound[:, :PER_FRAME]] if kept else []
+    assert torch.equal(seen[0], torch.cat([*anchor, video[:, :TOKENS]], dim=1))
+    added = math.log(strength) if strength else -math.inf
+    assert seen[1].tolist() == pytest.approx([added] * len(seen[1]))
+
+
 @pytest.mark.parametrize("kept", [False, True])
 def test_an_anchor_keeps_its_sound_if_it_is_to(kept: bool) -> None:
-    """Frames of two latents of sound each: the first one is the anchor, two are the window."""
-    how = geometry(
-        HEARD,
-        can_place=True,
-        sound=Track("sound", 2, lanes=2),
-        clock=StreamClock((Fraction(0),), Fraction(2)),
-    )
+    """The first frame is the anchor, two are the window."""
     config = replace(FROZEN, positions="absolute", anchor_sound=kept)
-    cache, per_frame = KVCache.empty(), 4
-    for number in range(3):
-        q, k, v = block(2 + per_frame, TEXT)
-        k = k + 10 * number
-        view = CommitAttention(config, policy_for(config), {0: cache}, how, first_frame=2 * number)
-        made = committed(view, q, k, v, how=HEARD)
-        if number == 0:
-            first = k
-        cache = made
+    cache, first = heard(config)
     assert [len(ticks) for ticks in cache.cached.sound] == [2 if kept else 0, 2, 2]
     keys, _ = cache.get(KVEntry(0, "self", "sound"))
-    assert keys.shape[1] == (3 if kept else 2) * per_frame
+    assert keys.shape[1] == (3 if kept else 2) * PER_FRAME
     if kept:
-        sides = first[:, TEXT : TEXT + 2 * per_frame].unflatten(1, (2, -1))
-        assert torch.equal(keys[:, :per_frame], sides[:, :, :2].transpose(1, 2).flatten(1, 2))
-        following = ChunkAttention(config, policy_for(config), {0: cache}, how, first_frame=6)
-        out = following.attend(call(*block(2 + per_frame, TEXT), how=HEARD))
-        assert out.shape[1] == TEXT + (2 + per_frame) * TOKENS
+        sides = first[:, TEXT : TEXT + 2 * PER_FRAME].unflatten(1, (2, -1))
+        assert torch.equal(keys[:, :PER_FRAME], sides[:, :, :2].transpose(1, 2).flatten(1, 2))
+        following = ChunkAttention(config, policy_for(config), {0: cache}, HOW, first_frame=6)
+        out = following.attend(call(*block(2 + PER_FRAME, TEXT), how=HEARD))
+        assert out.shape[1] == TEXT + (2 + PER_FRAME) * TOKENS

@@ -68,6 +68,12 @@ class StreamClock:
         """Count the ticks that belong to some frames."""
         return self.first_tick(first + frames) - self.first_tick(first)
 
+    def most_ticks(self, frames: int) -> int:
+        """Count the ticks that so many frames have at most, wherever in a stream they begin."""
+        # Past the first frames, which may have fewer, all comes again after so many.
+        begins = range(self.pattern, self.pattern * (1 + self.period.denominator))
+        return max(self.ticks_of(first, frames) for first in begins)
+
     def phases(self, frame: int) -> tuple[float, ...]:
         """Return where the ticks of a frame are placed, seen from the frame."""
         ticks = range(self.first_tick(frame), self.first_tick(frame + 1))

@@ -97,7 +97,8 @@ class CacheBytes:
         frames, window = policy.kept_frames(config), config.window_frames
         heard = window + (policy.sink_frames(config) if config.anchor_sound else 0)
         held = _Held.of(bound, block, choice.precision)
-        ticks = None if block.sound is None else most_ticks(bound, heard)
+        clock = bound.traits.clock
+        ticks = None if block.sound is None or clock is None else clock.most_ticks(heard)
         kept, ready = held.bytes_of(frames, ticks)
         one_cache, ready = kept * copies, ready * copies
         if choice.precision != "model" or bound.pool.kv_format.reads_per_layer or choice.apart:
@@ -137,15 +138,6 @@ class _Held:
         # Values are used as they are kept; keys are rotated, and both are cast where types differ.
         ready = values * self.computed.itemsize
         return kept, ready // 2 if self.held == self.computed else ready
-
-
-def most_ticks(bound: BoundModel, frames: int) -> int:
-    """Return the latents of sound that so many frames have at most, wherever they begin."""
-    clock = bound.traits.clock
-    if clock is None:
-        return 0
-    begins = range(clock.pattern * clock.period.denominator)
-    return max(clock.ticks_of(first + clock.pattern, frames) for first in begins)
 
 
 def computing_dtype(model: ModelPatcher) -> torch.dtype:

@@ -31,7 +31,6 @@ from ..panel.panel_document import RunPlan
 from ..panel.stream_view import StreamView
 from ..progress import StreamProgress
 from ..sockets.latents import into_model_space
-from .cache_bytes import most_ticks
 from .checks import check_step
 from .expert_pair import ExpertPairHost, pair_models, steps_above
 from .frame_rates import at_frame_rate, check_frame_rate, frame_rate_of
@@ -267,7 +266,7 @@ def _blank_block(state: StreamState, bound: BoundModel) -> LatentBlock:
     video = torch.zeros(()).expand(batch, channels, frames, height, width)
     if state.sound_shape is None or clock is None:
         return LatentBlock(video)
-    ticks = most_ticks(bound, size)
+    ticks = clock.most_ticks(size)
     return LatentBlock(
         video, torch.zeros((batch, state.sound_shape[0], ticks, state.sound_shape[1]))
     )

@@ -54,9 +54,7 @@ class SoundOpening:
         """
         assert state.sound_shape is not None
         channels, rows = state.sound_shape
-        patterns = range(clock.period.denominator)
-        ticks = max(clock.ticks_of(first * chunk_frames, chunk_frames) for first in patterns)
-        shape = (state.latent_shape[0], channels, ticks, rows)
+        shape = (state.latent_shape[0], channels, clock.most_ticks(chunk_frames), rows)
         return cls(vae, shape, clock, open_sound_decoder(vae, shape), pictures)
 
     def check_speed(self, fps: float) -> None:

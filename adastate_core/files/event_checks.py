@@ -67,6 +67,7 @@ def _check_latents(
     """Check the latents of one event against the size of the stream."""
     batch, channels, height, width = fields.latent_shape
     lengths = _lengths(event.config) if isinstance(event, ChunkModel) else {}
+    frames: int | None = None
     for name, reference in (("state", event.state), ("content", event.content)):
         if reference is None:
             continue
@@ -77,8 +78,13 @@ def _check_latents(
         if not right or length != lengths.get(name, length):
             size = (batch, channels, lengths.get(name, "frames"), height, width)
             raise refuse(f"{name} of {dtype} {shape} in place of {size}")
-    if event.sound is not None:
-        _check_sound(fields, shapes(event.sound), refuse)
+        frames = length if name == "content" else None
+    if event.sound is None:
+        return
+    if frames is None:
+        raise refuse("sound without the frames that it belongs to")
+    ticks = None if fields.clock is None else fields.clock.clock.ticks_of(event.frame, frames)
+    _check_sound(fields, shapes(event.sound), ticks, refuse)
 
 
 def _lengths(config: ConfigModel) -> dict[str, int]:
@@ -87,14 +93,16 @@ def _lengths(config: ConfigModel) -> dict[str, int]:
     return {"state": states, "content": config.chunk_frames}
 
 
-def _check_sound(fields: StateFields, seen: tuple[str, tuple[int, ...]], refuse: Refuse) -> None:
-    """Check the sound of one event against that of the stream."""
+def _check_sound(
+    fields: StateFields, seen: tuple[str, tuple[int, ...]], ticks: int | None, refuse: Refuse
+) -> None:
+    """Check the sound of one event against that of the stream, and its length if that is known."""
     dtype, shape = seen
     if fields.sound_shape is None:
         raise refuse("sound in a stream without")
     channels, rows = fields.sound_shape
     length = shape[2] if len(shape) == 4 else 0
-    right = dtype in LATENT_DTYPES and length > 0
+    right = dtype in LATENT_DTYPES and (length > 0 if ticks is None else length == ticks)
     if not right or shape != (fields.latent_shape[0], channels, length, rows):
-        size = (fields.latent_shape[0], channels, "ticks", rows)
+        size = (fields.latent_shape[0], channels, "ticks" if ticks is None else ticks, rows)
         raise refuse(f"sound of {dtype} {shape} in place of {size}")

@@ -65,3 +65,11 @@ def test_the_published_model_has_this_clock() -> None:
 
     assert minimax._clock() == H3
     assert MiniMaxH3Family.sound.rate == 40.0
+
+
+@pytest.mark.parametrize(
+    "clock", [H3, EVEN, StreamClock((Fraction(0),), Fraction(25, 3), Fraction(9))]
+)
+@pytest.mark.parametrize("frames", [0, 1, 3, 5])
+def test_no_stretch_has_more_ticks_than_the_most(clock: StreamClock, frames: int) -> None:
+    assert clock.most_ticks(frames) == max(clock.ticks_of(first, frames) for first in range(90))

@@ -131,7 +131,7 @@ def test_given_latents_may_have_any_number_of_frames() -> None:
     check(fields(0, fingerprint=None), given, content=(1, 4, 11, 2, 3))
 
 
-def check_sound(event: Event, *, known: bool = True) -> None:
+def check_sound(event: Event, *, known: bool = True, **about: Any) -> None:
     tensors: dict[str, Tensor] = {}
     model = model_of(event, tensors)
 
@@ -139,8 +139,8 @@ def check_sound(event: Event, *, known: bool = True) -> None:
         tensor = tensors[reference.tensor]  # type: ignore[union-attr]
         return "F32", tuple(tensor.shape)
 
-    about = fields(0, **({"sound_shape": (6, 2)} if known else {}))
-    check_events(about, [model], [], shape, refuse)
+    about |= {"sound_shape": (6, 2)} if known else {}
+    check_events(fields(0, **about), [model], [], shape, refuse)
 
 
 def test_sound_of_the_stream_may_have_any_length() -> None:
@@ -183,3 +183,12 @@ def test_a_state_is_as_long_as_the_options_say(config: StreamConfig) -> None:
         return
     with pytest.raises(StateFileError, match="state of F32"):
         check_events(fields(1), [model], ["p"], shape, refuse)
+
+
+def test_sound_is_as_long_as_its_frames_where_the_clock_is_known() -> None:
+    clock = {"starts": ["0"], "period": "7/3", "early": "0", "sound_at": "0"}
+    check_sound(GivenLatentsEvent("start", content=CONTENT, sound=SOUND), clock=clock)
+    with pytest.raises(StateFileError, match="in place of"):
+        check_sound(GivenLatentsEvent("start", content=CONTENT, sound=SOUND[:, :, :6]), clock=clock)
+    with pytest.raises(StateFileError, match="sound without the frames"):
+        check_sound(GivenLatentsEvent("start", state=STATE, sound=SOUND), clock=clock)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import comfy.samplers
 
@@ -47,24 +48,38 @@ class Recurrence:
 
 @dataclass(frozen=True)
 class Families:
-    """A small model of each family, two steps and the commit."""
+    """A small model of each family, two steps and the commit.
+
+    Runs of a chunk each, as in a graph with a node for every chunk. Of models that prepare the text
+    of a prompt, runs of several chunks as well.
+    """
 
     families: tuple[str, ...] = tuple(SUBJECTS)
     pairs: int = 7
+    together: int = 6
 
     def measure(self) -> Measured:
         """Return the overhead of every family and the seconds behind it."""
-        rows, details = [], {}
+        rows: list[Row] = []
+        details: dict[str, Any] = {}
         for name in self.families:
-            pairs = _compare(SUBJECTS[name], self.pairs)
+            subject = SUBJECTS[name]
+            pairs = _compare(subject, self.pairs)
             rows.append(Row(f"a chunk over bare forwards, {name}", pairs.ratio, 1.05))
             details[name] = pairs.details("overhead", "chunk_seconds", "bare_seconds")
             details[name]["forward_seconds"] = details[name]["bare_seconds"] / (STEPS + 1)
+            if subject.sound is not None:
+                longer = _compare(subject, self.pairs, chunks=self.together)
+                label = f"{self.together} chunks in a run over bare forwards, {name}"
+                rows.append(Row(label, longer.ratio, 1.05))
+                details[name]["together"] = longer.details(
+                    "overhead", "run_seconds", "bare_seconds"
+                )
         return Measured(rows, details)
 
 
-def _compare(subject: Subject, count: int, sigmas: Sequence[float] = ()) -> Pairs:
-    """Time chunks and their bare forwards in turns, with the model's own sigmas by default."""
+def _compare(subject: Subject, count: int, sigmas: Sequence[float] = (), chunks: int = 1) -> Pairs:
+    """Time runs and their bare forwards in turns, with the model's own sigmas by default."""
     model = subject.build()
     if not sigmas:
         sampling = model.get_model_object("model_sampling")
@@ -73,4 +88,9 @@ def _compare(subject: Subject, count: int, sigmas: Sequence[float] = ()) -> Pair
     bare = BareForwards(subject, model, sigmas, stream.binding.traits)
     stream.advance(WARM_UP)
     bare()
-    return in_turns(stream.advance, bare, count)
+
+    def forwards() -> None:
+        for _ in range(chunks):
+            bare()
+
+    return in_turns(partial(stream.advance, chunks), forwards, count)

@@ -20,6 +20,7 @@ from ...adastate_core.fingerprint import ModelFingerprint
 from .keys import KERNELS, KEY
 from .kv_pool_patcher import CachePlace, attach_pool_patcher, make_pool
 from .option_key import ObjectNumbers
+from .prepared_texts import PreparedTexts
 from .torch_compile import AttentionCall, is_compiled
 from .wrappers import extend_attention, prepare_forward
 
@@ -43,6 +44,7 @@ class Binding:
         numbers: Numbers of the functions and objects that were found on the MODEL.
         rehearsed: What was found to work with what is attached to the MODEL.
         kernels: The attention kernels that are fastest, None if ComfyUI's own are to be used.
+        texts: Texts of prompts as the model has prepared them.
     """
 
     config: StreamConfig
@@ -56,6 +58,7 @@ class Binding:
     numbers: ObjectNumbers = field(default_factory=ObjectNumbers)
     rehearsed: set[str] = field(default_factory=set)
     kernels: KernelChoice | None = None
+    texts: PreparedTexts = field(default_factory=PreparedTexts)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

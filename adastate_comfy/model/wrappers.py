@@ -17,8 +17,8 @@ from ...adastate_core.attention.block_attention import BlockAttention
 from ..sockets.conditioning import pick_frames
 from .attention_override import AttentionOverride
 from .blocks import follow_blocks
-from .keys import SHAPES, STEPS, VIEW
-from .placing import placed
+from .keys import LAYOUTS, SHAPES, STEPS, VIEW
+from .placing import PlacedLayouts
 from .torch_compile import forward_compiled, runs_compiled, use_compiled_override
 
 
@@ -68,7 +68,8 @@ def extend_attention(executor: Executor, *args: Any, **kwargs: Any) -> Any:
     """Wrap one forward of the DiT: renumber its frames and extend its self-attention."""
     options = _transformer_options(args, kwargs)
     if VIEW in options and options[VIEW].geometry.can_place:
-        kwargs = {**kwargs, **placed(args, kwargs, options[VIEW])}
+        layouts = options.get(LAYOUTS) or PlacedLayouts()
+        kwargs = {**kwargs, **layouts.placed(args, kwargs, options[VIEW])}
     # A compiled forward is traced here, where nothing of the view may be read.
     if not use_compiled_override(options) and VIEW in options:
         _install(options)

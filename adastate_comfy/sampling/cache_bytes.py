@@ -6,7 +6,7 @@ window hold, and what a unit of each takes in all layers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -138,6 +138,16 @@ class _Held:
         # Values are used as they are kept; keys are rotated, and both are cast where types differ.
         ready = values * self.computed.itemsize
         return kept, ready // 2 if self.held == self.computed else ready
+
+
+def text_bytes(models: Sequence[BoundModel], tokens: int) -> int:
+    """Return the bytes of the keys and values of prefilled text, in all layers of some models.
+
+    They are kept as they were computed, whatever the precision of past frames is.
+    """
+    return sum(
+        each.traits.text_values(tokens) * computing_dtype(each.model).itemsize for each in models
+    )
 
 
 def computing_dtype(model: ModelPatcher) -> torch.dtype:

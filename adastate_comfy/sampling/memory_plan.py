@@ -12,7 +12,7 @@ from ...adastate_core.errors import ConfigError
 from ...adastate_core.rollout.latent_block import LatentBlock
 from ..devices import same_device
 from ..model.binding import BoundModel
-from .cache_bytes import CacheBytes, CacheChoice, computing_dtype
+from .cache_bytes import CacheBytes, CacheChoice, computing_dtype, text_bytes
 from .length import pace_of
 from .packing import BlockPacking
 
@@ -33,6 +33,7 @@ class MemoryPlan:
             weights. It forwards two together only where memory allows.
         weight_bytes: Weights of the model, or of the larger one of a pair.
         length: How many chunks, frames and seconds are made, as text.
+        text_bytes: Keys and values of prompts that are prefilled.
         proposal: What to change where that does not fit the device; empty where it does.
     """
 
@@ -42,6 +43,7 @@ class MemoryPlan:
     activation_bytes: int
     weight_bytes: int
     length: str
+    text_bytes: int = 0
     proposal: str = ""
 
     def working(self, *, apart: bool) -> int:
@@ -54,8 +56,13 @@ class MemoryPlan:
 
     @property
     def cache_bytes(self) -> int:
-        """Return the bytes that the KV caches take together."""
-        return self.caches * self.one_cache_bytes
+        """Return the bytes that the KV caches take together, those of prefilled text included."""
+        return self.caches * self.one_cache_bytes + self.text_bytes
+
+    @property
+    def begins_with_bytes(self) -> int:
+        """Return the bytes of the caches that a run goes on from."""
+        return self.one_cache_bytes + self.text_bytes
 
     def __str__(self) -> str:
         """Say in one line what takes how much."""
@@ -74,6 +81,7 @@ def plan_memory(
     together: int,
     first: bool,
     fps: float = 16.0,
+    text_tokens: int = 0,
 ) -> MemoryPlan:
     """Plan the memory of the chunks to come.
 
@@ -85,6 +93,7 @@ def plan_memory(
         together: Chunks of one run.
         first: Whether the first of them begins the video.
         fps: Frames per second of the video.
+        text_tokens: Tokens of text that is prefilled, of both prompts together.
 
     Raises:
         ConfigError: If what cannot be moved away exceeds the memory of a device, even if nothing
@@ -93,7 +102,10 @@ def plan_memory(
     bound, model = models[0], models[0].model
     copies = block.video.shape[0] * (1 + guided) * len(models)
     own = CacheBytes.of(bound, block, CacheChoice.of(bound), copies)
-    _require_room(bound, cache=own.seen, forward=own.ready + _least_activations(bound, block))
+    text = text_bytes(models, text_tokens) * block.video.shape[0]
+    _require_room(
+        bound, cache=own.seen + text, forward=own.ready + _least_activations(bound, block)
+    )
     # The one that a run began from, which a failure falls back to, the one that a commit
     # reads and the one that it writes; for a single chunk the first two are one.
     caches = min(together, 2) + 1
@@ -105,6 +117,7 @@ def plan_memory(
         activation_bytes=int(model.model.memory_required(list(shape))),
         weight_bytes=max(int(each.model.model_size()) for each in models),
         length=pace_of(bound, fps).describe(chunks, begins=first),
+        text_bytes=text,
     )
     return replace(plan, proposal=_proposal(plan, bound, block, copies))
 

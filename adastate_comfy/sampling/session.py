@@ -22,16 +22,18 @@ from ...adastate_core.attention.geometry import AttentionGeometry
 from ...adastate_core.errors import LayoutError
 from ...adastate_core.rollout.latent_block import LatentBlock
 from ...adastate_core.rollout.noise import BlockNoise, CommitNoise
+from ...adastate_core.stream.conditioning import Conditioning
 from ...adastate_core.stream.events import Conditions
 from ...adastate_core.transfer import sent
 from ..devices import private_rng
 from ..model.attention_override import conditionings_of
 from ..model.binding import BoundModel
 from ..model.blocks import block_patches, require_whole_blocks
-from ..model.keys import FIRST_LAYER, KEY, ROLES, SHAPES, STEPS, VIEW
+from ..model.keys import FIRST_LAYER, KEY, LAYOUTS, ROLES, SHAPES, STEPS, VIEW
 from ..model.kv_pool_patcher import pool_patcher_of
 from ..model.layout_check import LayoutProbe, check_layout
 from ..model.option_key import options_key
+from ..model.placing import PlacedLayouts
 from ..model.rehearsal import (
     CommitProbe,
     block_functions,
@@ -46,7 +48,8 @@ from ..sockets.conditioning import bring, restore
 from .packing import BlockPacking
 from .sampler_copy import copy_sampler, schedule_for
 from .sound_schedule import OwnSoundSchedule, begins_anew
-from .sound_steps import has_slope, is_euler, one_schedule, with_mean_slope
+from .sound_steps import MeanSlope, has_slope, is_euler, one_schedule
+from .text_guider import TextGuider
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -61,6 +64,7 @@ class ComfyHost:
         blank: A block without anything in it; the host plans memory by its size.
         progress: Where steps are reported.
         first_layer: Number of its first layer, where several models share a KV cache.
+        identity: What identifies the model with all that is on it; empty if that is not known.
     """
 
     bound: BoundModel
@@ -70,15 +74,19 @@ class ComfyHost:
     blank: LatentBlock
     progress: StreamProgress
     first_layer: int = 0
+    identity: str = ""
 
     def run(self, conditions: Conditions, body: Callable[[ComfySession], object]) -> None:
         """Open a sampling session under these conditionings and call `body` in it."""
         blank = self.packing.nested(self.blank.map(lambda x: torch.zeros(x.shape)))
         frames = self.blank.video.shape[2]
-        negative = conditions.negative
-        guider = comfy.samplers.CFGGuider(self.bound.model)
-        guider.set_conds(
-            restore(conditions.positive, frames), restore(negative, frames) if negative else []
+        positive, negative = conditions.positive, conditions.negative
+        guider = TextGuider(self.bound.model, self.bound.traits, self.bound.binding.texts)
+        guider.set_named(
+            {
+                "positive": (self._name(positive), restore(positive, frames)),
+                "negative": (self._name(negative), restore(negative, frames) if negative else []),
+            }
         )
         guider.set_cfg(self.cfg)
         guider.model_options = self._options()
@@ -102,6 +110,12 @@ class ComfyHost:
         """Return how the model numbers the tokens of a block."""
         size = self.blank.video.shape[3:]
         return self.bound.traits.geometry(*size, sound=self.blank.sound is not None)
+
+    def _name(self, prompt: Conditioning | None) -> str:
+        """Return what stands for a prompt, as the model is now."""
+        if not self.identity or prompt is None:
+            return ""
+        return f"{self.identity} {self.bound.model.load_device} {prompt.digest}"
 
     def _options(self) -> dict[str, Any]:
         """Return the model's options for one session, in which the pool is loaded too."""
@@ -131,6 +145,7 @@ class _SessionSampler(comfy.samplers.Sampler):
         disable_pbar: bool = False,
     ) -> Tensor:
         options = extra_args["model_options"]
+        model_wrap.keep_texts()
         session = ComfySession(self._host, model_wrap, sigmas, options, noise.device)
         session.check_layout()
         session.rehearse()
@@ -153,7 +168,8 @@ class ComfySession:
         self._host, self._guider, self._sigmas = host, guider, sigmas
         self._schedule = sigmas.cpu()
         self._model_options, self._device = model_options, device
-        self._packing = host.packing
+        self._packing, self._mean_slope = host.packing, MeanSlope()
+        self._placed = PlacedLayouts()
         self._conditionings = [guider.conds["positive"], guider.conds.get("negative") or []]
         for entries in self._conditionings:
             bring(entries, device)
@@ -347,7 +363,7 @@ class ComfySession:
         arguments = self._arguments(view, seed, block)
         dit = self._guider.inner_model.diffusion_model
         if block.sound is not None and has_slope(dit) and is_euler(self._host.sampler):
-            arguments["model_options"]["transformer_options"][STEPS] = with_mean_slope
+            arguments["model_options"]["transformer_options"][STEPS] = self._mean_slope
         return arguments
 
     def _arguments(self, view: BlockAttention, seed: int, block: LatentBlock) -> dict[str, Any]:
@@ -355,6 +371,7 @@ class ComfySession:
         if self._host.bound.traits.sound is not None:
             options["transformer_options"][SHAPES] = self._packing.shapes(block)
         options["transformer_options"][VIEW] = view
+        options["transformer_options"][LAYOUTS] = self._placed
         options["transformer_options"][FIRST_LAYER] = self._host.first_layer
         options["transformer_options"][ROLES] = self._roles
         return {"model_options": options, "seed": seed}

@@ -29,18 +29,30 @@ def is_euler(sampler: comfy.samplers.Sampler) -> bool:
     return function is comfy.k_diffusion.sampling.sample_euler
 
 
-def with_mean_slope(out: Any, dit: object, options: dict[str, Any]) -> Any:
-    """Return what a model says, with the sound multiplied by the mean slope over a step.
+class MeanSlope:
+    """What multiplies the sound of a model by the mean slope over a step.
 
-    Args:
-        out: Video and sound.
-        dit: The model.
-        options: Transformer options of the forward.
+    Args of a call are what a model says, video and sound, the model, and the transformer options
+    of the forward. All chunks of a session have the same steps: each is worked out once.
     """
-    sigma, following = _step(options)
-    if following is None:
-        return out
-    module, (video, sound), shifts = module_of(dit), out, shifts_of(dit, options)
+
+    def __init__(self) -> None:
+        self._factors: dict[tuple[float, ...], float] = {}
+
+    def __call__(self, out: Any, dit: object, options: dict[str, Any]) -> Any:
+        """Return what the model says, with the sound multiplied."""
+        sigma, shifts = float(options["sigmas"].flatten()[0]), shifts_of(dit, options)
+        step = (sigma, *shifts)
+        if step not in self._factors:
+            following = _following(sigma, options["sample_sigmas"])
+            self._factors[step] = 1.0 if following is None else _mean(dit, sigma, following, shifts)
+        factor, (video, sound) = self._factors[step], out
+        return out if factor == 1.0 else [video, sound * factor]
+
+
+def _mean(dit: object, sigma: float, following: float, shifts: list[float]) -> float:
+    """Return the mean slope over a step over the slope where it begins."""
+    module = module_of(dit)
 
     def of_sound(level: float) -> float:
         at = torch.tensor(level, dtype=torch.float64)
@@ -48,7 +60,7 @@ def with_mean_slope(out: Any, dit: object, options: dict[str, Any]) -> Any:
 
     mean = (of_sound(sigma) - of_sound(following)) / (sigma - following)
     slope = float(module.time_shift_slope(torch.tensor(sigma, dtype=torch.float64), *shifts))
-    return [video, sound * (mean / slope)]
+    return mean / slope
 
 
 def shifts_of(dit: object, options: dict[str, Any]) -> list[float]:
@@ -69,13 +81,12 @@ def one_schedule(dit: object, options: dict[str, Any]) -> dict[str, Any]:
     return {"minimax_h3_sigma_shift_audio": shifts_of(dit, options["transformer_options"])[0]}
 
 
-def _step(options: dict[str, Any]) -> tuple[float, float | None]:
-    """Return the noise level of a forward, and that of the next step of its schedule."""
-    schedule: Tensor = options["sample_sigmas"].double().cpu()
-    sigma = float(options["sigmas"].flatten()[0])
-    at = int((schedule - sigma).abs().argmin())
-    following = float(schedule[at + 1]) if at + 1 < len(schedule) else None
-    return sigma, None if following is None or not following < sigma else following
+def _following(sigma: float, schedule: Tensor) -> float | None:
+    """Return the noise level after one of a schedule; None where there is no lower one."""
+    levels = schedule.double().cpu()
+    at = int((levels - sigma).abs().argmin())
+    following = float(levels[at + 1]) if at + 1 < len(levels) else None
+    return None if following is None or not following < sigma else following
 
 
 def module_of(dit: object) -> Any:

@@ -139,23 +139,26 @@ class StreamRun:
             together=together,
             first=state.next_frame == 0,
             fps=inputs.fps,
+            text_tokens=_prefilled_tokens(inputs, bound, guided=conditions.guided),
         )
         pool_patcher_of(bound.model).announce(
-            plan.cache_bytes + plan.ready_bytes, plan.one_cache_bytes
+            plan.cache_bytes + plan.ready_bytes, plan.begins_with_bytes
         )
         with_sound = state.sound_shape is not None
         geometry = bound.traits.geometry(*state.latent_shape[2:], sound=with_sound)
+        weights = [weights_digest(each) for each in models]
+        setups = [options_key(each.model, KEY, each.binding.numbers) for each in models]
         request = StreamRequest(
             chunks=inputs.chunks,
             seed=inputs.seed,
             conditions=conditions,
             config=bound.config,
-            weights=joint_digest([weights_digest(each) for each in models]),
+            weights=joint_digest(weights),
             fingerprint=joint_fingerprint(
                 [fingerprint_of(each, state.fingerprint) for each in models]
             ),
             geometry=replace(geometry, layers=geometry.layers * len(models)),
-            setup=" ".join(options_key(each.model, KEY, each.binding.numbers) for each in models),
+            setup=" ".join(setups),
             prompt=view.prompt.text,
         )
         progress = StreamProgress(
@@ -182,6 +185,7 @@ class StreamRun:
                 block,
                 progress,
                 first_layer=number * geometry.layers,
+                identity=f"{weights[number]} {setups[number]}",
             )
             for number, each in enumerate(models)
         ]
@@ -270,6 +274,19 @@ def _blank_block(state: StreamState, bound: BoundModel) -> LatentBlock:
     return LatentBlock(
         video, torch.zeros((batch, state.sound_shape[0], ticks, state.sound_shape[1]))
     )
+
+
+def _prefilled_tokens(inputs: StreamInputs, bound: BoundModel, *, guided: bool) -> int:
+    """Count the tokens of text that are prefilled at the same time, of the longest prompts."""
+    if bound.config.text_sees != "prefill":
+        return 0
+    prompts = [inputs.positive]
+    if inputs.prompts is not None:
+        prompts += inputs.prompts.encoded.values()
+    longest = max(int(prompt[0][0].shape[1]) for prompt in prompts)
+    if not guided or not inputs.negative:
+        return longest
+    return longest + int(inputs.negative[0][0].shape[1])
 
 
 def _note(inputs: StreamInputs, bound: BoundModel, prompt: str) -> str:

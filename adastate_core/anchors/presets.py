@@ -144,9 +144,10 @@ PRESETS: dict[PresetName, Preset] = {
         "OmniForcing, for LTX-2.0",
         "OmniForcing/OmniForcing at 50a271f",
         "It makes 16 latent frames, 5 seconds, and sees them all; here a stream goes on and sees "
-        "the newest. Its first chunk is of four latent frames, the others are of three, and the "
-        "first frame takes a shorter step in time; here all are equal. Its steps are at 1, 0.909, "
-        "0.725 and 0.421, with fresh noise in between.",
+        "the newest. Its first chunk is of four latent frames with 26 latents of sound, the others "
+        "of three with 25; chunks of a stream are of one length, so here the first is of three "
+        "with 18. There the first frame takes a shorter step in time; here all are equal. Its "
+        "noise levels are 1, 0.909, 0.725 and 0.421, with fresh noise in between.",
     ),
     "taomate": Preset(
         StreamConfig(

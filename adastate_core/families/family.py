@@ -90,7 +90,10 @@ class ModelTraits:
         fills_up: Whether the host pads a latent that is no whole number of patches; others fail on
             it.
         text_width: Numbers of a text token as its text encoder gives them; 0 if that is not known.
-        more_text_widths: Those of text that has been through a part of the model already.
+        more_text_widths: Those of text that has been through a part of the model already, and that
+            it takes as it is.
+        unprepared: What the host notes beside a text that has not been through that part, where it
+            does; empty where the width says so.
         compiles: Whether its class can be compiled while a stream has its attention.
         mask_is_noise: Whether the host takes a mask on a prompt for noise levels of the frames.
         can_place: Whether the host can put every unit of a block at any place in time.
@@ -127,6 +130,7 @@ class ModelTraits:
     one_at_a_time: bool = False
     clock_at: Callable[[Fraction], StreamClock] | None = None
     more_text_widths: tuple[int, ...] = ()
+    unprepared: str = ""
     compiles: bool = True
     mask_is_noise: bool = False
 
@@ -204,6 +208,11 @@ class ModelTraits:
         tokens["sound"] = 0 if self.sound is None else self.sound.tokens * (ticks or 0)
         of_calls = ((call.width or self.width, track) for call, track in self._cached(ticks))
         return 2 * self.layers * sum(channels * tokens[track] for channels, track in of_calls)
+
+    def text_values(self, tokens: int) -> int:
+        """Count the numbers that keys and values of so many tokens of text have, in all layers."""
+        calls = [call for call in self.calls.tracked if "text" in call.keys]
+        return 2 * self.layers * sum(call.width or self.width for call in calls) * tokens
 
     def _cached(self, ticks: int | None) -> Iterator[tuple[LayerCall, TrackName]]:
         """Yield the calls of a layer that attend to the past, with each track that they keep."""

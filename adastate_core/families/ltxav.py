@@ -89,6 +89,7 @@ class Ltx2Family:
             clock_at=_clock,
             text_width=both if dit.caption_proj_before_connector else dit.caption_channels,
             more_text_widths=(both, 2 * dit.caption_channels),
+            unprepared="unprocessed_ltxav_embeds",
             compiles=False,  # its frequencies are computed by NumPy
             mask_is_noise=True,
         )

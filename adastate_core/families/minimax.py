@@ -67,6 +67,7 @@ class MiniMaxH3Family:
             ),
             fills_up=True,
             text_width=width_read(dit, "condition_proj"),
+            more_text_widths=(dit.hidden_size,),
             can_place=True,
             sound=self.sound,
             clock=_clock(),

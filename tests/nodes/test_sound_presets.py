@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tests.support.h3_line import Chunk, H3Line, Rows, cut
-from tests.support.harness import NodeHarness
+from tests.support.harness import NodeHarness, pool_of
 from tests.support.sound_streams import (
     HEIGHT,
     WIDTH,
@@ -221,3 +221,21 @@ def test_text_is_computed_once_for_a_prompt(harness: NodeHarness) -> None:
     step(harness, model, state, 1, positive=minimax_text(1))
     assert forwards.count(1) == 2
     assert forwards.count(5) == 3 * (len(SIGMAS) - 1) + 2
+
+
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_the_plan_counts_prefilled_text(harness: NodeHarness, pack: Any, cfg: float) -> None:
+    module = importlib.import_module(f"{pack.__name__}.adastate_comfy.model.kv_pool_patcher")
+    (model,) = harness.run("AdaStateApply", harness.bare, "none", 3, 3, 1, 3, preset="raven")
+    prompts = {"positive": minimax_text(0, words=9), "negative": minimax_text(1, words=4)}
+    # In the third chunk slot 0 and half of the window are full; of sound it has most by then.
+    step(harness, model, fresh(harness), 6, cfg=cfg, **prompts)
+    kept = list(pool_of(model).caches())
+    texts = [kv for kv in kept if not kv.cached.frames]
+    assert len(texts) == (2 if cfg > 1 else 1)
+    taken, past = sum(kv.nbytes for kv in texts), sum(kv.nbytes for kv in kept)
+    layers, width = 2, texts[0].keys_of["0-self-text"].decode().flatten(2).shape[2]
+    assert taken == 2 * layers * width * (13 if cfg > 1 else 9) * 4
+    patcher = module.pool_patcher_of(model)
+    assert patcher.starts_with == pytest.approx(taken + (past - taken) / 2, rel=0.02)
+    assert patcher.pool.expected_bytes >= past

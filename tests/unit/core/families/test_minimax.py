@@ -18,6 +18,7 @@ FAMILY = MiniMaxH3Family()
 
 def model(**changes: object) -> object:
     values = {
+        "hidden_size": 5376,
         "latents_dim": 24,
         "audio_latents_dim": 32,
         "patch_size": (1, 2, 2),
@@ -39,11 +40,13 @@ def test_the_published_model() -> None:
         24,
     )
     assert (traits.text_width, traits.pattern, traits.time_stride) == (5120, 5, Fraction(17, 5))
+    assert traits.more_text_widths == (5376,)
     (call,) = traits.calls.tracked
     assert call.keys == call.queries == ("text", "sound", "video")
     assert call.past == ("sound", "video")
     # 768 x 1344 is 48 x 84 latents, 1008 tokens a frame: 1.45 GB in bfloat16.
     assert 2 * traits.cache_values(48, 84, 1) == pytest.approx(1.45e9, rel=0.01)
+    assert 2 * traits.text_values(128) == pytest.approx(0.18e9, rel=0.03)
 
 
 def test_a_rotation_is_that_of_96_of_128_channels() -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
+
 from ...adastate_core.attention.geometry import AttentionGeometry
 from ...adastate_core.attention.layers import BlockName, LayerCounter
 from ...adastate_core.errors import LayoutError
 
 _REPLACED = "patches_replace"
 _SUFFIX = "_block"
+_FIRST = ("double" + _SUFFIX, 0)
 _PARTS = ("run_vx", "run_ax", "a2v_cross_attn", "v2a_cross_attn")
 """Options by which nodes have ComfyUI leave out parts of the blocks of an audio-video model."""
 Patch = Callable[[dict[str, Any], dict[str, Any]], Any]
@@ -71,6 +74,23 @@ def follow_blocks(
         names = [("double" + _SUFFIX, index) for index in range(geometry.layers)]
         ours |= {name: _naming_patch(name, theirs.get(name), layers) for name in names}
     options[_REPLACED] = {**options[_REPLACED], "dit": ours}
+
+
+def before_first_block(options: dict[str, Any], change: Callable[[Tensor], None]) -> None:
+    """Have the video of a forward changed in place just before the first block sees it.
+
+    Args:
+        options: Transformer options of the forward; changed.
+        change: Changes the tokens of the video, (B, S, C).
+    """
+    theirs = block_patches(options)
+    following = theirs.get(_FIRST, _run_original)
+
+    def run(args: dict[str, Any], extra: dict[str, Any]) -> Any:
+        change(args["img"][0])
+        return following(args, extra)
+
+    options[_REPLACED] = {**(options.get(_REPLACED) or {}), "dit": {**theirs, _FIRST: run}}
 
 
 def _tracking_patch(key: tuple[str, int], patch: Patch, layers: LayerCounter) -> Patch:

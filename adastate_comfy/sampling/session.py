@@ -236,7 +236,8 @@ class ComfySession:
         the other.
         """
         options = self._arguments(view, 0, block)["model_options"]
-        x = sent(self._packing.pack(block), self._device, copy=True)
+        packing = self._packing if noise is None else self._packing.one_schedule
+        x = sent(packing.pack(block), self._device, copy=True)
         # Models that are told where a step ends look this one up: it ends where it begins.
         # As long as in a step, since compiled models may be compiled anew for another length.
         still = {"sample_sigmas": torch.zeros_like(self._sigmas)}

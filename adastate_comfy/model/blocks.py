@@ -14,8 +14,12 @@ from ...adastate_core.errors import LayoutError
 _REPLACED = "patches_replace"
 _SUFFIX = "_block"
 _FIRST = ("double" + _SUFFIX, 0)
-_PARTS = ("run_vx", "run_ax", "a2v_cross_attn", "v2a_cross_attn")
-"""Options by which nodes have ComfyUI leave out parts of the blocks of an audio-video model."""
+_TRACKS = ("run_vx", "run_ax")
+"""Options by which nodes have ComfyUI leave out a whole track of an audio-video model."""
+_CROSS = {"a2v_cross_attn": "video-to-sound", "v2a_cross_attn": "sound-to-video"}
+"""Options by which they leave out single attention calls of every block."""
+_SPARED, _OWN = "stg_self_attn_blocks", frozenset(("self", "video", "sound"))
+"""The option that names blocks whose tracks do not attend to themselves, and those calls."""
 Patch = Callable[[dict[str, Any], dict[str, Any]], Any]
 
 
@@ -27,17 +31,29 @@ def block_name(options: dict[str, Any]) -> BlockName | None:
 
 
 def parts_left_out(options: dict[str, Any]) -> list[str]:
-    """Return the parts of every block that transformer options leave out of a forward."""
-    return [name for name in _PARTS if not options.get(name, True)]
+    """Return the options that leave out parts of a model's blocks in a forward."""
+    missing = [name for name in (*_TRACKS, *_CROSS) if not options.get(name, True)]
+    return [*missing, *((_SPARED,) if options.get(_SPARED) else ())]
 
 
-def require_whole_blocks(options: dict[str, Any]) -> None:
-    """Refuse a forward of which a node leaves out parts of every block.
+def calls_left_out(options: dict[str, Any]) -> Callable[[int], frozenset[str]]:
+    """Say by name which attention calls of a layer a forward leaves out.
+
+    Args:
+        options: Transformer options of the forward.
+    """
+    cross = frozenset(call for name, call in _CROSS.items() if not options.get(name, True))
+    spared = frozenset(options.get(_SPARED) or ())
+    return lambda layer: cross | _OWN if layer in spared else cross
+
+
+def require_tracks(options: dict[str, Any]) -> None:
+    """Refuse a forward of which a node leaves out a whole track.
 
     Raises:
-        LayoutError: If it does: calls are known by their order.
+        LayoutError: If it does.
     """
-    missing = parts_left_out(options)
+    missing = [name for name in _TRACKS if not options.get(name, True)]
     if missing:
         raise LayoutError(
             "blocks of a forward",

@@ -27,7 +27,7 @@ from ...adastate_core.transfer import sent
 from ..devices import private_rng
 from ..model.attention_override import conditionings_of
 from ..model.binding import BoundModel
-from ..model.blocks import block_patches, require_whole_blocks
+from ..model.blocks import block_patches, require_tracks
 from ..model.keys import FIRST_LAYER, KEY, ROLES, SHAPES, STEPS, VIEW
 from ..model.kv_pool_patcher import pool_patcher_of
 from ..model.layout_check import LayoutProbe, check_layout
@@ -301,7 +301,7 @@ class ComfySession:
     def _check_forward(self, options: dict[str, Any]) -> None:
         """Refuse a forward that guidance asks for and that no view can serve."""
         conditionings_of(options)
-        require_whole_blocks(options)
+        require_tracks(options)
         if is_compiled(self._host.bound.model) and block_patches(options):
             raise LayoutError(
                 "forward of the compiled model",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
@@ -221,6 +222,10 @@ def test_a_clean_past_is_exact_but_for_gates_and_prompt(
     assert difference() < 1e-4
 
 
+def _unbiased(weight: Tensor, x: Tensor) -> Tensor:
+    return torch.nn.functional.linear(x, weight)
+
+
 def _nothing(channels: int, x: Tensor) -> Tensor:
     return x.new_zeros((*x.shape[:-1], channels))
 
@@ -258,6 +263,69 @@ def test_places_do_not_depend_on_the_chunk(harness: NodeHarness, core: Any, pack
         direct = Direct(harness, pack, 24)
         other = [outcome(direct, first, 2)[0] for first in (6, 7)]
         assert not torch.equal(*other)
+
+
+@pytest.mark.parametrize(
+    ("options", "silenced"),
+    [
+        ({"a2v_cross_attn": False, "v2a_cross_attn": False}, ("video-to-sound", "sound-to-video")),
+        ({"a2v_cross_attn": False}, ("video-to-sound",)),
+        ({"stg_self_attn_blocks": {1}}, ("video", "sound")),
+    ],
+)
+def test_a_pass_of_guidance_without_some_attention_sees_the_past_in_the_rest(
+    harness: NodeHarness,
+    core: Any,
+    pack: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    silenced: tuple[str, ...],
+) -> None:
+    """As ComfyUI's modality and spatio-temporal guidance make it, against calls that do nothing."""
+    from comfy.ldm.lightricks import av_model
+
+    spared = "stg_self_attn_blocks" in options
+    if spared and "stg_self_attn_blocks" not in inspect.getsource(av_model):
+        pytest.skip("this ComfyUI has no spatio-temporal guidance")
+    anchors, chunks, commits, cache = (
+        importlib.import_module(f"{core.__name__}.{name}")
+        for name in (
+            "anchors",
+            "attention.chunk_attention",
+            "attention.commit_attention",
+            "attention.kv_cache",
+        )
+    )
+
+    class Doing(chunks.ChunkAttention):
+        def attend(self, call: Any) -> Tensor:
+            if call.call.name not in silenced or (spared and call.layer != 1):
+                return super().attend(call)
+            return call.v if spared else torch.zeros_like(call.q)
+
+    direct = Direct(harness, pack)
+    for block in direct.dit.transformer_blocks:  # so that nothing comes of an attention to nothing
+        for across in (block.audio_to_video_attn, block.video_to_audio_attn):
+            linear = across.to_out[0]
+            monkeypatch.setattr(linear, "forward", partial(_unbiased, linear.weight))
+    parts = cut(direct)
+    tracks = latents(parts)
+    config = core.StreamConfig(anchor="none", chunk_frames=CHUNK, window_frames=CHUNK)
+    given = (config, anchors.policy_for(config))
+    with torch.inference_mode():
+        view = commits.CommitAttention(*given, {0: cache.KVCache.empty()}, direct.geometry)
+        direct.chunk(part(tracks, parts[0]), 0.0, view)
+        past, where = view.committed(), parts[1]
+
+        def made(kind: Any, **more: Any) -> list[Tensor]:
+            view = kind(*given, past, direct.geometry, first_frame=CHUNK)
+            return direct.chunk(part(tracks, where), 0.6, view, **more)
+
+        without, doing = made(chunks.ChunkAttention, **options), made(Doing)
+        whole = made(chunks.ChunkAttention)
+    for got, expected, plain in zip(without, doing, whole, strict=True):
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+        assert float((got - plain).abs().max()) > 1e-3
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,7 @@ def test_what_brings_tokens_or_noise_levels_of_its_own_is_refused(
     for name, kind in (
         ("keyframe_idxs", "pictures"),
         ("guide_attention_entries", "pictures"),
+        ("generated_keyframes", "pictures"),
         ("ref_audio", "sound"),
     ):
         text = ltx2_text(0, **{name: torch.zeros(1)})

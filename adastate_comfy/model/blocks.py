@@ -36,14 +36,16 @@ def parts_left_out(options: dict[str, Any]) -> list[str]:
     return [*missing, *((_SPARED,) if options.get(_SPARED) else ())]
 
 
-def calls_left_out(options: dict[str, Any]) -> Callable[[int], frozenset[str]]:
-    """Say by name which attention calls of a layer a forward leaves out.
+def calls_left_out(options: dict[str, Any]) -> Callable[[int], frozenset[str]] | None:
+    """Say by name which attention calls of a layer a forward leaves out; None if it has them all.
 
     Args:
         options: Transformer options of the forward.
     """
     cross = frozenset(call for name, call in _CROSS.items() if not options.get(name, True))
     spared = frozenset(options.get(_SPARED) or ())
+    if not cross and not spared:
+        return None
     return lambda layer: cross | _OWN if layer in spared else cross
 
 

@@ -95,13 +95,14 @@ class LayerCounter:
 
     Args:
         calls: The attention calls of the model.
-        left_out: Returns the names of those that the forward leaves out of a layer.
+        left_out: Returns the names of those that the forward leaves out of a layer; None where it
+            leaves out none.
     """
 
     def __init__(
         self,
         calls: AttentionCalls,
-        left_out: Callable[[int], Container[str]] = lambda _: (),
+        left_out: Callable[[int], Container[str]] | None = None,
     ) -> None:
         self._first, self._left_out = dict(calls.blocks), left_out
         self._per_block, self._of_block = calls.per_block, calls.of_block
@@ -139,6 +140,8 @@ class LayerCounter:
 
     def _next(self, layer: int, number: int) -> int:
         """Return the number of the next call of a layer that the forward makes."""
+        if self._left_out is None:
+            return number
         left_out = self._left_out(layer)
         for call in self._of_block[number:]:
             if call is None or call.name not in left_out:

@@ -18,7 +18,7 @@ from ...adastate_core.attention.layers import LayerCounter
 from ...adastate_core.errors import LayoutError
 from ...adastate_core.layout import TrackName
 from .attention_kernels import exact_kernels, may_replace
-from .blocks import block_name, require_whole_blocks
+from .blocks import block_name, calls_left_out, require_tracks
 from .keys import FIRST_LAYER, KERNELS, ROLES
 
 
@@ -31,14 +31,14 @@ class AttentionOverride:
     """
 
     def __init__(self, view: BlockAttention, options: dict[str, Any]) -> None:
-        require_whole_blocks(options)
+        require_tracks(options)
         self._view, self._first_layer = view, options.get(FIRST_LAYER, 0)
         self._previous = options.get("optimized_attention_override")
         # What another node has put in the way is what the artist chose.
         self._kernels: KernelChoice | None = None if self._previous else options.get(KERNELS)
         self._conditionings = conditionings_of(options)
         self._sizes = view.geometry.sizes(view.places)
-        self.layers = LayerCounter(view.geometry.calls)
+        self.layers = LayerCounter(view.geometry.calls, calls_left_out(options))
 
     def __call__(
         self, func: Callable[..., Any], q: Any, k: Any, v: Any, *args: Any, **kwargs: Any

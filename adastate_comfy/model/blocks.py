@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
+
 from ...adastate_core.attention.geometry import AttentionGeometry
 from ...adastate_core.attention.layers import BlockName, LayerCounter
 from ...adastate_core.errors import LayoutError
 
 _REPLACED = "patches_replace"
 _SUFFIX = "_block"
-_PARTS = ("run_vx", "run_ax", "a2v_cross_attn", "v2a_cross_attn")
-"""Options by which nodes have ComfyUI leave out parts of the blocks of an audio-video model."""
+_FIRST = ("double" + _SUFFIX, 0)
+_TRACKS = ("run_vx", "run_ax")
+"""Options by which nodes have ComfyUI leave out a whole track of an audio-video model."""
+_CROSS = {"a2v_cross_attn": "video-to-sound", "v2a_cross_attn": "sound-to-video"}
+"""Options by which they leave out single attention calls of every block."""
+_SPARED, _OWN = "stg_self_attn_blocks", frozenset(("self", "video", "sound"))
+"""The option that names blocks whose tracks do not attend to themselves, and those calls."""
 Patch = Callable[[dict[str, Any], dict[str, Any]], Any]
 
 
@@ -24,17 +31,31 @@ def block_name(options: dict[str, Any]) -> BlockName | None:
 
 
 def parts_left_out(options: dict[str, Any]) -> list[str]:
-    """Return the parts of every block that transformer options leave out of a forward."""
-    return [name for name in _PARTS if not options.get(name, True)]
+    """Return the options that leave out parts of a model's blocks in a forward."""
+    missing = [name for name in (*_TRACKS, *_CROSS) if not options.get(name, True)]
+    return [*missing, *((_SPARED,) if options.get(_SPARED) else ())]
 
 
-def require_whole_blocks(options: dict[str, Any]) -> None:
-    """Refuse a forward of which a node leaves out parts of every block.
+def calls_left_out(options: dict[str, Any]) -> Callable[[int], frozenset[str]] | None:
+    """Say by name which attention calls of a layer a forward leaves out; None if it has them all.
+
+    Args:
+        options: Transformer options of the forward.
+    """
+    cross = frozenset(call for name, call in _CROSS.items() if not options.get(name, True))
+    spared = frozenset(options.get(_SPARED) or ())
+    if not cross and not spared:
+        return None
+    return lambda layer: cross | _OWN if layer in spared else cross
+
+
+def require_tracks(options: dict[str, Any]) -> None:
+    """Refuse a forward of which a node leaves out a whole track.
 
     Raises:
-        LayoutError: If it does: calls are known by their order.
+        LayoutError: If it does.
     """
-    missing = parts_left_out(options)
+    missing = [name for name in _TRACKS if not options.get(name, True)]
     if missing:
         raise LayoutError(
             "blocks of a forward",
@@ -71,6 +92,23 @@ def follow_blocks(
         names = [("double" + _SUFFIX, index) for index in range(geometry.layers)]
         ours |= {name: _naming_patch(name, theirs.get(name), layers) for name in names}
     options[_REPLACED] = {**options[_REPLACED], "dit": ours}
+
+
+def before_first_block(options: dict[str, Any], change: Callable[[Tensor], None]) -> None:
+    """Have the video of a forward changed in place just before the first block sees it.
+
+    Args:
+        options: Transformer options of the forward; changed.
+        change: Changes the tokens of the video, (B, S, C).
+    """
+    theirs = block_patches(options)
+    following = theirs.get(_FIRST, _run_original)
+
+    def run(args: dict[str, Any], extra: dict[str, Any]) -> Any:
+        change(args["img"][0])
+        return following(args, extra)
+
+    options[_REPLACED] = {**(options.get(_REPLACED) or {}), "dit": {**theirs, _FIRST: run}}
 
 
 def _tracking_patch(key: tuple[str, int], patch: Patch, layers: LayerCounter) -> Patch:

@@ -18,6 +18,7 @@ from ..sockets.conditioning import pick_frames
 from .attention_override import AttentionOverride
 from .blocks import follow_blocks
 from .keys import LAYOUTS, SHAPES, STEPS, VIEW
+from .marks import mark_pictures
 from .placing import PlacedLayouts
 from .torch_compile import forward_compiled, runs_compiled, use_compiled_override
 
@@ -73,6 +74,7 @@ def extend_attention(executor: Executor, *args: Any, **kwargs: Any) -> Any:
     # A compiled forward is traced here, where nothing of the view may be read.
     if not use_compiled_override(options) and VIEW in options:
         _install(options)
+        mark_pictures(options, options[VIEW], executor.class_obj)
     out = executor(*args, **kwargs)
     return options[STEPS](out, executor.class_obj, options) if STEPS in options else out
 

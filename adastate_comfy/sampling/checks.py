@@ -32,6 +32,7 @@ _MORE_FRAMES = (
     "guiding_latent",
     "ref_latent",
     "guide_attention_entries",
+    "generated_keyframes",
     *_MORE_SOUND,
     "minimax_keyframes",
     "minimax_refs",

@@ -6,7 +6,7 @@ which shapes they have, the host's model is told in every forward.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import comfy.utils
 from comfy.nested_tensor import NestedTensor
@@ -35,6 +35,11 @@ class BlockPacking:
     def of(cls, sound: SoundTraits | None, model_sampling: object) -> BlockPacking:
         """Return how a model's blocks are packed; what its sampling says of the sound counts."""
         return cls(sound, float(getattr(model_sampling, "audio_scale", 1.0)))
+
+    @property
+    def one_schedule(self) -> BlockPacking:
+        """Return how blocks are packed whose sound has the noise level of its video."""
+        return replace(self, scale=1.0)
 
     def pack(self, block: LatentBlock) -> Tensor:
         """Return the latents of a block as one tensor."""

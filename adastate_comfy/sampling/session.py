@@ -28,7 +28,7 @@ from ...adastate_core.transfer import sent
 from ..devices import private_rng
 from ..model.attention_override import conditionings_of
 from ..model.binding import BoundModel
-from ..model.blocks import block_patches, require_whole_blocks
+from ..model.blocks import block_patches, require_tracks
 from ..model.keys import FIRST_LAYER, KEY, LAYOUTS, ROLES, SHAPES, STEPS, VIEW
 from ..model.kv_pool_patcher import pool_patcher_of
 from ..model.layout_check import LayoutProbe, check_layout
@@ -252,7 +252,8 @@ class ComfySession:
         the other.
         """
         options = self._arguments(view, 0, block)["model_options"]
-        x = sent(self._packing.pack(block), self._device, copy=True)
+        packing = self._packing if noise is None else self._packing.one_schedule
+        x = sent(packing.pack(block), self._device, copy=True)
         # Models that are told where a step ends look this one up: it ends where it begins.
         # As long as in a step, since compiled models may be compiled anew for another length.
         still = {"sample_sigmas": torch.zeros_like(self._sigmas)}
@@ -316,7 +317,7 @@ class ComfySession:
     def _check_forward(self, options: dict[str, Any]) -> None:
         """Refuse a forward that guidance asks for and that no view can serve."""
         conditionings_of(options)
-        require_whole_blocks(options)
+        require_tracks(options)
         if is_compiled(self._host.bound.model) and block_patches(options):
             raise LayoutError(
                 "forward of the compiled model",

@@ -72,11 +72,13 @@ def shifts_of(dit: object, options: dict[str, Any]) -> list[float]:
 def one_schedule(dit: object, options: dict[str, Any]) -> dict[str, Any]:
     """Return the transformer options of a forward whose sound has the noise level of its video.
 
+    ComfyUI versions that scale the sound within the model then take it as its VAE has it.
+
     Args:
         dit: The model.
         options: Options of the forward.
     """
-    if not has_slope(dit):
+    if not hasattr(dit, "sigma_shift_audio"):
         return {}
     return {"minimax_h3_sigma_shift_audio": shifts_of(dit, options["transformer_options"])[0]}
 

@@ -8,6 +8,7 @@ fixed and calls are counted.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -94,10 +95,16 @@ class LayerCounter:
 
     Args:
         calls: The attention calls of the model.
+        left_out: Returns the names of those that the forward leaves out of a layer; None where it
+            leaves out none.
     """
 
-    def __init__(self, calls: AttentionCalls) -> None:
-        self._first = dict(calls.blocks)
+    def __init__(
+        self,
+        calls: AttentionCalls,
+        left_out: Callable[[int], Container[str]] | None = None,
+    ) -> None:
+        self._first, self._left_out = dict(calls.blocks), left_out
         self._per_block, self._of_block = calls.per_block, calls.of_block
         self._count = 0
         self._seen: dict[BlockName, int] = {}
@@ -115,13 +122,29 @@ class LayerCounter:
         if block is not None:
             if block[0] not in self._first:
                 return None
-            number = self._seen.get(block, 0)
-            self._seen[block] = number + 1
             layer = self._first[block[0]] + block[1]
+            number = self._next(layer, self._seen.get(block, 0))
+            self._seen[block] = number + 1
         elif self._per_block is None:
             return None
         else:
             layer, number = divmod(self._count, self._per_block)
-            self._count += 1
+            made = self._next(layer, number)
+            self._count += made + 1 - number
+            if made >= self._per_block:  # nothing of this block is left
+                self._count = (layer + 1) * self._per_block
+                return self.place(None)
+            number = made
         call = self._of_block[number] if number < len(self._of_block) else None
         return None if call is None else Place(layer, call)
+
+    def _next(self, layer: int, number: int) -> int:
+        """Return the number of the next call of a layer that the forward makes."""
+        if self._left_out is None:
+            return number
+        left_out = self._left_out(layer)
+        for call in self._of_block[number:]:
+            if call is None or call.name not in left_out:
+                break
+            number += 1
+        return number

@@ -34,7 +34,7 @@ _PAIRINGS: dict[str, Pairing] = {"interleaved": "interleaved", "split": "half"}
 class Ltx2Family:
     """The LTX-2 transformers, which make video and sound."""
 
-    label = "LTX-2.0 or 2.3"
+    label = "LTX-2.0, 2.3 or 2.5"
     sound = SoundTraits(
         channels=8,
         rows=16,
@@ -53,9 +53,6 @@ class Ltx2Family:
             return False
         if not (dit.causal_temporal_positioning and dit.use_middle_indices_grid):
             reason = "its file lacks the header that says where frames are in time"
-            refuse(name, reason, self.label)
-        if getattr(dit, "keyframes_abs_pos_embedding", None) is not None:
-            reason = "it marks the first latent frame of a video, and every chunk would have one"
             refuse(name, reason, self.label)
         seen = (dit.num_audio_channels, dit.audio_frequency_bins, dit.vae_scale_factors[0])
         if seen != (self.sound.channels, self.sound.rows, _STRIDE):

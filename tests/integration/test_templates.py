@@ -332,4 +332,8 @@ def test_examples_in_api_format_are_what_the_page_queues(
 ) -> None:
     """`python -m tools.export_api` makes them again."""
     example = ROOT / "workflows" / "api" / f"{name}.json"
-    assert json.loads(example.read_text(encoding="utf-8")) == load_workflow(f"{name}.json")
+    queued = load_workflow(f"{name}.json")
+    for node in queued.values():  # ComfyUI 0.33 has the codec of Save Video below its format
+        inputs = node["inputs"]
+        inputs |= {"codec": inputs.pop("format.codec")} if "format.codec" in inputs else {}
+    assert json.loads(example.read_text(encoding="utf-8")) == queued

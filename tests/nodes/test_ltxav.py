@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
@@ -13,15 +14,16 @@ import torch
 from torch import Tensor
 
 from tests.support.harness import NodeHarness
+from tests.support.marked_ltx2 import ltx2_harness
 from tests.support.sound_streams import HEIGHT, WIDTH, ltx2_text
-from tests.support.tiny_models import LTX2, LTX2_INTERLEAVED, LTX23
+from tests.support.tiny_models import LTX2, LTX2_INTERLEAVED, LTX23, LTX25
 
 CHUNK, CHUNKS, TOKENS = 3, 3, HEIGHT * WIDTH
 
 
-@pytest.fixture(scope="module", params=[LTX2, LTX2_INTERLEAVED, LTX23])
+@pytest.fixture(scope="module", params=[LTX2, LTX2_INTERLEAVED, LTX23, LTX25])
 def harness(request: pytest.FixtureRequest, node_classes: dict[str, Any], tiny_models: Any) -> Any:
-    return NodeHarness(node_classes, request.param)
+    return ltx2_harness(node_classes, request.param)
 
 
 @pytest.fixture
@@ -66,10 +68,10 @@ class Direct:
         out = self.dit(tracks, levels, self.text, None, self.rate, options)
         return out if isinstance(out, list) else [out]
 
-    def chunk(self, tracks: list[Tensor], sigma: float, view: Any) -> list[Tensor]:
+    def chunk(self, tracks: list[Tensor], sigma: float, view: Any, **more: Any) -> list[Tensor]:
         wrappers = {"diffusion_model": {"adastate": [self.wrappers.extend_attention]}}
         options = {self.keys.VIEW: view, "cond_or_uncond": [0], "wrappers": wrappers}
-        return self(tracks, sigma, **options)
+        return self(tracks, sigma, **options, **more)
 
     def block_causal(
         self, tracks: list[Tensor], sigma: Any, chunk_of: dict[str, Tensor]
@@ -220,6 +222,10 @@ def test_a_clean_past_is_exact_but_for_gates_and_prompt(
     assert difference() < 1e-4
 
 
+def _unbiased(weight: Tensor, x: Tensor) -> Tensor:
+    return torch.nn.functional.linear(x, weight)
+
+
 def _nothing(channels: int, x: Tensor) -> Tensor:
     return x.new_zeros((*x.shape[:-1], channels))
 
@@ -257,3 +263,108 @@ def test_places_do_not_depend_on_the_chunk(harness: NodeHarness, core: Any, pack
         direct = Direct(harness, pack, 24)
         other = [outcome(direct, first, 2)[0] for first in (6, 7)]
         assert not torch.equal(*other)
+
+
+@pytest.mark.parametrize(
+    ("options", "silenced"),
+    [
+        ({"a2v_cross_attn": False, "v2a_cross_attn": False}, ("video-to-sound", "sound-to-video")),
+        ({"a2v_cross_attn": False}, ("video-to-sound",)),
+        ({"stg_self_attn_blocks": {1}}, ("video", "sound")),
+    ],
+)
+def test_a_pass_of_guidance_without_some_attention_sees_the_past_in_the_rest(
+    harness: NodeHarness,
+    core: Any,
+    pack: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    silenced: tuple[str, ...],
+) -> None:
+    """As ComfyUI's modality and spatio-temporal guidance make it, against calls that do nothing."""
+    from comfy.ldm.lightricks import av_model
+
+    spared = "stg_self_attn_blocks" in options
+    if spared and "stg_self_attn_blocks" not in inspect.getsource(av_model):
+        pytest.skip("this ComfyUI has no spatio-temporal guidance")
+    anchors, chunks, commits, cache = (
+        importlib.import_module(f"{core.__name__}.{name}")
+        for name in (
+            "anchors",
+            "attention.chunk_attention",
+            "attention.commit_attention",
+            "attention.kv_cache",
+        )
+    )
+
+    class Doing(chunks.ChunkAttention):
+        def attend(self, call: Any) -> Tensor:
+            if call.call.name not in silenced or (spared and call.layer != 1):
+                return super().attend(call)
+            return call.v if spared else torch.zeros_like(call.q)
+
+    direct = Direct(harness, pack)
+    for block in direct.dit.transformer_blocks:  # so that nothing comes of an attention to nothing
+        for across in (block.audio_to_video_attn, block.video_to_audio_attn):
+            linear = across.to_out[0]
+            monkeypatch.setattr(linear, "forward", partial(_unbiased, linear.weight))
+    parts = cut(direct)
+    tracks = latents(parts)
+    config = core.StreamConfig(anchor="none", chunk_frames=CHUNK, window_frames=CHUNK)
+    given = (config, anchors.policy_for(config))
+    with torch.inference_mode():
+        view = commits.CommitAttention(*given, {0: cache.KVCache.empty()}, direct.geometry)
+        direct.chunk(part(tracks, parts[0]), 0.0, view)
+        past, where = view.committed(), parts[1]
+
+        def made(kind: Any, **more: Any) -> list[Tensor]:
+            view = kind(*given, past, direct.geometry, first_frame=CHUNK)
+            return direct.chunk(part(tracks, where), 0.6, view, **more)
+
+        without, doing = made(chunks.ChunkAttention, **options), made(Doing)
+        whole = made(chunks.ChunkAttention)
+    for got, expected, plain in zip(without, doing, whole, strict=True):
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+        assert float((got - plain).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("states", "first", "pictures"),
+    [(1, 0, 2), (1, 3, 1), (2, 0, 3), (2, 3, 2), (0, 0, 1), (0, 3, 0)],
+)
+def test_hidden_frames_and_the_first_of_a_stream_are_marked_as_pictures(
+    node_classes: dict[str, Any],
+    tiny_models: Any,
+    core: Any,
+    pack: Any,
+    states: int,
+    first: int,
+    pictures: int,
+) -> None:
+    """What the first block of LTX-2.5 is given, also where another node replaces that block."""
+    anchors, attention, cache = (
+        importlib.import_module(f"{core.__name__}.{name}")
+        for name in ("anchors", "attention.chunk_attention", "attention.kv_cache")
+    )
+    direct, seen = Direct(ltx2_harness(node_classes, LTX25), pack, sound=False), []
+
+    def first_block(args: dict[str, Any], extra: dict[str, Any]) -> Any:
+        seen.append(args["img"][0].clone())
+        return extra["original_block"](args)
+
+    anchor = {"anchor": "adaptive", "state_frames": states} if states else {"anchor": "none"}
+    config = core.StreamConfig(chunk_frames=CHUNK, window_frames=CHUNK, **anchor)
+    given = (config, anchors.policy_for(config), {0: cache.KVCache.empty()}, direct.geometry)
+    view = attention.ChunkAttention(*given, first_frame=first)
+    source = torch.Generator().manual_seed(6)
+    video = torch.randn((1, 128, states + CHUNK, HEIGHT, WIDTH), generator=source)
+    with torch.inference_mode():
+        patch = {"dit": {("double_block", 0): first_block}}
+        direct.chunk([video], 0.6, view, patches_replace=patch)
+        plain = direct.dit.patchify_proj(video.flatten(2).transpose(1, 2))
+    added = (seen[0] - plain).unflatten(1, (-1, TOKENS))
+    mark = direct.dit.keyframes_abs_pos_embedding.expand_as(added[:, :pictures])
+    torch.testing.assert_close(added[:, :pictures], mark, atol=1e-5, rtol=0)
+    assert (
+        float(added[:, pictures:].abs().max()) < 1e-5 < float(mark.abs().max() if pictures else 1)
+    )

@@ -128,6 +128,7 @@ def test_what_brings_tokens_or_noise_levels_of_its_own_is_refused(
     for name, kind in (
         ("keyframe_idxs", "pictures"),
         ("guide_attention_entries", "pictures"),
+        ("generated_keyframes", "pictures"),
         ("ref_audio", "sound"),
     ):
         text = ltx2_text(0, **{name: torch.zeros(1)})
@@ -151,6 +152,8 @@ def test_a_node_that_leaves_out_parts_of_the_model_is_refused(
     model.model_options["transformer_options"][part] = False
     words = refusal(harness, core, model, state)
     assert words.startswith(f"A node leaves out parts of the model ({part}).")
+    if part not in ("run_vx", "run_ax"):
+        return
     guiding = ltx2_model(harness).clone()
 
     def guide(args: dict[str, Any]) -> Tensor:
@@ -166,6 +169,28 @@ def test_a_node_that_leaves_out_parts_of_the_model_is_refused(
     guiding.set_model_sampler_post_cfg_function(guide)
     words = refusal(harness, core, guiding, state)
     assert f"cannot be used in a stream: a forward without {part}. Remove" in words
+
+
+@pytest.mark.parametrize("node", ["LTXVModalityGuidance", "LTXVSpatioTemporalGuidance"])
+def test_guidance_of_comfyuis_own_that_spares_attention_is_served(
+    harness: NodeHarness, node: str
+) -> None:
+    from comfy_extras import nodes_lt
+
+    if not hasattr(nodes_lt, node):
+        pytest.skip(f"this ComfyUI has no {node}")
+    guidance = getattr(nodes_lt, node)
+    said = {"modality_scale": 3.0} if "Modality" in node else {"scale": 1.0, "blocks": "0, 1"}
+    model = ltx2_model(harness)
+    guided = guidance.execute(model, start_percent=0.0, end_percent=1.0, **said).args[0]
+    first, _ = ltx2_step(harness, model, fresh(harness), 2)
+    plain, _ = ltx2_step(harness, model, first, 1)
+    made, _ = ltx2_step(harness, guided, first, 1)
+    assert not same(made, plain)
+    assert all(torch.isfinite(track).all() for track in both(made))
+    off = {**said, "modality_scale": 1.0} if "Modality" in node else {**said, "scale": 0.0}
+    off_model = guidance.execute(model, start_percent=0.0, end_percent=1.0, **off).args[0]
+    assert same(ltx2_step(harness, off_model, first, 1)[0], plain)
 
 
 def test_a_prompt_of_another_text_encoder_is_refused(harness: NodeHarness, core: Any) -> None:

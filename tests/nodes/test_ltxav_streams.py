@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.support.harness import NodeHarness, pool_of
+from tests.support.marked_ltx2 import ltx2_harness
 from tests.support.sound_streams import (
     HEIGHT,
     LTX2_WIDTHS,
@@ -21,7 +22,7 @@ from tests.support.sound_streams import (
     ltx2_text,
     nested,
 )
-from tests.support.tiny_models import LTX2, LTX2_INTERLEAVED, LTX23
+from tests.support.tiny_models import LTX2, LTX2_INTERLEAVED, LTX23, LTX25
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +60,12 @@ def same(a: Any, b: Any) -> bool:
     return all(torch.equal(x, y) for x, y in zip(both(a), both(b), strict=True))
 
 
-@pytest.mark.parametrize("file", [LTX2, LTX2_INTERLEAVED, LTX23])
+@pytest.mark.parametrize("file", [LTX2, LTX2_INTERLEAVED, LTX23, LTX25])
 @pytest.mark.parametrize("sound", [True, False])
 def test_a_stream_at_constant_memory(
     node_classes: dict[str, Any], tiny_models: Any, file: str, sound: bool
 ) -> None:
-    harness = NodeHarness(node_classes, file)
+    harness = ltx2_harness(node_classes, file)
     text = ltx2_text(0, LTX2_WIDTHS[file], frame_rate=24.0)
     model, state, sizes = ltx2_model(harness), fresh(harness, sound=sound), []
     for chunk in range(8):

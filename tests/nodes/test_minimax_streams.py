@@ -66,8 +66,10 @@ def test_eulers_sound_moves_along_its_own_schedule(
     harness: NodeHarness, core: Any, pack: Any
 ) -> None:
     """Four steps against Euler written out, the sound at noise levels of its own."""
-    from comfy.ldm.minimax.model import time_shift_sigma, time_shift_slope
+    from comfy.ldm.minimax import model as h3
 
+    # Versions that scale the sound within the model say how it moves, without a slope.
+    slope = getattr(h3, "time_shift_slope", lambda *_: 1.0)
     parts = ("attention.chunk_attention", "attention.kv_cache", "rollout.noise", "anchors")
     attention, cache, noise, anchors = (
         importlib.import_module(f"{core.__name__}.{name}") for name in parts
@@ -97,9 +99,9 @@ def test_eulers_sound_moves_along_its_own_schedule(
         for sigma, following in pairwise(sigmas.double()):
             level = torch.tensor([1000.0 * float(sigma)])
             to_video, to_sound = dit([video, sound], level, text, transformer_options=options)
-            of_sound = [time_shift_sigma(at, 12.0, 3.0) for at in (sigma, following)]
+            of_sound = [h3.time_shift_sigma(at, 12.0, 3.0) for at in (sigma, following)]
             video = video + to_video * (following - sigma)
-            to_sound = to_sound / time_shift_slope(sigma, 12.0, 3.0)
+            to_sound = to_sound / slope(sigma, 12.0, 3.0)
             sound = sound + to_sound * (of_sound[1] - of_sound[0])
     content, heard = both(state)
     torch.testing.assert_close(content, video[:, :, 1:].float(), atol=1e-4, rtol=1e-4)
@@ -125,6 +127,7 @@ def test_sound_that_samplers_have_larger_is_recorded_as_its_vae_has_it(pack: Any
     latents, noise = ours.pack(given)[0, 0], ours.pack_noise(given)[0, 0]
     assert torch.equal(latents[:pictures], noise[:pictures])
     assert torch.equal(latents[pictures:], 4.0 * noise[pictures:])
+    assert torch.equal(ours.one_schedule.pack(given), ours.pack_noise(given))
     back = ours.unpack(ours.pack(given), given)
     assert torch.equal(back.video, video)
     assert torch.equal(back.sound, given.sound)
@@ -268,6 +271,12 @@ def refusal(harness: NodeHarness, core: Any, model: Any, state: Any, **changes: 
     return str(error.value)
 
 
+def has_slope() -> bool:
+    from comfy.ldm.minimax import model
+
+    return hasattr(model, "time_shift_slope")
+
+
 def test_what_cannot_be_streamed_is_refused_before_work(harness: NodeHarness, core: Any) -> None:
     import comfy.samplers
 
@@ -276,7 +285,9 @@ def test_what_cannot_be_streamed_is_refused_before_work(harness: NodeHarness, co
         "Minimax-h3 makes chunks of 5, 10 or 15 latent frames, and chunk_frames is 6. Set "
         "chunk_frames to 5 or 10 on Apply AdaState."
     )
-    for name in ("euler_ancestral", "dpmpp_sde"):
+    # Later ComfyUI versions bring the sound onto the schedule that samplers know.
+    spoilt = ("euler_ancestral", "dpmpp_sde") if has_slope() else ()
+    for name in spoilt:
         words = refusal(harness, core, model, state, sampler=comfy.samplers.sampler_object(name))
         assert words.lower().startswith(f"{name} adds noise at every step")
         assert words.endswith("Choose euler or lcm on KSamplerSelect, or update ComfyUI.")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from tests.support.harness import NodeHarness
-from tests.support.tiny_models import LTX2, LTX2_INTERLEAVED, LTX23
+from tests.support.tiny_models import LTX2, LTX2_INTERLEAVED, LTX23, LTX25
 
 HEIGHT, WIDTH, TEXT = 4, 6, 40
 
@@ -49,7 +49,7 @@ def minimax_step(harness: NodeHarness, model: Any, state: Any, chunks: int, **ch
     return _step(harness, model, state, chunks, **{"positive": minimax_text(0), **changes})
 
 
-LTX2_WIDTHS = {LTX2: 48, LTX2_INTERLEAVED: 48, LTX23: 96}
+LTX2_WIDTHS = {LTX2: 48, LTX2_INTERLEAVED: 48, LTX23: 96, LTX25: 96}
 """Numbers of a text token, by the file that reads them."""
 
 

@@ -44,6 +44,15 @@ LTX23_CONFIG = {
     "caption_projection_first_linear": False,
 }
 
+LTX25_CONFIG = {
+    **LTX23_CONFIG,
+    "ff_bias": False,
+    "audio_ff_bias": False,
+    "connector_ff_bias": False,
+    "use_prompt_adaln_single": False,
+    "cross_attention_adaln": False,
+}
+
 
 def header(**parts: dict[str, Any]) -> dict[str, str]:
     """Return the header of a file, as ComfyUI's loaders read it."""
@@ -97,3 +106,20 @@ def build(
     parts = vaes.ltx_2_video_parts(), vaes.ltx_2_sound_parts()
     everything, says = whole(weights, config, *parts)
     save_file(everything, target / "checkpoints" / names[-1], says)
+
+
+def build_ltx25(target: Path, filled: Callable[..., Weights], options: dict[str, Any]) -> None:
+    """Write LTX-2.5, where ComfyUI knows it: whether it has marks, its weights say.
+
+    Args:
+        target: The file.
+        filled: Returns random weights for a model, by a seed.
+        options: How models are made.
+    """
+    from comfy.ldm.lightricks.av_model import LTXAVModel
+    from safetensors.torch import save_file
+
+    marked = {**LTX25_CONFIG, "use_keyframes_abs_pos_embedding": True}
+    weights = filled(LTXAVModel(num_layers=2, **marked, **options), 19)
+    weights["keyframes_abs_pos_embedding"] *= 8  # of the size of what it is added to
+    save_file(weights, target, header(transformer=LTX25_CONFIG))

@@ -42,6 +42,7 @@ LTXV_CAUSAL = "tiny_ltxv_causal.safetensors"
 LTX2 = "tiny_ltx2.safetensors"
 LTX2_INTERLEAVED = "tiny_ltx2_interleaved.safetensors"
 LTX23 = "tiny_ltx23.safetensors"
+LTX25 = "tiny_ltx25.safetensors"
 LTX23_WHOLE = "tiny_ltx23_whole.safetensors"
 MINIMAX_H3 = "tiny_minimax_h3.safetensors"
 MINIMAX_H3_CURVE = "tiny_minimax_h3_curve.safetensors"
@@ -61,6 +62,8 @@ def ensure_tiny_models(tree: Path, python: str | Path = sys.executable) -> Path:
     recipe = hashlib.sha256(b"".join(each.read_bytes() for each in sources)).hexdigest()[:12]
     if not has_minimax(tree):
         recipe += "-older"
+    if has_marks(tree):
+        recipe += "-newer"
     target = ROOT / ".cache" / "test-models" / recipe
     if target.is_dir():
         return target
@@ -81,6 +84,12 @@ def ensure_tiny_models(tree: Path, python: str | Path = sys.executable) -> Path:
 def has_minimax(tree: Path) -> bool:
     """Say whether a ComfyUI tree knows MiniMax H3, which came after 0.27."""
     return (tree / "comfy" / "ldm" / "minimax").is_dir()
+
+
+def has_marks(tree: Path) -> bool:
+    """Say whether a ComfyUI tree knows LTX-2.5, which came after 0.30."""
+    source = tree / "comfy" / "ldm" / "lightricks" / "model.py"
+    return "keyframes_abs_pos_embedding" in source.read_text(encoding="utf-8")
 
 
 def link_models(source: Path, models: Path) -> None:
@@ -356,6 +365,8 @@ def _build(target: Path, tree: Path) -> None:
     ltx2, vaes = map(_beside, BESIDE)
     names = (LTX2, LTX2_INTERLEAVED, LTX23, LTX23_WHOLE)
     ltx2.build(target, names, partial(_filled, std=0.12), _build_options(), vaes)
+    if has_marks(tree):
+        ltx2.build_ltx25(diffusion / LTX25, partial(_filled, std=0.12), _build_options())
     save_file(_wan_vae(seed=4), vae / WAN_VAE)
     if has_minimax(tree):
         save_file(_minimax(seed=14), diffusion / MINIMAX_H3)

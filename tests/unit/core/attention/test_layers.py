@@ -54,6 +54,19 @@ def test_calls_of_several_tracks_are_known_by_their_order_in_a_block() -> None:
     assert counter.place(("double", 1)) == Place(1, own)
 
 
+def test_calls_that_a_forward_leaves_out_are_not_waited_for() -> None:
+    own, across, back = (LayerCall(name) for name in ("own", "across", "back"))
+    calls = AttentionCalls(per_block=4, of_block=(own, None, across, back))
+    without: dict[int, set[str]] = {0: {"across", "back"}, 1: {"own"}, 2: {"across"}}
+    counter = LayerCounter(calls, lambda layer: without.get(layer, ()))
+    expected = [(0, own), None, None, (1, across), (1, back), (2, own), None, (2, back), (3, own)]
+    assert [counter.place(None) for _ in expected] == expected
+    counter = LayerCounter(AttentionCalls(of_block=(own, across)), lambda layer: without[layer])
+    blocks = [("double", 1), ("double", 2), ("double", 2), ("double", 0)]
+    found = [counter.place(block) for block in blocks]
+    assert found == [(1, across), (2, own), None, (0, own)]
+
+
 def test_without_names_calls_are_counted() -> None:
     assert layers(AttentionCalls(per_block=2), *[None] * 5) == [0, None, 1, None, 2]
     assert layers(AttentionCalls(per_block=1), *[None] * 3) == [0, 1, 2]

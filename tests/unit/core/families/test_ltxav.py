@@ -212,10 +212,6 @@ def test_what_differs_at_a_frame_rate_is_the_clock_alone() -> None:
     [
         (model(causal_temporal_positioning=False), "its file lacks the header"),
         (model(use_middle_indices_grid=False), "its file lacks the header"),
-        (
-            model(keyframes_abs_pos_embedding=torch.zeros(1, 4096)),
-            "it marks the first latent frame",
-        ),
         (model(num_audio_channels=4), "stand for other lengths"),
         (model(vae_scale_factors=(4, 32, 32)), "stand for other lengths"),
     ],

@@ -7,9 +7,9 @@ denoise a block with the artist's SAMPLER or to forward a clean block.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import comfy.model_patcher
 import comfy.samplers
@@ -41,12 +41,26 @@ from ..model.rehearsal import (
     zeros_forward,
 )
 from ..model.torch_compile import is_compiled
-from ..progress import StreamProgress
 from ..sockets.conditioning import bring, restore
 from .packing import BlockPacking
 from .sampler_copy import copy_sampler, schedule_for
 from .sound_schedule import OwnSoundSchedule, begins_anew
 from .sound_steps import has_slope, is_euler, one_schedule, with_mean_slope
+
+OnOpen = Callable[[Any, Tensor, dict[str, Any], torch.device], None]
+"""What is done with an open sampling run: its guider, sigmas, model options and device."""
+
+
+class SamplingProgress(Protocol):
+    """Where a session reports what it does."""
+
+    def step(self, step: int, denoised: Tensor) -> None:
+        """Note one sampler step; raises the host's interruption."""
+        ...
+
+    def commit(self) -> None:
+        """Note a commit pass; raises the host's interruption."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -68,24 +82,43 @@ class ComfyHost:
     sigmas: Tensor
     cfg: float
     blank: LatentBlock
-    progress: StreamProgress
+    progress: SamplingProgress
     first_layer: int = 0
 
     def run(self, conditions: Conditions, body: Callable[[ComfySession], object]) -> None:
         """Open a sampling session under these conditionings and call `body` in it."""
+        frames, negative = self.blank.video.shape[2], conditions.negative
+        given = {
+            "positive": restore(conditions.positive, frames),
+            "negative": restore(negative, frames) if negative else [],
+        }
+
+        def opened(
+            guider: Any, sigmas: Tensor, options: dict[str, Any], device: torch.device
+        ) -> None:
+            session = ComfySession(self, guider, sigmas, options, device, tuple(given))
+            session.check_layout()
+            session.rehearse()
+            body(session)
+
+        self.sample(given, opened)
+
+    def sample(self, given: Mapping[str, list[Any]], opened: OnOpen) -> None:
+        """Open the host's sampling, and hand over what belongs to it.
+
+        Args:
+            given: The conditionings by name, as the host takes them; one is `positive`.
+            opened: Is given the guider, the sigmas, the options and the device.
+        """
         blank = self.packing.nested(self.blank.map(lambda x: torch.zeros(x.shape)))
-        frames = self.blank.video.shape[2]
-        negative = conditions.negative
         guider = comfy.samplers.CFGGuider(self.bound.model)
-        guider.set_conds(
-            restore(conditions.positive, frames), restore(negative, frames) if negative else []
-        )
+        guider.inner_set_conds(dict(given))
         guider.set_cfg(self.cfg)
         guider.model_options = self._options()
         guider.sample(
             blank,
             blank,
-            _SessionSampler(self, body),
+            _SessionSampler(opened),
             self.sigmas.clone(),
             disable_pbar=True,
             seed=0,
@@ -114,10 +147,10 @@ class ComfyHost:
 
 
 class _SessionSampler(comfy.samplers.Sampler):
-    """A SAMPLER that hands the open session to the core."""
+    """A SAMPLER that hands over the sampling run in which it is called."""
 
-    def __init__(self, host: ComfyHost, body: Callable[[ComfySession], object]) -> None:
-        self._host, self._body = host, body
+    def __init__(self, opened: OnOpen) -> None:
+        self._opened = opened
 
     def sample(
         self,
@@ -130,11 +163,7 @@ class _SessionSampler(comfy.samplers.Sampler):
         denoise_mask: Tensor | None = None,
         disable_pbar: bool = False,
     ) -> Tensor:
-        options = extra_args["model_options"]
-        session = ComfySession(self._host, model_wrap, sigmas, options, noise.device)
-        session.check_layout()
-        session.rehearse()
-        self._body(session)
+        self._opened(model_wrap, sigmas, extra_args["model_options"], noise.device)
         # The core has recorded the chunks; what the host makes of this return value is unused.
         return noise
 
@@ -149,12 +178,13 @@ class ComfySession:
         sigmas: Tensor,
         model_options: dict[str, Any],
         device: torch.device,
+        names: tuple[str, ...],
     ) -> None:
         self._host, self._guider, self._sigmas = host, guider, sigmas
         self._schedule = sigmas.cpu()
         self._model_options, self._device = model_options, device
         self._packing = host.packing
-        self._conditionings = [guider.conds["positive"], guider.conds.get("negative") or []]
+        self._conditionings: list[Any] = [guider.conds.get(name) or [] for name in names]
         for entries in self._conditionings:
             bring(entries, device)
         self._roles = {
@@ -174,6 +204,7 @@ class ComfySession:
         sigmas: Tensor,
         block: LatentBlock | None = None,
         first_step: int = 0,
+        onto: LatentBlock | None = None,
     ) -> LatentBlock:
         """Run the artist's SAMPLER over the schedule or a stretch of it.
 
@@ -183,6 +214,8 @@ class ComfySession:
             sigmas: Noise levels of the stretch, on the processor.
             block: What the stretch before has left; None for the first one.
             first_step: Steps made before.
+            onto: Clean latents that the noise is put on, as far as the first level says; None for
+                noise alone.
         """
         drawn, packing = noise.initial(), self._packing
         start = sent(packing.pack_noise(drawn), self._device)
@@ -191,6 +224,8 @@ class ComfySession:
             self._host.sampler, lambda *sigmas: packing.pack_noise(noise.renoise(start))
         )
         seed, blank = noise.sampler_seed(first_step), torch.zeros_like(start)
+        if onto is not None:
+            blank = sent(packing.pack(onto), self._device, copy=True)
 
         def report(step: int, denoised: Tensor, x: Tensor, total: int) -> None:
             # A card is still busy with this step; a sampler that renoises does so at every one.
@@ -205,7 +240,7 @@ class ComfySession:
                 schedule_for(sampler, sigmas, self._device),
                 self._sampling_arguments(view, seed, drawn),
                 report,
-                start if block is None else blank,
+                start if block is None else torch.zeros_like(start),
                 blank if block is None else packing.pack(block),
                 None,
                 True,

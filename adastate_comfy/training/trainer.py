@@ -1,0 +1,236 @@
+"""A training run from beginning to end: encode, plan, learn step by step, keep what was learned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+
+import comfy.model_management
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ...adastate_core.errors import ConfigError, NonFiniteError
+from ...adastate_core.rollout.latent_block import LatentBlock
+from ...adastate_core.stream.conditioning import Conditioning
+from ...adastate_core.training.checkpoint import TrainingCheckpoint
+from ...adastate_core.training.optimizer import AdapterOptimizer
+from ...adastate_core.training.plan import plan_step
+from ...adastate_core.training.rollout import Rollout, TrainingClip
+from ..model.binding import BoundModel, bind, bound_model
+from ..model.kv_pool_patcher import pool_patcher_of
+from .adapter import StateAdapter, blocks_of
+from .checkpointing import checkpointed
+from .clips import encode_clip, plan_clip
+from .files import TrainingFiles, as_lora
+from .inputs import DTYPES, TrainingInputs
+from .memory_plan import plan_memory, require_room
+from .progress import TrainingProgress
+from .session import LearningSession, TrainingHost, with_plain_attention
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class TrainingResult:
+    """A trained adapter.
+
+    Args:
+        lora: The adapter, as the host's nodes take a LORA_MODEL.
+        losses: The loss of every step.
+        steps: Steps that it was trained for.
+    """
+
+    lora: dict[str, Tensor]
+    losses: list[float]
+    steps: int
+
+
+def train(inputs: TrainingInputs, node: str | None = None) -> TrainingResult:
+    """Train an adapter, or go on with one.
+
+    Args:
+        inputs: What the node is given.
+        node: Id of the node.
+
+    Raises:
+        AdaStateError: For what cannot be trained, before work starts.
+    """
+    bound, prompts = inputs.checked()
+    files = TrainingFiles.named(inputs.name)
+    plans = [
+        plan_clip(clip, number, inputs.vae, bound, inputs.width, inputs.height)
+        for number, clip in enumerate(inputs.clips, 1)
+    ]
+    blank = _blank(bound, max((p.latent_size for p in plans), key=math.prod))
+    dtype, device = DTYPES[inputs.training_dtype], bound.model.load_device
+    memory = plan_memory(bound, blank, inputs.options.rank, dtype)
+    said = require_room(memory, device, checkpointing=inputs.gradient_checkpointing)
+    clips = [
+        encode_clip(plan, inputs.vae, bound, number if len(prompts) > 1 else 0)
+        for number, plan in enumerate(plans)
+    ]
+    identity = inputs.identity(bound, prompts, clips)
+    found = files.found(identity) if inputs.resume else None
+    # The host runs nodes in inference mode, whose tensors cannot be learned from.
+    with torch.inference_mode(False), torch.no_grad():
+        run = _Run(inputs, files, clips, prompts, identity, found)
+        progress = TrainingProgress(node, inputs.options.steps, run.step)
+        progress.say(f"goes on from step {run.step}" if run.step else said)
+        if run.step < inputs.options.steps:
+            copy = _copied(bound, dtype)
+            apart = memory.total(checkpointing=inputs.gradient_checkpointing) - memory.weights
+            pool_patcher_of(copy.model).announce(apart, memory.caches)
+            run.train(copy, blank, dtype, progress)
+        return run.result()
+
+
+@dataclass(slots=True)
+class _Run:
+    """A run while it lasts."""
+
+    inputs: TrainingInputs
+    files: TrainingFiles
+    clips: list[TrainingClip]
+    prompts: tuple[Conditioning, ...]
+    identity: dict[str, str]
+    newest: TrainingCheckpoint | None
+    losses: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.losses = [] if self.newest is None else list(self.newest.losses)
+
+    @property
+    def step(self) -> int:
+        """Return how many steps are done."""
+        return len(self.losses)
+
+    def result(self) -> TrainingResult:
+        """Return what was trained."""
+        assert self.newest is not None  # the last step is always kept
+        return TrainingResult(as_lora(self.newest.adapter), self.losses, self.step)
+
+    def train(
+        self,
+        bound: BoundModel,
+        blank: LatentBlock,
+        dtype: torch.dtype,
+        progress: TrainingProgress,
+    ) -> None:
+        """Make the steps that are left on a copy of the MODEL."""
+        options, inputs = self.inputs.options, self.inputs
+        adapter = StateAdapter(bound.model, options.rank, options.seed, inputs.lora)
+        if self.newest is not None:
+            adapter.load(self.newest.adapter)
+        host = TrainingHost(
+            bound,
+            inputs.sampler,
+            inputs.sigmas,
+            1.0,
+            blank,
+            progress,
+            prompts=self.prompts,
+            dtype=dtype,
+        )
+        blocks = [block for _, block in blocks_of(bound.model.get_model_object("diffusion_model"))]
+        saving = checkpointed(blocks) if inputs.gradient_checkpointing else nullcontext()
+        with adapter.injected(), saving, _in_training():
+            optimizer = AdapterOptimizer(adapter.parameters, options)
+            if self.newest is not None:
+                optimizer.load(self.newest.optimizer)
+            host.open(lambda session: self._learn(session, bound, adapter, optimizer, progress))
+
+    def _learn(
+        self,
+        session: LearningSession,
+        bound: BoundModel,
+        adapter: StateAdapter,
+        optimizer: AdapterOptimizer,
+        progress: TrainingProgress,
+    ) -> None:
+        options = self.inputs.options
+        chunks = tuple(clip.chunks(bound.config) for clip in self.clips)
+        rollouts = [_rollout(clip, bound) for clip in self.clips]
+        try:
+            while self.step < options.steps:
+                plan = plan_step(options, self.step, chunks)
+                loss = rollouts[plan.clip].step(self.clips[plan.clip], plan, session)
+                _require_number(loss, self.step)
+                optimizer.step(self.step)
+                self.losses.append(loss)
+                if self.step % self.inputs.save_every == 0 or self.step == options.steps:
+                    self._keep(adapter, optimizer)
+                progress.learned(self.losses, own_past=plan.own_past)
+        except BaseException:
+            optimizer.forget()
+            self._keep(adapter, optimizer)
+            if self.newest is not None:
+                progress.say(
+                    f"stopped after step {self.newest.step}, kept in {self.files.shown}; "
+                    "queue it again to go on"
+                )
+            raise
+
+    def _keep(self, adapter: StateAdapter, optimizer: AdapterOptimizer) -> None:
+        """Write what is new since the newest checkpoint."""
+        if self.step == (0 if self.newest is None else self.newest.step):
+            return
+        self.newest = TrainingCheckpoint(
+            self.step, self.identity, adapter.tensors(), optimizer.tensors(), tuple(self.losses)
+        )
+        self.files.write(self.newest)
+
+
+def _rollout(clip: TrainingClip, bound: BoundModel) -> Rollout:
+    geometry = bound.traits.geometry(*clip.content.shape[3:])
+    return Rollout(bound.config, geometry, bound.pool.kv_format)
+
+
+def _blank(bound: BoundModel, size: tuple[int, int]) -> LatentBlock:
+    frames = bound.policy.state_frames(bound.config) + bound.config.chunk_frames
+    return LatentBlock(torch.zeros(()).expand(1, bound.traits.latent_channels, frames, *size))
+
+
+def _copied(bound: BoundModel, dtype: torch.dtype) -> BoundModel:
+    """Return a MODEL of its own with the same weights, patches and options.
+
+    Raises:
+        ConfigError: If the host cannot load the weights a second time.
+    """
+    model: ModelPatcher = bound.model
+    if model.cached_patcher_init is None:
+        raise ConfigError(
+            "model",
+            problem="the weights of this MODEL cannot be loaded a second time, and training "
+            "takes a copy of its own",
+            seen="a MODEL from a loader that ComfyUI cannot call again",
+            expected="one from a loader of ComfyUI or from Load Streaming Model",
+            remedy="load the model with Load Streaming Model",
+        )
+    copy = bind(model.clone(force_deepcopy=True), bound.config)
+    copy.set_model_compute_dtype(dtype)
+    copy.model.requires_grad_(False)
+    with_plain_attention(copy)
+    return bound_model(copy)
+
+
+def _require_number(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise NonFiniteError(
+            f"step {step + 1} of training",
+            problem=f"training broke down at step {step + 1}: its loss is not a number",
+            seen=loss,
+            expected="a finite loss",
+            remedy="lower learning_rate, or set training_dtype to fp32",
+        )
+
+
+@contextmanager
+def _in_training() -> Iterator[None]:
+    """Have the host's models compute by operations that have gradients."""
+    before = comfy.model_management.in_training
+    comfy.model_management.in_training = True
+    try:
+        yield
+    finally:
+        comfy.model_management.in_training = before

@@ -113,6 +113,11 @@ class StateAdapter:
                 for part, value in adapter.named_parameters():
                     value.copy_(tensors[f"{name}.{part}"])
 
+    def forget(self) -> None:
+        """Forget the gradients."""
+        for value in self.parameters.values():
+            value.grad = None
+
     @contextmanager
     def injected(self) -> Iterator[None]:
         """Add it to what the layers compute, for as long as this lasts."""

@@ -12,6 +12,7 @@ import comfy.samplers
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
 
 from ...adastate_core.attention.block_attention import BlockAttention
@@ -25,6 +26,7 @@ from ..sockets.conditioning import restore
 
 _LEAST_TIME = 0.001
 """Least share of noise that is learned at: a velocity is a difference over it."""
+_WHOLE = "adastate_train"
 _OVERRIDE = "optimized_attention_override"
 
 
@@ -46,6 +48,11 @@ def flow_time(model: ModelPatcher, sigma: float) -> float:
         expected="a flow-matching model",
         remedy="remove nodes that change the sampling of the model",
     )
+
+
+def precision(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Return the context in which a model computes in a type, its adapter kept in float32."""
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
 
 
 def with_plain_attention(model: ModelPatcher) -> None:
@@ -72,6 +79,13 @@ class TrainingHost(ComfyHost):
     prompts: tuple[Conditioning, ...] = ()
     dtype: torch.dtype = torch.float32
 
+    def _options(self) -> dict[str, Any]:
+        """Return the options of a run for which all weights are loaded: gradients need them."""
+        options = ComfyHost._options(self)
+        kind = WrappersMP.PREPARE_SAMPLING
+        add_wrapper_with_key(kind, _WHOLE, _load_whole, options, is_model_options=True)
+        return options
+
     def open(self, body: Callable[[LearningSession], None]) -> None:
         """Open a sampling run under all prompts and call `body` in it."""
         frames = self.blank.video.shape[2]
@@ -86,6 +100,10 @@ class TrainingHost(ComfyHost):
             body(session)
 
         self.sample(given, opened)
+
+
+def _load_whole(executor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return executor(*args, **{**kwargs, "force_full_load": True})
 
 
 class LearningSession(ComfySession):
@@ -141,6 +159,16 @@ class LearningSession(ComfySession):
             denoised: Tensor = comfy.samplers.calc_cond_batch(inner, given, x, levels, options)[0]
         return denoised
 
+    def rehearse_gradients(self, view: BlockAttention) -> None:
+        """Forward a block without anything in it, and back.
+
+        Raises:
+            RuntimeError: If an operation of the model has no gradient, or writes over what its
+                gradient needs.
+        """
+        blank = LatentBlock(torch.zeros(self._host.blank.video.shape))
+        self.learn(blank, blank, 0.5, view, 0.0)
+
     def remake(
         self, block: LatentBlock, noise: BlockNoise, start: float, view: BlockAttention
     ) -> LatentBlock:
@@ -157,6 +185,4 @@ class LearningSession(ComfySession):
 
     @property
     def _precision(self) -> AbstractContextManager[object]:
-        if self._host.dtype == torch.float32:
-            return nullcontext()
-        return torch.autocast(self._device.type, self._host.dtype)
+        return precision(self._device, self._host.dtype)

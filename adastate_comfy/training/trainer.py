@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
-import comfy.model_management
 import torch
-from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...adastate_core.errors import ConfigError, NonFiniteError
+from ...adastate_core.errors import NonFiniteError
 from ...adastate_core.rollout.latent_block import LatentBlock
 from ...adastate_core.stream.conditioning import Conditioning
 from ...adastate_core.training.checkpoint import TrainingCheckpoint
 from ...adastate_core.training.optimizer import AdapterOptimizer
 from ...adastate_core.training.plan import plan_step
 from ...adastate_core.training.rollout import Rollout, TrainingClip
-from ..model.binding import BoundModel, bind, bound_model
+from ..model.binding import BoundModel
 from ..model.kv_pool_patcher import pool_patcher_of
-from .adapter import StateAdapter, blocks_of
-from .checkpointing import checkpointed
+from .adapter import StateAdapter
 from .clips import encode_clip, plan_clip
 from .files import TrainingFiles, as_lora
 from .inputs import DTYPES, TrainingInputs
+from .learner import Learner
 from .memory_plan import plan_memory, require_room
 from .progress import TrainingProgress
-from .session import LearningSession, TrainingHost, with_plain_attention
+from .session import LearningSession
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -78,10 +74,18 @@ def train(inputs: TrainingInputs, node: str | None = None) -> TrainingResult:
         progress = TrainingProgress(node, inputs.options.steps, run.step)
         progress.say(f"goes on from step {run.step}" if run.step else said)
         if run.step < inputs.options.steps:
-            copy = _copied(bound, dtype)
-            apart = memory.total(checkpointing=inputs.gradient_checkpointing) - memory.weights
-            pool_patcher_of(copy.model).announce(apart, memory.caches)
-            run.train(copy, blank, dtype, progress)
+            checkpointing, options = inputs.gradient_checkpointing, inputs.options
+            learner = Learner.of(
+                bound,
+                options.rank,
+                options.seed,
+                dtype,
+                checkpointing=checkpointing,
+                begin=inputs.lora,
+            )
+            apart = memory.total(checkpointing=checkpointing) - memory.weights
+            pool_patcher_of(learner.bound.model).announce(apart, memory.caches)
+            run.train(learner, blank, progress)
         return run.result()
 
 
@@ -110,45 +114,27 @@ class _Run:
         assert self.newest is not None  # the last step is always kept
         return TrainingResult(as_lora(self.newest.adapter), self.losses, self.step)
 
-    def train(
-        self,
-        bound: BoundModel,
-        blank: LatentBlock,
-        dtype: torch.dtype,
-        progress: TrainingProgress,
-    ) -> None:
-        """Make the steps that are left on a copy of the MODEL."""
-        options, inputs = self.inputs.options, self.inputs
-        adapter = StateAdapter(bound.model, options.rank, options.seed, inputs.lora)
+    def train(self, learner: Learner, blank: LatentBlock, progress: TrainingProgress) -> None:
+        """Make the steps that are left."""
         if self.newest is not None:
-            adapter.load(self.newest.adapter)
-        host = TrainingHost(
-            bound,
-            inputs.sampler,
-            inputs.sigmas,
-            1.0,
-            blank,
-            progress,
-            prompts=self.prompts,
-            dtype=dtype,
-        )
-        blocks = [block for _, block in blocks_of(bound.model.get_model_object("diffusion_model"))]
-        saving = checkpointed(blocks) if inputs.gradient_checkpointing else nullcontext()
-        with adapter.injected(), saving, _in_training():
-            optimizer = AdapterOptimizer(adapter.parameters, options)
+            learner.adapter.load(self.newest.adapter)
+
+        def learn(session: LearningSession) -> None:
+            optimizer = AdapterOptimizer(learner.adapter.parameters, self.inputs.options)
             if self.newest is not None:
                 optimizer.load(self.newest.optimizer)
-            host.open(lambda session: self._learn(session, bound, adapter, optimizer, progress))
+            self._learn(session, learner, optimizer, progress)
+
+        learner.open(self.prompts, self.inputs.sampler, self.inputs.sigmas, blank, progress, learn)
 
     def _learn(
         self,
         session: LearningSession,
-        bound: BoundModel,
-        adapter: StateAdapter,
+        learner: Learner,
         optimizer: AdapterOptimizer,
         progress: TrainingProgress,
     ) -> None:
-        options = self.inputs.options
+        options, bound, adapter = self.inputs.options, learner.bound, learner.adapter
         chunks = tuple(clip.chunks(bound.config) for clip in self.clips)
         rollouts = [_rollout(clip, bound) for clip in self.clips]
         try:
@@ -191,29 +177,6 @@ def _blank(bound: BoundModel, size: tuple[int, int]) -> LatentBlock:
     return LatentBlock(torch.zeros(()).expand(1, bound.traits.latent_channels, frames, *size))
 
 
-def _copied(bound: BoundModel, dtype: torch.dtype) -> BoundModel:
-    """Return a MODEL of its own with the same weights, patches and options.
-
-    Raises:
-        ConfigError: If the host cannot load the weights a second time.
-    """
-    model: ModelPatcher = bound.model
-    if model.cached_patcher_init is None:
-        raise ConfigError(
-            "model",
-            problem="the weights of this MODEL cannot be loaded a second time, and training "
-            "takes a copy of its own",
-            seen="a MODEL from a loader that ComfyUI cannot call again",
-            expected="one from a loader of ComfyUI or from Load Streaming Model",
-            remedy="load the model with Load Streaming Model",
-        )
-    copy = bind(model.clone(force_deepcopy=True), bound.config)
-    copy.set_model_compute_dtype(dtype)
-    copy.model.requires_grad_(False)
-    with_plain_attention(copy)
-    return bound_model(copy)
-
-
 def _require_number(loss: float, step: int) -> None:
     if not math.isfinite(loss):
         raise NonFiniteError(
@@ -223,14 +186,3 @@ def _require_number(loss: float, step: int) -> None:
             expected="a finite loss",
             remedy="lower learning_rate, or set training_dtype to fp32",
         )
-
-
-@contextmanager
-def _in_training() -> Iterator[None]:
-    """Have the host's models compute by operations that have gradients."""
-    before = comfy.model_management.in_training
-    comfy.model_management.in_training = True
-    try:
-        yield
-    finally:
-        comfy.model_management.in_training = before

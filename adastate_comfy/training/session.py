@@ -111,6 +111,11 @@ class LearningSession(ComfySession):
 
     _host: TrainingHost
 
+    def check_layout(self) -> None:
+        """Compare the model with its descriptor, in the type in which it is trained."""
+        with self._precision:
+            super().check_layout()
+
     def forward_clean(
         self, block: LatentBlock, view: BlockAttention, noise: CommitNoise | None = None
     ) -> None:
@@ -176,8 +181,15 @@ class LearningSession(ComfySession):
         steps = len(self._schedule) - 1
         # From the first level on nothing of the clip would be left, nor of what comes after it.
         first = min(steps - 1, 1 + int(start * (steps - 1)))
-        with self._precision:
-            made = self.sample(noise, view, self._schedule[first:], onto=block)
+        (index,) = view.conditionings
+        given = self._guider.conds
+        # A sampler asks the host's guider, which knows one prompt.
+        self._guider.conds = {**given, "positive": self._conditionings[index]}
+        try:
+            with self._precision:
+                made = self.sample(noise, view, self._schedule[first:], onto=block)
+        finally:
+            self._guider.conds = given
         return made.map(lambda x: x.detach().float().cpu())
 
     def _on_device(self, block: LatentBlock) -> Tensor:

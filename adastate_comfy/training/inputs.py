@@ -126,8 +126,8 @@ def check_trainable(bound: BoundModel) -> None:
     if bound.traits.sound is not None:
         raise ConfigError(
             "model",
-            problem=f"{bound.traits.family} makes sound along with the video, and an adapter is "
-            "trained on video alone",
+            problem=f"an adapter is trained on video alone, and {bound.traits.family} makes sound "
+            "along with it",
             seen=bound.traits.family,
             expected="a model that makes video alone",
             remedy=_REMEDY,

@@ -46,7 +46,7 @@ class TrainingCheckpoint:
         """
         tensors = {f"{_ADAPTER}{name}": value for name, value in self.adapter.items()}
         tensors |= {f"{_OPTIMIZER}{name}": value for name, value in self.optimizer.items()}
-        tensors[_LOSSES] = torch.tensor(self.losses, dtype=torch.float32)
+        tensors[_LOSSES] = torch.tensor(self.losses, dtype=torch.float64)
         said = {"format": FORMAT, "step": str(self.step), "identity": json.dumps(self.identity)}
         whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         write_durably(path, lambda partial: save_file(whole, partial, said))

@@ -117,6 +117,8 @@ class AdaStateTrainAdapter(io.ComfyNode):
                     default=0,
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
+                    # Another one after every run would be another run, which could not go on.
+                    control_after_generate=False,
                     tooltip="The same seed and inputs train the same adapter.",
                 ),
                 io.String.Input(
@@ -181,7 +183,7 @@ class AdaStateTrainAdapter(io.ComfyNode):
                     advanced=True,
                     tooltip=(
                         "Compute blocks a second time where their gradients need them, in place of "
-                        "keeping all they made: far less memory, a third slower."
+                        "keeping all they made: less memory, and slower steps."
                     ),
                 ),
                 LoraModelSocket.Input(

@@ -78,7 +78,7 @@ def _copy(x: Tensor) -> Tensor:
 def _run_again_later(
     forward: Forward, precision: Precision, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    given: dict[int | str, Any] = {**dict(enumerate(args)), **kwargs}
+    given: dict[Any, Any] = {**dict(enumerate(args)), **kwargs}
     names = [n for n, x in given.items() if isinstance(x, Tensor) and x.is_floating_point()]
     options = next((x for x in given.values() if isinstance(x, dict) and VIEW in x), {})
     override, was = options.get(_OVERRIDE), dict(options)

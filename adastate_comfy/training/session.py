@@ -140,7 +140,7 @@ class LearningSession(ComfySession):
                 self.predict(block, noise, sigma, view), self._on_device(block), time
             )
             (loss * weight).backward()
-        return float(loss)
+        return float(loss.detach())
 
     def predict(
         self, block: LatentBlock, noise: LatentBlock, sigma: float, view: BlockAttention

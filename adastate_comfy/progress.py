@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Protocol
 
 import comfy.model_management
 import comfy.utils
@@ -14,6 +15,18 @@ from server import PromptServer
 from torch import Tensor
 
 from .panel.stream_view import StreamView
+
+
+class SamplingProgress(Protocol):
+    """Where a session reports what it does."""
+
+    def step(self, step: int, denoised: Tensor) -> None:
+        """Note one sampler step; raises the host's interruption."""
+        ...
+
+    def commit(self) -> None:
+        """Note a commit pass; raises the host's interruption."""
+        ...
 
 
 class StreamProgress:

@@ -19,6 +19,7 @@ from .report import AdaStateReport
 from .state import AdaStateHold, AdaStateNewStream, AdaStateRead, AdaStateReset
 from .stream import AdaStateStream
 from .timeline import AdaStateStreamTimeline
+from .train import AdaStateTrainAdapter
 
 NODES: tuple[type[io.ComfyNode], ...] = (
     AdaStateLoadDemo,
@@ -42,6 +43,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     AdaStateCommitStream,
     AdaStateReport,
     AdaStateCompare,
+    AdaStateTrainAdapter,
 )
 
 

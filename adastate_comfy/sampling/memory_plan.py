@@ -67,8 +67,8 @@ class MemoryPlan:
     def __str__(self) -> str:
         """Say in one line what takes how much."""
         return (
-            f"memory of past frames {_gib(self.cache_bytes)}, one forward "
-            f"{_gib(self.activation_bytes + self.ready_bytes)}, weights {_gib(self.weight_bytes)}"
+            f"memory of past frames {gib(self.cache_bytes)}, one forward "
+            f"{gib(self.activation_bytes + self.ready_bytes)}, weights {gib(self.weight_bytes)}"
         )
 
 
@@ -134,7 +134,7 @@ def _proposal(plan: MemoryPlan, bound: BoundModel, block: LatentBlock, copies: i
         if other.working(apart=choice.apart) <= total:
             changes = " and ".join(names)
             needed = other.working(apart=choice.apart)
-            return f"set {changes} on Apply AdaState, which needs {_number(needed)} GiB"
+            return f"set {changes} on Apply AdaState, which needs {number(needed)} GiB"
     return "take a smaller latent: no window, precision or place of the cache would be enough"
 
 
@@ -147,7 +147,7 @@ def announce(plan: MemoryPlan, bound: BoundModel) -> str:
     working = plan.working(apart=CacheChoice.of(bound).apart)
     needed = working + plan.weight_bytes
     total = comfy.model_management.get_total_memory(device)
-    said = f"{plan.length}; needs {_about(needed)} GiB; {_owner(device)} has {_number(total)}"
+    said = f"{plan.length}; needs {_about(needed)} GiB; {_owner(device)} has {number(total)}"
     if needed > total >= working:
         said += ", so parts of the model wait in system memory, which is slower"
     logging.info("AdaState: %s (%s).", said, plan)
@@ -189,10 +189,10 @@ def _require_room(bound: BoundModel, *, cache: int, forward: int) -> None:
         raise ConfigError(
             "memory for the KV cache",
             problem=(
-                f"this needs about {_number(needed)} GiB, and {_owner(where)} has {_number(total)}"
+                f"this needs about {number(needed)} GiB, and {_owner(where)} has {number(total)}"
             ),
-            seen=f"{_gib(needed)} planned",
-            expected=f"at most the {_gib(total)} of {where}",
+            seen=f"{gib(needed)} planned",
+            expected=f"at most the {gib(total)} of {where}",
             remedy=remedy,
         )
 
@@ -211,15 +211,17 @@ def _owner(device: torch.device) -> str:
     return "your computer" if device.type == "cpu" else "your card"
 
 
-def _gib(count: int) -> str:
+def gib(count: int) -> str:
+    """Return bytes in GiB for a log."""
     return f"{count / 2**30:.2f} GiB"
 
 
 def _about(count: int) -> str:
     """Return bytes in GiB as one says them."""
-    return f"about {_number(count)}" if count > 0.1 * 2**30 else "less than 0.1"
+    return f"about {number(count)}" if count > 0.1 * 2**30 else "less than 0.1"
 
 
-def _number(count: int) -> str:
-    gib = count / 2**30
-    return f"{gib:.0f}" if gib >= 10 else f"{gib:.1f}".removesuffix(".0")
+def number(count: int) -> str:
+    """Return bytes in GiB as a number that is short."""
+    size = count / 2**30
+    return f"{size:.0f}" if size >= 10 else f"{size:.1f}".removesuffix(".0")

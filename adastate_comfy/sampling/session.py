@@ -43,13 +43,16 @@ from ..model.rehearsal import (
     zeros_forward,
 )
 from ..model.torch_compile import is_compiled
-from ..progress import StreamProgress
+from ..progress import SamplingProgress
 from ..sockets.conditioning import bring, restore
 from .packing import BlockPacking
 from .sampler_copy import copy_sampler, schedule_for
 from .sound_schedule import OwnSoundSchedule, begins_anew
 from .sound_steps import MeanSlope, has_slope, is_euler, one_schedule
-from .text_guider import TextGuider
+from .text_guider import NamedConditionings, TextGuider
+
+OnOpen = Callable[[Any, Tensor, dict[str, Any], torch.device], None]
+"""What is done with an open sampling run: its guider, sigmas, model options and device."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -72,28 +75,45 @@ class ComfyHost:
     sigmas: Tensor
     cfg: float
     blank: LatentBlock
-    progress: StreamProgress
+    progress: SamplingProgress
     first_layer: int = 0
     identity: str = ""
 
     def run(self, conditions: Conditions, body: Callable[[ComfySession], object]) -> None:
         """Open a sampling session under these conditionings and call `body` in it."""
-        blank = self.packing.nested(self.blank.map(lambda x: torch.zeros(x.shape)))
         frames = self.blank.video.shape[2]
         positive, negative = conditions.positive, conditions.negative
+        named = {
+            "positive": (self._name(positive), restore(positive, frames)),
+            "negative": (self._name(negative), restore(negative, frames) if negative else []),
+        }
+
+        def opened(
+            guider: Any, sigmas: Tensor, options: dict[str, Any], device: torch.device
+        ) -> None:
+            session = ComfySession(self, guider, sigmas, options, device, tuple(named))
+            session.check_layout()
+            session.rehearse()
+            body(session)
+
+        self.sample(named, opened)
+
+    def sample(self, named: NamedConditionings, opened: OnOpen) -> None:
+        """Open the host's sampling, and hand over what belongs to it.
+
+        Args:
+            named: The conditionings, one of them `positive`.
+            opened: Is given the guider, the sigmas, the options and the device.
+        """
+        blank = self.packing.nested(self.blank.map(lambda x: torch.zeros(x.shape)))
         guider = TextGuider(self.bound.model, self.bound.traits, self.bound.binding.texts)
-        guider.set_named(
-            {
-                "positive": (self._name(positive), restore(positive, frames)),
-                "negative": (self._name(negative), restore(negative, frames) if negative else []),
-            }
-        )
+        guider.set_named(named)
         guider.set_cfg(self.cfg)
         guider.model_options = self._options()
         guider.sample(
             blank,
             blank,
-            _SessionSampler(self, body),
+            _SessionSampler(opened),
             self.sigmas.clone(),
             disable_pbar=True,
             seed=0,
@@ -128,10 +148,10 @@ class ComfyHost:
 
 
 class _SessionSampler(comfy.samplers.Sampler):
-    """A SAMPLER that hands the open session to the core."""
+    """A SAMPLER that hands over the sampling run in which it is called."""
 
-    def __init__(self, host: ComfyHost, body: Callable[[ComfySession], object]) -> None:
-        self._host, self._body = host, body
+    def __init__(self, opened: OnOpen) -> None:
+        self._opened = opened
 
     def sample(
         self,
@@ -144,12 +164,8 @@ class _SessionSampler(comfy.samplers.Sampler):
         denoise_mask: Tensor | None = None,
         disable_pbar: bool = False,
     ) -> Tensor:
-        options = extra_args["model_options"]
         model_wrap.keep_texts()
-        session = ComfySession(self._host, model_wrap, sigmas, options, noise.device)
-        session.check_layout()
-        session.rehearse()
-        self._body(session)
+        self._opened(model_wrap, sigmas, extra_args["model_options"], noise.device)
         # The core has recorded the chunks; what the host makes of this return value is unused.
         return noise
 
@@ -164,13 +180,14 @@ class ComfySession:
         sigmas: Tensor,
         model_options: dict[str, Any],
         device: torch.device,
+        names: tuple[str, ...],
     ) -> None:
         self._host, self._guider, self._sigmas = host, guider, sigmas
         self._schedule = sigmas.cpu()
         self._model_options, self._device = model_options, device
         self._packing, self._mean_slope = host.packing, MeanSlope()
         self._placed = PlacedLayouts()
-        self._conditionings = [guider.conds["positive"], guider.conds.get("negative") or []]
+        self._conditionings: list[Any] = [guider.conds.get(name) or [] for name in names]
         for entries in self._conditionings:
             bring(entries, device)
         self._roles = {
@@ -190,6 +207,7 @@ class ComfySession:
         sigmas: Tensor,
         block: LatentBlock | None = None,
         first_step: int = 0,
+        onto: LatentBlock | None = None,
     ) -> LatentBlock:
         """Run the artist's SAMPLER over the schedule or a stretch of it.
 
@@ -199,6 +217,8 @@ class ComfySession:
             sigmas: Noise levels of the stretch, on the processor.
             block: What the stretch before has left; None for the first one.
             first_step: Steps made before.
+            onto: Clean latents that the noise is put on, as far as the first level says; None for
+                noise alone.
         """
         drawn, packing = noise.initial(), self._packing
         start = sent(packing.pack_noise(drawn), self._device)
@@ -207,6 +227,8 @@ class ComfySession:
             self._host.sampler, lambda *sigmas: packing.pack_noise(noise.renoise(start))
         )
         seed, blank = noise.sampler_seed(first_step), torch.zeros_like(start)
+        if onto is not None:
+            blank = sent(packing.pack(onto), self._device, copy=True)
 
         def report(step: int, denoised: Tensor, x: Tensor, total: int) -> None:
             # A card is still busy with this step; a sampler that renoises does so at every one.
@@ -221,7 +243,7 @@ class ComfySession:
                 schedule_for(sampler, sigmas, self._device),
                 self._sampling_arguments(view, seed, drawn),
                 report,
-                start if block is None else blank,
+                start if block is None else torch.zeros_like(start),
                 blank if block is None else packing.pack(block),
                 None,
                 True,

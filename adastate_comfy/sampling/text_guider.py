@@ -38,14 +38,14 @@ class TextGuider(comfy.samplers.CFGGuider):
         self._given: dict[str, dict[str, Any]] = {}
 
     def set_named(self, named: NamedConditionings) -> None:
-        """Set the conditionings, positive and negative, the second of no entries if there is none.
+        """Set the conditionings, those that there are not with no entries.
 
         Args:
             named: The conditionings. A key stands for the prompt, and for the model with all that
-                is on it.
+                is on it; a text without one is not kept.
         """
         self._named = named
-        self.set_conds(*(given for _, given in named.values()))
+        self.inner_set_conds({name: given for name, (_, given) in named.items()})
 
     def inner_sample(self, *args: Any, **kwargs: Any) -> Any:
         """Open the session, after wrappers of other packs have seen the prompts as they are."""

@@ -95,17 +95,22 @@ class ClipEncoder:
 
 def _prepare(vae: VAE, frame: Tensor, width: int, height: int) -> Tensor:
     """Scale a frame and bring it into the VAE's range, (1, C, 1, H, W)."""
-    given = (frame.shape[2], frame.shape[1])
-    size = _target_size(given, width, height)
-    if size != given:
-        pixels = frame[..., :3].movedim(-1, 1)
-        frame = comfy.utils.common_upscale(pixels, *size, "lanczos", "center").movedim(1, -1)
+    frame = scaled(frame, *target_size((frame.shape[2], frame.shape[1]), width, height))
     frame = vae.vae_encode_crop_pixels(frame)
     prepared: Tensor = vae.process_input(frame.movedim(-1, 1)[:, :, None]).to(vae.vae_dtype)
     return prepared
 
 
-def _target_size(given: tuple[int, int], width: int, height: int) -> tuple[int, int]:
+def scaled(frame: Tensor, width: int, height: int) -> Tensor:
+    """Scale a frame, (1, H, W, channels), to fill a size, and crop it in the centre."""
+    if (width, height) == (frame.shape[2], frame.shape[1]):
+        return frame
+    pixels = frame[..., :3].movedim(-1, 1)
+    filled: Tensor = comfy.utils.common_upscale(pixels, width, height, "lanczos", "center")
+    return filled.movedim(1, -1)
+
+
+def target_size(given: tuple[int, int], width: int, height: int) -> tuple[int, int]:
     """Return width and height; one that is 0 follows from the other."""
     if not width and not height:
         return given

@@ -109,6 +109,26 @@ class LayerCounter:
         self._count = 0
         self._seen: dict[BlockName, int] = {}
 
+    def mark(self) -> tuple[int, dict[BlockName, int]]:
+        """Return where in the forward it is, for `restore`."""
+        return self._count, dict(self._seen)
+
+    def restore(self, mark: tuple[int, dict[BlockName, int]]) -> None:
+        """Go back to a mark: what was run since is about to be run again.
+
+        >>> counter = LayerCounter(AttentionCalls())
+        >>> before = counter.mark()
+        >>> counter.place((None, 0)), counter.place(("double", 0)) is not None
+        (None, True)
+        >>> counter.place(("double", 0)) is None
+        True
+        >>> counter.restore(before)
+        >>> counter.place(("double", 0)) is not None
+        True
+        """
+        self._count, seen = mark
+        self._seen = dict(seen)
+
     def enter(self, block: BlockName) -> None:
         """Note that a block is run, perhaps once more: its next call is its first."""
         self._seen.pop(block, None)

@@ -1,8 +1,11 @@
-"""Draw the measures of a stream as one image."""
+"""Draw the measures of a stream, or the losses of a training run, as one image."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -41,6 +44,30 @@ def draw_chart(measures: StreamMeasures) -> np.ndarray:
         (_WIDTH - _MARGIN, height - 34), f"frame {last}", fill=_INK, font=_font(14), anchor="ra"
     )
     return np.asarray(image, dtype=np.float32) / 255.0
+
+
+def draw_losses(losses: Sequence[float]) -> Image.Image:
+    """Draw the loss of every step of a training run, and its average over the steps before.
+
+    Args:
+        losses: The losses, one or more.
+    """
+    image = Image.new("RGB", (_WIDTH, _PANEL + 2 * _GAP), _BACKGROUND)
+    values = torch.tensor(losses)
+    width = max(1, len(losses) // 20)
+    sums = torch.cat((torch.zeros(1), values.cumsum(0)))
+    begins = (torch.arange(len(losses)) + 1 - width).clamp(min=0)
+    average = (sums[1:] - sums[begins]) / (torch.arange(len(losses)) + 1 - begins)
+    high = float(average.max()) * 1.5
+    shown = [("loss", values.clamp(max=high)), ("average", average)]
+    draw = ImageDraw.Draw(image)
+    _panel(draw, _GAP, f"{len(losses)} steps, average {average[-1]:.4f}", shown, 0.0)
+    return image
+
+
+def as_image(drawn: Image.Image) -> Tensor:
+    """Return what was drawn as images have it, (1, H, W, 3) float32 in 0 to 1."""
+    return torch.from_numpy(np.asarray(drawn, dtype=np.float32) / 255.0)[None]
 
 
 def _panel(draw: ImageDraw.ImageDraw, top: int, title: str, series: Series, low: float) -> None:

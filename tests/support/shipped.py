@@ -58,5 +58,7 @@ def open_short(editor: Editor, name: str, chunks: int = 2, steps: int = 2) -> No
         editor.set("EmptyHunyuanLatentVideo", width=SIZE, height=SIZE)
     if "AdaStateOpenStream" in there:
         editor.set("AdaStateOpenStream", name=f"stream {next(_seeds)}")
+    if "AdaStateTrainAdapter" in there:
+        editor.set("AdaStateTrainAdapter", steps=2, resume=False)
     if "BasicScheduler" in there:
         editor.set("BasicScheduler", steps=steps)

@@ -11,6 +11,7 @@ from tests.support import tiny_models
 Graph = dict[str, dict[str, Any]]
 
 TIMELINE, RENDER = "AdaStateStreamTimeline", "AdaStateRender"
+TRAINING = "AdaStateTrainAdapter"
 STREAMING = ("AdaStateStream", TIMELINE, RENDER)
 EMPTY = ("EmptyHunyuanLatentVideo", "EmptyLTXVLatentVideo", "EmptyMiniMaxH3LatentAV")
 LOOP = 6
@@ -80,6 +81,8 @@ def on_tiny_models(graph: Graph) -> Graph:
             inputs["steps"] = 2
         elif kind in STREAMING:
             inputs.update(chunks=2, seconds=0.0)
+        elif kind == TRAINING:
+            inputs.update(steps=2, rank=2)
         elif kind == "AdaStateEncode":
             inputs.update(width=64, height=64)
         elif kind == "AdaStateDecode" and inputs["loop"]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from adastate_core.metrics.chart import draw_chart
+from adastate_core.metrics.chart import as_image, draw_chart, draw_losses
 from adastate_core.metrics.measures import StreamMeasures
 
 ALARM, FIRST, SECOND = (0xFF, 0x5D, 0x5D), (0x7E, 0xC8, 0xFF), (0xFF, 0xC4, 0x6B)
@@ -77,3 +77,15 @@ def test_a_black_stream_has_a_chart() -> None:
     dark = torch.zeros(12)
     picture = draw_chart(replace(measures(), luminance=dark, saturation=dark, sharpness=dark))
     assert np.isfinite(picture).all()
+
+
+def test_losses_that_fall_go_down_and_end_at_their_average() -> None:
+    falling = as_image(draw_losses([2.0 - step / 50 for step in range(100)]))
+    assert falling.shape[0] == 1
+    assert falling.shape[3] == 3
+    line = places(falling[0].numpy(), SECOND)
+    line = line[(line[:, 0] > 50) & (line[:, 1] < 890)]
+    left, right = line[line[:, 1] < 100][:, 0].mean(), line[line[:, 1] > 860][:, 0].mean()
+    assert right > left + 50  # rows are counted from the top
+    assert torch.isfinite(as_image(draw_losses([0.5]))).all()
+    assert torch.isfinite(as_image(draw_losses([0.0, 0.0]))).all()

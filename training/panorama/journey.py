@@ -19,7 +19,7 @@ from training.panorama.prompts import ACTIONS, LIGHTS, REGION_LENGTH, REGIONS, P
 WIDTH, HEIGHT = 192, 112
 FPS = 12
 
-PATTERNS = ("stripes", "bands", "halves", "ring")
+PATTERNS = ("stripes", "bands", "quarters", "ring")
 ACCENTS = ("cream", "dark")
 SPEEDS = {"slow": 1.5, "steady": 2.5, "quick": 4.0}
 # The camera slows down evenly over the last stretch of its way.

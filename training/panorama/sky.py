@@ -1,0 +1,167 @@
+"""Paints the sky: its gradient, the sun and the moon, stars and drifting clouds."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from training.panorama import palette
+from training.panorama.canvas import HORIZON, Canvas, plane
+from training.panorama.journey import HEIGHT, WIDTH
+from training.panorama.noise import roll, smooth
+
+SUN_X, MOON_X = 150.0, 44.0
+CLOUD_DRIFT = 0.12
+
+
+def sun_height(light: Tensor) -> Tensor:
+    """Row of the sun's middle: high by day, on the horizon at dusk, gone in the blue hour."""
+    return 22.0 + 100.0 * light * (0.45 + 0.55 * light)
+
+
+def moon_height(light: Tensor) -> Tensor:
+    return 22.0 + 62.0 * (1.0 - smooth(light, 0.5, 1.0))
+
+
+def paint_sky(canvas: Canvas) -> None:
+    light = canvas.light
+    t = (canvas.rows(0) * (1.0 / HORIZON)).clamp(max=1.0)[:, None]
+    top, middle, horizon = (canvas.sky[:, index, :, None, None] for index in range(3))
+    # A curve through three colours has no corner that the eye could catch.
+    gradient = top * ((1.0 - t) * (1.0 - t)) + middle * (2.0 * t * (1.0 - t)) + horizon * (t * t)
+    canvas.image.copy_(gradient.expand(-1, -1, -1, WIDTH))
+    _stars(canvas)
+    _sun(canvas)
+    _moon(canvas)
+    _clouds(canvas)
+
+
+def _halo(canvas: Canvas, x: float, y: Tensor, wide: float, flat: float = 1.0) -> Tensor:
+    """A soft round light, as a product of its profiles across and down."""
+    across = (canvas.columns() - x) * (1.0 / wide)
+    down = (canvas.rows(0)[..., 0] - y[:, None]) * (flat / wide)
+    return (-(down * down)).exp()[:, :, None] * (-(across * across)).exp()[:, None, :]
+
+
+def _disc(canvas: Canvas, x: float, y: Tensor, radius: Tensor, soft: float = 0.5) -> Tensor:
+    across, down = canvas.columns()[:, None] - x, canvas.rows(0) - plane(y)
+    far = (across * across + down * down).sqrt()
+    return ((plane(radius) - far) * soft + 0.5).clamp(0.0, 1.0)
+
+
+def _sun(canvas: Canvas) -> None:
+    light = canvas.light
+    y = sun_height(light)
+    colour = palette.stops(light, palette.SUN)
+    shine = 1.0 - smooth(light, 0.5, 0.72)
+    dusk = smooth(light, 0.1, 0.45) * shine
+    warm = palette.stops(light, ((1.0, 0.95, 0.8), (1.0, 0.62, 0.3), (0.9, 0.5, 0.4), (0, 0, 0)))
+    canvas.add(warm, _halo(canvas, SUN_X, y, 86.0, 1.5) * plane(0.22 * shine + 0.3 * dusk))
+    canvas.add(colour, _halo(canvas, SUN_X, y, 30.0) * plane(0.34 * shine + 0.16 * dusk))
+    canvas.add(colour, _halo(canvas, SUN_X, y, 14.0) * plane(0.45 * shine))
+    canvas.over(plane(colour), _disc(canvas, SUN_X, y, 6.5 + 3.0 * dusk) * plane(shine), 0)
+
+
+def _moon(canvas: Canvas) -> None:
+    y = moon_height(canvas.light)
+    rise = smooth(canvas.light, 0.56, 0.86)
+    pale = canvas.light.new_tensor([[0.75, 0.84, 1.0]])
+    canvas.add(pale, _halo(canvas, MOON_X, y, 48.0) * plane(0.2 * rise))
+    canvas.add(pale, _halo(canvas, MOON_X, y, 17.0) * plane(0.3 * rise))
+    radius = torch.full_like(y, 7.5)
+    full = _disc(canvas, MOON_X, y, radius, 0.6)
+    shade = _disc(canvas, MOON_X - 4.5, y - 2.5, radius - 0.8, 0.3)
+    ivory = canvas.light.new_tensor([[0.97, 0.96, 0.88]])
+    canvas.over(plane(ivory), full * (1.0 - 0.82 * shade) * plane(rise), 0)
+
+
+def _stars(canvas: Canvas, size: float = 15.0) -> None:
+    bottom = 66
+    x, y = canvas.columns() * (1.0 / size), canvas.rows(0, bottom)[..., 0] * (1.0 / size)
+    cell_x, cell_y = x.floor(), y.floor()
+    cell = cell_x[:, None, :] + 64.0 * cell_y[:, :, None]
+    salt = canvas.salt[:, :, None]
+    # Stars keep clear of the rims of their cells, so that each cell needs only its own.
+    across = (x - cell_x)[:, None, :] - 0.25 - 0.5 * roll(cell, salt, 1)
+    down = (y - cell_y)[:, :, None] - 0.25 - 0.5 * roll(cell, salt, 2)
+    bright = (roll(cell, salt, 3) - 0.45).clamp(min=0.0) * 1.9
+    spot = (-(across * across + down * down) * (size * size / 1.5)).exp() * bright
+    fade = 1.0 - smooth(canvas.rows(0, bottom), 30.0, 64.0)
+    glow = smooth(canvas.light, 0.6, 0.92)
+    canvas.add(canvas.light.new_tensor([[0.95, 0.97, 1.0]]), spot * fade * plane(glow), 0, bottom)
+
+
+def _clouds(canvas: Canvas) -> None:
+    """Two rows of clouds: heaps above, long thin banks near the horizon."""
+    drift = canvas.columns() + canvas.time[:, None] * CLOUD_DRIFT
+    lit = palette.stops(canvas.light, palette.CLOUD_LIT)
+    dark = palette.stops(canvas.light, palette.CLOUD_SHADE)
+    _banks(canvas, drift * 0.6, lit, dark)
+    _heaps(canvas, drift, lit, dark)
+
+
+def _heaps(canvas: Canvas, v: Tensor, lit: Tensor, dark: Tensor, size: float = 104.0) -> None:
+    bottom = 52
+    rows = canvas.rows(0, bottom)
+    cell = (v * (1.0 / size)).floor()
+    body: Tensor | None = None
+    base_row = torch.zeros_like(v)
+    for step in (-1.0, 0.0, 1.0):
+        home = cell + step
+        there = roll(home, canvas.salt, 11) < 0.72
+        middle = (home + 0.3 + 0.4 * roll(home, canvas.salt, 12)) * size
+        base = 20.0 + 24.0 * roll(home, canvas.salt, 13)
+        scale = torch.where(there, 0.7 + 0.6 * roll(home, canvas.salt, 14), 1e-3)
+        lean = roll(home, canvas.salt, 15) - 0.5
+        off = (v - middle) / scale
+        for x, tall, wide in (
+            (-21.0, 4.0, 13.0),
+            (-6.0, 9.5, 14.0),
+            (9.0, 7.0, 13.0),
+            (24.0, 3.0, 12.0),
+        ):
+            puff = tall * (1.0 + lean * (x * 0.03))
+            across = (off - x) * (1.0 / wide)
+            # A puff is a hill with a round top: its height above the base, in pixels.
+            hill = (1.0 - across * across).clamp(min=0.0).sqrt() * (puff + 3.0) * scale
+            if body is None:
+                body, base_row = hill, base
+            else:
+                higher = hill > body
+                base_row = torch.where(higher, base, base_row)
+                body = torch.where(higher, hill, body)
+    assert body is not None
+    top = (base_row - body)[:, None, :]
+    down = rows - top
+    belly = base_row[:, None, :] + 2.0 - rows
+    present = smooth(body, 0.5, 4.0)[:, None, :]
+    cover = (down * 0.5 + 0.3).clamp(0.0, 1.0) * smooth(belly, -2.0, 3.0) * present
+    depth = (down / (body[:, None, :] + 3.0)).clamp(0.0, 1.0)
+    colour = plane(lit)[:, :] + plane(dark - lit) * smooth(depth, 0.15, 1.0)[:, None]
+    canvas.over(colour, cover * 0.86, 0, bottom)
+
+
+def _banks(canvas: Canvas, v: Tensor, lit: Tensor, dark: Tensor, size: float = 120.0) -> None:
+    top, bottom = 42, 68
+    rows = canvas.rows(top, bottom)
+    cell = (v * (1.0 / size)).floor()
+    colour = plane(lit * 0.75 + dark * 0.25)
+    for step in (-1.0, 0.0, 1.0):
+        home = cell + step
+        middle = (home + 0.2 + 0.6 * roll(home, canvas.salt, 21)) * size
+        wide = 34.0 + 30.0 * roll(home, canvas.salt, 22)
+        row = 50.0 + 10.0 * roll(home, canvas.salt, 23)
+        across = ((v - middle) / wide)[:, None, :]
+        down = (rows - row[:, None, :]) * (1.0 / 3.2)
+        cover = (1.0 - across * across - down * down).clamp(min=0.0)
+        canvas.over(colour, smooth(cover) * 0.55, top, bottom)
+
+
+def sky_at(canvas: Canvas, row: Tensor) -> Tensor:
+    """Colour of the plain sky at rows ``(1, rows, 1)``, for what mirrors it."""
+    t = (row * (1.0 / HORIZON)).clamp(0.0, 1.0)[:, None]
+    top, middle, horizon = (canvas.sky[:, index, :, None, None] for index in range(3))
+    return top * ((1.0 - t) * (1.0 - t)) + middle * (2.0 * t * (1.0 - t)) + horizon * (t * t)
+
+
+assert HEIGHT > HORIZON

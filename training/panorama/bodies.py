@@ -36,7 +36,7 @@ class Body:
 
 
 def marking(a: Tensor, b: Tensor, pattern: Tensor) -> Tensor:
-    """Where the accent is on bodies, by number of pattern ``(P,)``: stripes, bands, quarters, ring."""
+    """Where the accent is on bodies, by numbers of patterns ``(P,)``."""
     edge = 0.07
     aside, high = a.abs(), b.abs()
     stripes = smooth(aside, 0.26 - edge, 0.26 + edge) * (
@@ -158,8 +158,8 @@ def airship(dx: Tensor, dy: Tensor, moment: Tensor, heading: Tensor) -> Body:
     fin_x = dx + 17.0
     sweep = (-fin_x * 0.5 + 8.5).clamp(min=0.0)
     fin = _inside(fin_x.abs() - 4.2) * _inside(dy.abs() - sweep) * _inside(-dx - 23.0)
-    gondola = _inside(((dx - 2.0).abs() - 5.5)) * _inside((dy - 10.0).abs() - 2.0)
-    glass = _inside(((dx - 3.5).abs() - 2.6)) * _inside((dy - 9.8).abs() - 0.7)
+    gondola = _inside((dx - 2.0).abs() - 5.5) * _inside((dy - 10.0).abs() - 2.0)
+    glass = _inside((dx - 3.5).abs() - 2.6) * _inside((dy - 9.8).abs() - 0.7)
     shade = b * 0.9
     return Body(
         cover,

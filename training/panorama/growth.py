@@ -2,104 +2,138 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from training.panorama.canvas import Canvas, plane
-from training.panorama.noise import roll, smooth
-from training.panorama.terrain import Layer, along, height, regions
-
-# How likely a cell has a tree, and how tall it is, by region of the ring.
-CONIFERS = ((0.0, 0.10, 1.0, 0.0, 0.0, 0.42), (0.5, 0.6, 1.0, 0.5, 0.5, 0.66))
-ROUNDS = ((0.0, 0.42, 0.0, 0.30, 0.0, 0.0), (0.7, 1.0, 0.8, 0.8, 0.7, 0.7))
-# Cell, tallest height and top row that may be reached, by layer.
-CONIFER_SIZE = {"middle": (9.0, 21.0, 34), "near": (15.0, 42.0, 40)}
-ROUND_SIZE = {"middle": (15.0, 9.0, 46), "near": (27.0, 17.0, 58)}
+from training.panorama.noise import smooth
+from training.panorama.plots import Plots
+from training.panorama.terrain import Layer
 
 
-def paint_trees(canvas: Canvas, layer: Layer) -> None:
-    _paint_kind(canvas, layer, ROUNDS, ROUND_SIZE[layer.name], 60, _round)
-    _paint_kind(canvas, layer, CONIFERS, CONIFER_SIZE[layer.name], 40, _conifer)
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of growth: where it is at home, how large it gets and how it is drawn."""
+
+    # How likely a cell has one, and its size, by region of the ring.
+    odds: tuple[float, ...]
+    sizes: tuple[float, ...]
+    # Cell, tallest height and top row that may be reached, by layer.
+    middle: tuple[float, float, int]
+    near: tuple[float, float, int]
+    colours: tuple[tuple[float, float, float], tuple[float, float, float]]
+    channel: int
+    brush: Callable[[Tensor, Tensor, Tensor, Layer], tuple[Tensor, Tensor, Tensor]]
 
 
-def _paint_kind(canvas, layer, odds, size, channel, brush) -> None:  # type: ignore[no-untyped-def]
-    cell_size, tallest, top = size
-    v = along(canvas, layer)
-    here = regions(layer, v)
-    if not any(
-        odd > 0 and bool((share > 0).any()) for odd, share in zip(odds[0], here, strict=True)
-    ):
+def paint_growth(canvas: Canvas, layer: Layer) -> None:
+    for kind in KINDS:
+        _paint(canvas, layer, kind)
+
+
+def _paint(canvas: Canvas, layer: Layer, kind: Kind) -> None:
+    size, tallest, top = kind.middle if layer.index == 1 else kind.near
+    bottom = int(layer.base) - 3
+    plots = Plots.under(canvas, layer, size)
+    channel = kind.channel + layer.channel
+    middle = (plots.number + 0.5 + 0.5 * (plots.roll(channel) - 0.5)) * size
+    shares, ground = plots.ground(layer, middle)
+    odd, grown = torch.zeros_like(middle), torch.zeros_like(middle)
+    for share, chance, part in zip(shares, kind.odds, kind.sizes, strict=True):
+        odd, grown = odd + share * chance, grown + share * part
+    there = smooth(odd - plots.roll(channel + 1), 0.0, 0.12)
+    if not bool((there > 0.0).any()):
         return
-    cell = (v * (1.0 / cell_size)).floor()
-    channel = channel + layer.channel
-    for step in (-1.0, 0.0, 1.0):
-        home = cell + step
-        salt = canvas.salt
-        middle = (home + 0.5 + 0.5 * (roll(home, salt, channel) - 0.5)) * cell_size
-        shares = regions(layer, middle)
-        odd = sum(share * chance for share, chance in zip(shares, odds[0], strict=True))
-        grown = sum(share * part for share, part in zip(shares, odds[1], strict=True))
-        there = odd - roll(home, salt, channel + 1)
-        tall = tallest * grown * (0.62 + 0.38 * roll(home, salt, channel + 2))
-        tall = tall * smooth(there, 0.0, 0.12)
-        foot = layer.base - height(layer, middle, salt, shares) + 2.0
-        tone = roll(home, salt, channel + 3)
-        brush(canvas, layer, top, v - middle, foot, tall, tone)
-
-
-def _conifer(
-    canvas: Canvas, layer: Layer, top: int, off: Tensor, foot: Tensor, tall: Tensor, tone: Tensor
-) -> None:
-    rows = canvas.rows(top)
-    tip = (foot - tall)[:, None]
-    down = rows - tip
-    t = down / tall.clamp(min=1.0)[:, None]
-    tiers = 4.0 if layer.index == 2 else 3.0
-    part = t * tiers
-    part = part - part.floor()
-    skirt = part * (1.0 - smooth(part, 0.8, 1.0))
-    half = (tall * 0.25)[:, None] * (0.06 + t * 0.72 + 0.26 * skirt * (0.3 + t))
-    aside = off[:, None].abs()
-    cover = (half - aside + 0.5).clamp(0.0, 1.0) * (down + 0.2).clamp(0.0, 1.0)
-    cover = cover * smooth(tall, 2.0, 6.0)[:, None] * (foot[:, None] + 1.0 - rows).clamp(0.0, 1.0)
-    side = off[:, None] / half.clamp(min=1.0)
-    green = _tones(tone, (0.13, 0.25, 0.20), (0.19, 0.33, 0.21))
-    _leaf(canvas, layer, green, side, t, cover, top)
-
-
-def _round(
-    canvas: Canvas, layer: Layer, top: int, off: Tensor, foot: Tensor, tall: Tensor, tone: Tensor
-) -> None:
-    rows = canvas.rows(top)
-    radius = (tall * 0.46)[:, None]
-    middle = (foot - tall * 0.62)[:, None]
-    across, down = off[:, None], rows - middle
-    far = (across * across + down * down * 0.86).sqrt()
-    crown = (radius - far + 0.5).clamp(0.0, 1.0)
-    trunk = (tall[:, None] * 0.07 - across.abs() + 0.5).clamp(0.0, 1.0) * (down * 0.5).clamp(
-        0.0, 1.0
-    )
-    cover = torch.maximum(crown, trunk * 0.9) * smooth(tall, 2.0, 5.0)[:, None]
-    cover = cover * (foot[:, None] + 1.0 - rows).clamp(0.0, 1.0)
-    side = (across - down * 0.9) / radius.clamp(min=1.0) * 0.8
-    green = _tones(tone, (0.24, 0.37, 0.17), (0.40, 0.47, 0.20))
-    _leaf(canvas, layer, green, side, 0.4 + down / radius.clamp(min=1.0) * 0.4, cover, top)
-
-
-def _tones(tone: Tensor, low: tuple[float, ...], high: tuple[float, ...]) -> Tensor:
-    """Colours between two, ``(P, 3, W)``."""
-    start, end = tone.new_tensor(low)[:, None], tone.new_tensor(high)[:, None]
-    return start + (end - start) * tone[:, None]
+    tall = tallest * grown * (0.62 + 0.38 * plots.roll(channel + 2)) * there
+    tone, shown = plots.roll(channel + 3), smooth(tall, 2.0, 5.0)
+    rows = canvas.rows(top, bottom)
+    total: Tensor | None = None
+    for step in (-1, 0, 1):
+        foot = plots.spread(ground, step)[:, None] + 2.0
+        off = plots.v - plots.spread(middle, step)
+        height = plots.spread(tall, step).clamp(min=1.0)
+        cover, side, low = kind.brush(off[:, None], rows - foot, height[:, None], layer)
+        cover = cover * plots.spread(shown, step)[:, None] * (foot + 1.0 - rows).clamp(0.0, 1.0)
+        hue = plots.spread(tone, step)[:, None]
+        # What a tree is like is put over what is behind it; colours are mixed once, at the end.
+        if total is None:
+            total = cover
+            sides, lows, tones = side * 1.0, low * 1.0, hue.expand_as(cover).clone()
+            continue
+        sides += (side - sides) * cover
+        lows += (low - lows) * cover
+        tones += (hue - tones) * cover
+        total = total + cover - total * cover
+    assert total is not None
+    _leaf(canvas, layer, kind, (total, sides, lows, tones), (top, bottom))
 
 
 def _leaf(
-    canvas: Canvas, layer: Layer, green: Tensor, side: Tensor, t: Tensor, cover: Tensor, top: int
+    canvas: Canvas,
+    layer: Layer,
+    kind: Kind,
+    maps: tuple[Tensor, Tensor, Tensor, Tensor],
+    span: tuple[int, int],
 ) -> None:
+    cover, side, low, tone = maps
     facing = (0.5 + 0.5 * side * plane(canvas.side)).clamp(0.0, 1.0)
-    dark = 1.06 - 0.3 * t.clamp(0.0, 1.0)
-    body = green[:, :, None]
-    colour = body * plane(canvas.ambient) * (dark * (0.78 + 0.22 * facing))[:, None]
-    colour = colour + body * plane(canvas.beam) * (facing * 1.9)[:, None]
-    air = layer.haze[0] * 1.0 + (0.26 if layer.index == 1 else 0.07) * t.clamp(0.0, 1.0)
-    colour = colour + (plane(canvas.haze) - colour) * air[:, None]
-    canvas.over(colour, cover, top)
+    low = low.clamp(0.0, 1.0)
+    start, end = (cover.new_tensor(rgb).reshape(1, 3, 1, 1) for rgb in kind.colours)
+    body = start + (end - start) * tone[:, None]
+    soft = (1.06 - 0.3 * low) * (0.78 + 0.22 * facing)
+    light = plane(canvas.ambient) * soft[:, None] + plane(canvas.beam) * (facing * 1.7)[:, None]
+    colour = body * light
+    air = layer.haze[0] + (0.26 if layer.index == 1 else 0.07) * low
+    colour += (plane(canvas.haze) - colour) * air[:, None]
+    canvas.over(colour, cover, *span)
+
+
+def _conifer(
+    off: Tensor, down: Tensor, tall: Tensor, layer: Layer
+) -> tuple[Tensor, Tensor, Tensor]:
+    t = down / tall + 1.0
+    part = t * (4.0 if layer.index == 2 else 3.0)
+    part = part - part.floor()
+    skirt = part * (1.0 - smooth(part, 0.8, 1.0))
+    half = (tall * 0.25) * (0.06 + t * 0.72 + 0.26 * skirt * (0.3 + t))
+    cover = (half - off.abs() + 0.5).clamp(0.0, 1.0) * (down + tall + 0.2).clamp(0.0, 1.0)
+    return cover, off / half.clamp(min=1.0), t
+
+
+def _round(off: Tensor, down: Tensor, tall: Tensor, layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
+    radius = tall * 0.46
+    down = down + tall * 0.62
+    far = (off * off + down * down * 0.86).sqrt()
+    crown = (radius - far + 0.5).clamp(0.0, 1.0)
+    trunk = (tall * 0.07 - off.abs() + 0.5).clamp(0.0, 1.0) * (down * 0.5).clamp(0.0, 1.0)
+    part = 1.0 / radius.clamp(min=1.0)
+    return (
+        torch.maximum(crown, trunk * 0.9),
+        (off - down * 0.9) * part * 0.8,
+        0.4 + down * part * 0.4,
+    )
+
+
+KINDS = (
+    Kind(
+        odds=(0.0, 0.42, 0.0, 0.30, 0.0, 0.0),
+        sizes=(0.7, 1.0, 0.8, 0.8, 0.7, 0.7),
+        middle=(15.0, 9.0, 46),
+        near=(27.0, 17.0, 58),
+        colours=((0.24, 0.37, 0.17), (0.40, 0.47, 0.20)),
+        channel=60,
+        brush=_round,
+    ),
+    Kind(
+        odds=(0.0, 0.10, 1.0, 0.0, 0.0, 0.42),
+        sizes=(0.5, 0.6, 1.0, 0.5, 0.5, 0.66),
+        middle=(9.0, 21.0, 36),
+        near=(15.0, 42.0, 40),
+        colours=((0.13, 0.25, 0.20), (0.19, 0.33, 0.21)),
+        channel=40,
+        brush=_conifer,
+    ),
+)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from training.panorama import growth, houses, scenery, sky, subject, water
-from training.panorama.canvas import Canvas, plane
-from training.panorama.journey import HEIGHT, WIDTH, Journey, Truth, truth
+from training.panorama.canvas import Canvas
+from training.panorama.journey import HEIGHT, WIDTH, Journey, truth
 from training.panorama.terrain import FAR, MIDDLE, NEAR
 
 # Pictures at a time: what fits a cache of a CPU, and what keeps a card busy.
@@ -54,10 +54,10 @@ def paint_panorama(canvas: Canvas) -> None:
     scenery.paint_ground(canvas, FAR)
     water.paint_water(canvas)
     houses.paint_houses(canvas, MIDDLE)
-    growth.paint_trees(canvas, MIDDLE)
+    growth.paint_growth(canvas, MIDDLE)
     scenery.paint_ground(canvas, MIDDLE)
     houses.paint_houses(canvas, NEAR)
-    growth.paint_trees(canvas, NEAR)
+    growth.paint_growth(canvas, NEAR)
     scenery.paint_ground(canvas, NEAR)
 
 
@@ -71,6 +71,3 @@ def finish(canvas: Canvas) -> Tensor:
 
 def _column(values: list[float], like: Tensor) -> Tensor:
     return torch.tensor(values, dtype=torch.float32, device=like.device)[:, None]
-
-
-__all__ = ["Journey", "Truth", "paint_panorama", "plane", "render"]

@@ -7,19 +7,20 @@ from torch import Tensor
 
 from training.panorama import palette
 from training.panorama.canvas import Canvas, plane
-from training.panorama.journey import WIDTH
+from training.panorama.journey import HEIGHT, WIDTH
 from training.panorama.noise import roll, smooth
 from training.panorama.prompts import REGIONS
 from training.panorama.terrain import Layer, along, height, regions
 
 # Columns beside the picture that slanting shade may look up.
 PAD = 40
-TOPS = {"far": 14, "middle": 46, "near": 74}
+# Rows that may show a layer: the one before it covers the rest.
+SPANS = {"far": (14, 92), "middle": (46, 102), "near": (74, HEIGHT)}
 COAST, HILLS, FOREST, TOWN, DESERT, MOUNTAINS = range(6)
 
 
 def paint_ground(canvas: Canvas, layer: Layer) -> None:
-    top = TOPS[layer.name]
+    top, bottom = SPANS[layer.name]
     v = along(canvas, layer, PAD)
     shares = regions(layer, v)
     crest = layer.base - height(layer, v, canvas.salt, shares)
@@ -27,17 +28,17 @@ def paint_ground(canvas: Canvas, layer: Layer) -> None:
     inner = slice(PAD, PAD + WIDTH)
     crest, v = crest[:, inner], v[:, inner]
     shares = [share[:, inner] for share in shares]
-    depth = canvas.rows(top) - crest[:, None]
+    depth = canvas.rows(top, bottom) - crest[:, None]
     lean = (1.0 + slope[:, PAD - 1 : PAD - 1 + WIDTH].square()).rsqrt()
     cover = (depth * lean[:, None] + 0.5).clamp(0.0, 1.0)
 
     ground = _blend(shares, [palette.GROUND[name][layer.index] for name in REGIONS])
     # Positive where the ground falls to the right, towards the sun.
-    faces = _shear(slope, depth, 0.45, PAD - 1)
+    facing = ((slope[:, PAD - 1 : PAD - 1 + WIDTH] * 2.0).clamp(-1.0, 1.0) * 0.35)[:, None]
     keen = shares[DESERT] + shares[MOUNTAINS] * (1.0 if layer.index < 2 else 0.4)
-    blunt = (faces * 2.0).clamp(-1.0, 1.0) * 0.35
-    sharp = (faces * 3.5).clamp(-1.0, 1.0)
-    facing = blunt + (sharp - blunt) * keen[:, None]
+    if bool((keen > 0.0).any()):
+        faces = _shear(slope, depth, 0.45, PAD - 1)
+        facing = facing + ((faces * 3.5).clamp(-1.0, 1.0) - facing) * keen[:, None]
     side = plane(canvas.side)
     fade = 0.35 + 0.65 * (-depth.clamp(min=0.0) * (1.0 / 16.0)).exp()
     lit = (0.42 + facing * side * fade * 0.55).clamp(0.0, 1.0)
@@ -47,13 +48,15 @@ def paint_ground(canvas: Canvas, layer: Layer) -> None:
         albedo = albedo * _fields(canvas, v, depth, shares[HILLS])
     dark = 1.0 - 0.24 * (depth.clamp(min=0.0) * (1.0 / layer.foot)).clamp(max=1.0)
     shaded = albedo * (plane(canvas.ambient) * (dark * (0.72 + 0.28 * lit))[:, None])
-    colour = shaded + albedo * plane(canvas.beam) * (lit * 1.1 + rim)[:, None]
+    colour = shaded + albedo * (plane(canvas.beam) * (lit * 1.1 + rim)[:, None])
     if layer.index < 2 and bool((shares[MOUNTAINS] > 0).any()):
         snow = _snow(canvas, layer, crest, depth, faces, shares[MOUNTAINS])
         white = plane(canvas.ambient) * 0.86 + plane(canvas.beam) * 0.7 * lit[:, None]
         white = white * (0.8 + 0.28 * lit)[:, None]
         colour = colour + (white.clamp(max=1.0) - colour) * snow[:, None]
-    canvas.over(_hazed(canvas, layer, colour, depth), cover, top)
+    canvas.over(_hazed(canvas, layer, colour, depth), cover, top, bottom)
+    if layer.index == 0:
+        canvas.image[:, :, bottom : SPANS["middle"][1]] = canvas.image[:, :, bottom - 1 : bottom]
 
 
 def _hazed(canvas: Canvas, layer: Layer, colour: Tensor, depth: Tensor) -> Tensor:
@@ -107,7 +110,7 @@ def _snow(
     canvas: Canvas, layer: Layer, crest: Tensor, depth: Tensor, faces: Tensor, share: Tensor
 ) -> Tensor:
     line = 50.0 if layer.index == 0 else 62.0
-    row = canvas.rows(TOPS[layer.name])
+    row = canvas.rows(*SPANS[layer.name])
     # Snow reaches lower on the shaded sides and in gullies.
     ragged = faces * 5.0 + 0.22 * (crest[:, None] - line)
     return smooth(line + ragged - row, -2.0, 4.0) * share[:, None]

@@ -10,6 +10,8 @@ from training.panorama.canvas import HORIZON, Canvas, plane
 from training.panorama.journey import HEIGHT, WIDTH
 from training.panorama.noise import roll, smooth
 
+# The land covers all below.
+ROWS = 74
 SUN_X, MOON_X = 150.0, 44.0
 CLOUD_DRIFT = 0.12
 
@@ -24,12 +26,11 @@ def moon_height(light: Tensor) -> Tensor:
 
 
 def paint_sky(canvas: Canvas) -> None:
-    light = canvas.light
-    t = (canvas.rows(0) * (1.0 / HORIZON)).clamp(max=1.0)[:, None]
+    t = (canvas.rows(0, ROWS) * (1.0 / HORIZON)).clamp(max=1.0)[:, None]
     top, middle, horizon = (canvas.sky[:, index, :, None, None] for index in range(3))
     # A curve through three colours has no corner that the eye could catch.
     gradient = top * ((1.0 - t) * (1.0 - t)) + middle * (2.0 * t * (1.0 - t)) + horizon * (t * t)
-    canvas.image.copy_(gradient.expand(-1, -1, -1, WIDTH))
+    canvas.image[:, :, :ROWS] = gradient
     _stars(canvas)
     _sun(canvas)
     _moon(canvas)
@@ -39,56 +40,85 @@ def paint_sky(canvas: Canvas) -> None:
 def _halo(canvas: Canvas, x: float, y: Tensor, wide: float, flat: float = 1.0) -> Tensor:
     """A soft round light, as a product of its profiles across and down."""
     across = (canvas.columns() - x) * (1.0 / wide)
-    down = (canvas.rows(0)[..., 0] - y[:, None]) * (flat / wide)
+    down = (canvas.rows(0, ROWS)[..., 0] - y[:, None]) * (flat / wide)
     return (-(down * down)).exp()[:, :, None] * (-(across * across)).exp()[:, None, :]
 
 
-def _disc(canvas: Canvas, x: float, y: Tensor, radius: Tensor, soft: float = 0.5) -> Tensor:
-    across, down = canvas.columns()[:, None] - x, canvas.rows(0) - plane(y)
+def _disc(canvas: Canvas, x: float, y: Tensor, radius: Tensor, soft: float, span: slice) -> Tensor:
+    across = canvas.columns()[:, None, span] - x
+    down = canvas.rows(0, ROWS) - plane(y)
     far = (across * across + down * down).sqrt()
     return ((plane(radius) - far) * soft + 0.5).clamp(0.0, 1.0)
 
 
+def _put(canvas: Canvas, colour: Tensor, cover: Tensor, span: slice) -> None:
+    below = canvas.image[:, :, :ROWS, span]
+    below += (plane(colour) - below) * cover[:, None]
+
+
 def _sun(canvas: Canvas) -> None:
     light = canvas.light
-    y = sun_height(light)
-    colour = palette.stops(light, palette.SUN)
     shine = 1.0 - smooth(light, 0.5, 0.72)
+    if not bool((shine > 0.0).any()):
+        return
+    y = sun_height(light)
     dusk = smooth(light, 0.1, 0.45) * shine
-    warm = palette.stops(light, ((1.0, 0.95, 0.8), (1.0, 0.62, 0.3), (0.9, 0.5, 0.4), (0, 0, 0)))
-    canvas.add(warm, _halo(canvas, SUN_X, y, 86.0, 1.5) * plane(0.22 * shine + 0.3 * dusk))
-    canvas.add(colour, _halo(canvas, SUN_X, y, 30.0) * plane(0.34 * shine + 0.16 * dusk))
-    canvas.add(colour, _halo(canvas, SUN_X, y, 14.0) * plane(0.45 * shine))
-    canvas.over(plane(colour), _disc(canvas, SUN_X, y, 6.5 + 3.0 * dusk) * plane(shine), 0)
+    colour = palette.stops(light, palette.SUN)
+    warm = palette.stops(light, palette.GLOW)
+    wide = _halo(canvas, SUN_X, y, 86.0, 1.5) * plane(0.22 * shine + 0.3 * dusk)
+    tight = _halo(canvas, SUN_X, y, 30.0) * plane(0.34 * shine + 0.16 * dusk)
+    tight = tight + _halo(canvas, SUN_X, y, 14.0) * plane(0.45 * shine)
+    _shine(canvas, plane(warm) * wide[:, None] + plane(colour) * tight[:, None])
+    span = slice(int(SUN_X) - 14, int(SUN_X) + 14)
+    disc = _disc(canvas, SUN_X, y, 6.5 + 3.0 * dusk, 0.6, span)
+    _put(canvas, colour, disc * plane(shine), span)
 
 
 def _moon(canvas: Canvas) -> None:
-    y = moon_height(canvas.light)
     rise = smooth(canvas.light, 0.56, 0.86)
-    pale = canvas.light.new_tensor([[0.75, 0.84, 1.0]])
-    canvas.add(pale, _halo(canvas, MOON_X, y, 48.0) * plane(0.2 * rise))
-    canvas.add(pale, _halo(canvas, MOON_X, y, 17.0) * plane(0.3 * rise))
+    if not bool((rise > 0.0).any()):
+        return
+    y = moon_height(canvas.light)
+    pale = palette.table(((0.75, 0.84, 1.0),), y.device)
+    glow = _halo(canvas, MOON_X, y, 48.0) * plane(0.2 * rise)
+    glow = glow + _halo(canvas, MOON_X, y, 17.0) * plane(0.3 * rise)
+    _shine(canvas, plane(pale) * glow[:, None])
+    span = slice(int(MOON_X) - 12, int(MOON_X) + 12)
     radius = torch.full_like(y, 7.5)
-    full = _disc(canvas, MOON_X, y, radius, 0.6)
-    shade = _disc(canvas, MOON_X - 4.5, y - 2.5, radius - 0.8, 0.3)
-    ivory = canvas.light.new_tensor([[0.97, 0.96, 0.88]])
-    canvas.over(plane(ivory), full * (1.0 - 0.82 * shade) * plane(rise), 0)
+    full = _disc(canvas, MOON_X, y, radius, 0.6, span)
+    shade = _disc(canvas, MOON_X - 4.5, y - 2.5, radius - 0.8, 0.3, span)
+    ivory = palette.table(((0.97, 0.96, 0.88),), y.device)
+    _put(canvas, ivory, full * (1.0 - 0.82 * shade) * plane(rise), span)
 
 
-def _stars(canvas: Canvas, size: float = 15.0) -> None:
+def _shine(canvas: Canvas, light: Tensor) -> None:
+    """Let light ``(P, 3, rows, W)`` shine through the air without glare."""
+    below = canvas.image[:, :, :ROWS]
+    below += (1.0 - below) * light
+
+
+def _stars(canvas: Canvas, size: int = 15) -> None:
+    glow = smooth(canvas.light, 0.6, 0.92)
+    if not bool((glow > 0.0).any()):
+        return
     bottom = 66
-    x, y = canvas.columns() * (1.0 / size), canvas.rows(0, bottom)[..., 0] * (1.0 / size)
-    cell_x, cell_y = x.floor(), y.floor()
-    cell = cell_x[:, None, :] + 64.0 * cell_y[:, :, None]
-    salt = canvas.salt[:, :, None]
+    x, y = canvas.columns()[0] * (1.0 / size), canvas.rows(0, bottom)[0, :, 0] * (1.0 / size)
+    cell_x, cell_y = x.floor().to(torch.int64), y.floor().to(torch.int64)
+    wide, tall = -(-WIDTH // size), -(-bottom // size)
+    cell = torch.arange(wide * tall, device=x.device)[None]
+
+    def spread(channel: int) -> Tensor:
+        grid = roll(cell, canvas.salt, channel).view(-1, tall, wide)
+        return grid[:, cell_y][:, :, cell_x]
+
     # Stars keep clear of the rims of their cells, so that each cell needs only its own.
-    across = (x - cell_x)[:, None, :] - 0.25 - 0.5 * roll(cell, salt, 1)
-    down = (y - cell_y)[:, :, None] - 0.25 - 0.5 * roll(cell, salt, 2)
-    bright = (roll(cell, salt, 3) - 0.45).clamp(min=0.0) * 1.9
+    across = (x - cell_x)[None, None, :] - 0.2 - 0.6 * spread(1)
+    down = (y - cell_y)[None, :, None] - 0.2 - 0.6 * spread(2)
+    bright = (spread(3) - 0.4).clamp(min=0.0) * 1.7
     spot = (-(across * across + down * down) * (size * size / 1.5)).exp() * bright
     fade = 1.0 - smooth(canvas.rows(0, bottom), 30.0, 64.0)
-    glow = smooth(canvas.light, 0.6, 0.92)
-    canvas.add(canvas.light.new_tensor([[0.95, 0.97, 1.0]]), spot * fade * plane(glow), 0, bottom)
+    white = palette.table(((0.95, 0.97, 1.0),), x.device)
+    canvas.add(white, spot * fade * plane(glow), 0, bottom)
 
 
 def _clouds(canvas: Canvas) -> None:
@@ -137,7 +167,7 @@ def _heaps(canvas: Canvas, v: Tensor, lit: Tensor, dark: Tensor, size: float = 1
     present = smooth(body, 0.5, 4.0)[:, None, :]
     cover = (down * 0.5 + 0.3).clamp(0.0, 1.0) * smooth(belly, -2.0, 3.0) * present
     depth = (down / (body[:, None, :] + 3.0)).clamp(0.0, 1.0)
-    colour = plane(lit)[:, :] + plane(dark - lit) * smooth(depth, 0.15, 1.0)[:, None]
+    colour = plane(lit) + plane(dark - lit) * smooth(depth, 0.15, 1.0)[:, None]
     canvas.over(colour, cover * 0.86, 0, bottom)
 
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from training.panorama import bodies
 from training.panorama.bodies import Body
 from training.panorama.canvas import Canvas, plane
-from training.panorama.journey import ACCENTS, PATTERNS, Journey, Truth
+from training.panorama.journey import ACCENTS, HEIGHT, WIDTH, Journey, Truth
 from training.panorama.noise import smooth
-from training.panorama.prompts import COLOURS, SUBJECTS
+from training.panorama.prompts import SUBJECTS
 
 COLOUR_RGB = {
     "red": (0.88, 0.13, 0.14),
@@ -23,6 +23,9 @@ COLOUR_RGB = {
     "blue": (0.12, 0.32, 0.90),
     "violet": (0.56, 0.20, 0.82),
 }
+# Pixels before and behind the middle that a subject may touch.
+WINDOW_X, WINDOW_Y = (28, 28), (20, 36)
+CHANNELS = torch.arange(3)[None, :, None, None]
 ACCENT_RGB = {"cream": (0.99, 0.95, 0.84), "dark": (0.17, 0.15, 0.20)}
 
 
@@ -66,22 +69,40 @@ def paint_subject(canvas: Canvas, looks: Looks, x: Tensor, y: Tensor) -> None:
         which = (looks.kind == index).nonzero()[:, 0]
         if len(which) == 0:
             continue
-        dx = canvas.columns()[:, None] - plane(x[which])
-        dy = canvas.rows(0) - plane(y[which])
+        # Only a window around the subject is touched.
+        columns = _window(x[which], WINDOW_X, WIDTH)
+        rows = _window(y[which], WINDOW_Y, HEIGHT)
+        dx = (columns.to(torch.float32) + 0.5 - x[which, None])[:, None, :]
+        dy = (rows.to(torch.float32) + 0.5 - y[which, None])[:, :, None]
+        dx, dy = (part.contiguous() for part in torch.broadcast_tensors(dx, dy))
+        spot = (
+            which[:, None, None, None],
+            CHANNELS.to(x.device),
+            rows[:, None, :, None],
+            columns[:, None, None, :],
+        )
         moment = plane(canvas.time[which])
         body = bodies.BODIES[name](dx, dy, moment, plane(looks.heading[which]))
-        image = canvas.image[which]
+        image = canvas.image[spot]
         for part in body.behind:
             _part(canvas, which, image, part)
         _skin(canvas, looks, which, image, body)
         for part in body.front:
             _part(canvas, which, image, part)
-        canvas.image[which] = image
+        canvas.image[spot] = image
+
+
+def _window(middle: Tensor, reach: tuple[int, int], size: int) -> Tensor:
+    """Pixels around places ``(P,)`` as ``(P, window)``, all of them within the picture."""
+    start = (middle.floor().to(torch.int64) - reach[0]).clamp(0, size - sum(reach))
+    return start[:, None] + torch.arange(sum(reach), device=middle.device)
 
 
 def _glow(canvas: Canvas, looks: Looks, x: Tensor, y: Tensor) -> None:
     """A soft light around the subject in the dark."""
     dark = smooth(canvas.light, 0.45, 0.9)
+    if not bool((dark > 0.0).any()):
+        return
     across = (canvas.columns() - x[:, None]) * (1.0 / 27.0)
     down = (canvas.rows(0)[..., 0] - y[:, None]) * (1.0 / 27.0)
     halo = (-(down * down)).exp()[:, :, None] * (-(across * across)).exp()[:, None, :]

@@ -156,8 +156,12 @@ def airship(dx: Tensor, dy: Tensor, moment: Tensor, heading: Tensor) -> Body:
     rib = (b * 2.0 - (b * 2.0).round()).abs()
     seam = 0.1 * smooth(rib, 0.3, 0.5)
     fin_x = dx + 17.0
-    sweep = (-fin_x * 0.5 + 8.5).clamp(min=0.0)
-    fin = _inside(fin_x.abs() - 4.2) * _inside(dy.abs() - sweep) * _inside(-dx - 23.0)
+    sweep = (6.6 - fin_x * 0.55).clamp(max=8.6)
+    fin = _inside(fin_x.abs() - 4.5) * _inside(dy.abs() - sweep)
+    # Fins are of the same cloth, in the shade of the hull.
+    tail = fin * (1.0 - cover)
+    seam = seam * cover + 0.22 * tail
+    cover = torch.maximum(cover, fin)
     gondola = _inside((dx - 2.0).abs() - 5.5) * _inside((dy - 10.0).abs() - 2.0)
     glass = _inside((dx - 3.5).abs() - 2.6) * _inside((dy - 9.8).abs() - 0.7)
     shade = b * 0.9
@@ -169,7 +173,7 @@ def airship(dx: Tensor, dy: Tensor, moment: Tensor, heading: Tensor) -> Body:
         shade,
         torch.zeros_like(cover),
         seam,
-        [(METAL, fin), (CAP, gondola)],
+        [(CAP, gondola)],
         [((0.98, 0.88, 0.62), glass)],
     )
 

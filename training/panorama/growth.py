@@ -61,7 +61,7 @@ def _paint(canvas: Canvas, layer: Layer, kind: Kind) -> None:
         # What a tree is like is put over what is behind it; colours are mixed once, at the end.
         if total is None:
             total = cover
-            sides, lows, tones = side * 1.0, low * 1.0, hue.expand_as(cover).clone()
+            sides, lows, tones = ((part + 0.0 * cover) for part in (side, low, hue))
             continue
         sides += (side - sides) * cover
         lows += (low - lows) * cover
@@ -117,7 +117,51 @@ def _round(off: Tensor, down: Tensor, tall: Tensor, layer: Layer) -> tuple[Tenso
     )
 
 
+def _low(off: Tensor, down: Tensor, tall: Tensor, layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
+    """A bush or a boulder: half a ball, flat on the ground."""
+    wide = tall * 1.15
+    x, y = off / wide, (down + 1.0) / tall
+    far = (x * x + y * y).sqrt()
+    cover = ((1.0 - far) * tall + 0.5).clamp(0.0, 1.0)
+    return cover, x * 0.9 - y * 0.4, 1.0 + y
+
+
+def _cactus(off: Tensor, down: Tensor, tall: Tensor, layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
+    """A column with a round top and two arms that bend up."""
+    thick = tall * 0.085 + 0.7
+    x = off.abs()
+    stem = (off * off + (down + tall - thick).clamp(max=0.0).square()).sqrt() - thick
+    reach, arm = tall * 0.27, thick * 0.8
+    # The right arm leaves the stem higher than the left one.
+    low = torch.where(off > 0.0, tall * 0.45, tall * 0.32)
+    end = low + tall * 0.30
+    rise = (
+        (x - reach).square() + ((-down - end).clamp(min=0.0) + (low + down).clamp(min=0.0)).square()
+    ).sqrt() - arm
+    bar = torch.maximum((down + low).abs() - arm, x - reach)
+    distance = torch.minimum(stem, torch.minimum(rise, bar))
+    return (0.5 - distance).clamp(0.0, 1.0), off / thick * 0.6, 1.0 + down / tall
+
+
 KINDS = (
+    Kind(
+        odds=(0.16, 0.34, 0.30, 0.25, 0.12, 0.34),
+        sizes=(0.7, 1.0, 1.0, 1.0, 0.7, 0.9),
+        middle=(31.0, 3.0, 60),
+        near=(37.0, 6.5, 70),
+        colours=((0.30, 0.40, 0.20), (0.46, 0.46, 0.28)),
+        channel=70,
+        brush=_low,
+    ),
+    Kind(
+        odds=(0.0, 0.0, 0.0, 0.0, 0.55, 0.0),
+        sizes=(0.6, 0.6, 0.6, 0.6, 1.0, 0.6),
+        middle=(43.0, 11.0, 52),
+        near=(61.0, 26.0, 56),
+        colours=((0.28, 0.40, 0.28), (0.36, 0.46, 0.32)),
+        channel=80,
+        brush=_cactus,
+    ),
     Kind(
         odds=(0.0, 0.42, 0.0, 0.30, 0.0, 0.0),
         sizes=(0.7, 1.0, 0.8, 0.8, 0.7, 0.7),

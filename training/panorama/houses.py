@@ -33,8 +33,8 @@ class Plan:
 
 
 PLANS = {
-    "middle": Plan(21.0, 7.6, (9.0, 9.0), 6.5, (2.2, 2.8), (5.0, 6.0), 0.92, 36, 280),
-    "near": Plan(39.0, 13.5, (15.0, 9.0), 10.0, (3.2, 4.4), (8.0, 9.0), 0.8, 48, 380),
+    "middle": Plan(18.0, 7.4, (9.0, 9.0), 6.5, (2.2, 2.8), (5.0, 6.0), 0.92, 36, 280),
+    "near": Plan(35.0, 14.0, (15.0, 11.0), 10.0, (3.2, 4.4), (7.6, 9.0), 0.9, 48, 380),
 }
 
 
@@ -48,8 +48,8 @@ def paint_houses(canvas: Canvas, layer: Layer) -> None:
     rows = canvas.rows(plan.top)
     middle = (cell + 0.5 + 0.08 * (roll(cell, salt, channel) - 0.5)) * plan.cell
     shares = regions(layer, middle)
-    there = plan.odds * smooth(shares[TOWN], 0.3, 0.8) - roll(cell, salt, channel + 1)
-    grown = smooth(there, 0.0, 0.15)
+    there = roll(cell, salt, channel + 1) < plan.odds
+    grown = torch.where(there, smooth(shares[TOWN], 0.3, 0.75), 0.0)
     half = plan.half * (0.78 + 0.22 * roll(cell, salt, channel + 2))
     walls = (plan.walls[0] + plan.walls[1] * roll(cell, salt, channel + 3)) * grown
     tower = roll(cell, salt, channel + 4) < (0.1 if layer.index == 1 else 0.0)

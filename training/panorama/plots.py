@@ -16,7 +16,7 @@ from training.panorama.terrain import Layer, along, height, regions
 
 @dataclass(frozen=True, slots=True)
 class Plots:
-    """The plots that pictures show, with one spare at each side: facts once a plot, not a column."""
+    """The plots that pictures show and one more at each side: facts once a plot."""
 
     # Whole numbers of plots (P, plots), and which of these each column is on (P, W).
     number: Tensor

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from training.panorama import growth, houses, scenery, sky, subject, water
+from training.panorama import boats, growth, houses, scenery, sky, subject, water
 from training.panorama.canvas import Canvas
 from training.panorama.journey import HEIGHT, WIDTH, Journey, truth
-from training.panorama.terrain import FAR, MIDDLE, NEAR
+from training.panorama.terrain import FAR, FRONT, MIDDLE, NEAR
 
 # Pictures at a time: what fits a cache of a CPU, and what keeps a card busy.
 BATCH_CPU, BATCH_CARD = 8, 384
@@ -53,12 +53,14 @@ def paint_panorama(canvas: Canvas) -> None:
     sky.paint_sky(canvas)
     scenery.paint_ground(canvas, FAR)
     water.paint_water(canvas)
+    boats.paint_boats(canvas)
     houses.paint_houses(canvas, MIDDLE)
     growth.paint_growth(canvas, MIDDLE)
     scenery.paint_ground(canvas, MIDDLE)
     houses.paint_houses(canvas, NEAR)
     growth.paint_growth(canvas, NEAR)
     scenery.paint_ground(canvas, NEAR)
+    scenery.paint_ground(canvas, FRONT)
 
 
 def finish(canvas: Canvas) -> Tensor:

@@ -8,14 +8,14 @@ from torch import Tensor
 from training.panorama import palette
 from training.panorama.canvas import Canvas, plane
 from training.panorama.journey import HEIGHT, WIDTH
-from training.panorama.noise import roll, smooth
+from training.panorama.noise import roll, smooth, wave
 from training.panorama.prompts import REGIONS
 from training.panorama.terrain import Layer, along, height, regions
 
 # Columns beside the picture that slanting shade may look up.
 PAD = 40
 # Rows that may show a layer: the one before it covers the rest.
-SPANS = {"far": (14, 92), "middle": (46, 102), "near": (74, HEIGHT)}
+SPANS = {"far": (14, 92), "middle": (46, 102), "near": (74, HEIGHT), "front": (86, HEIGHT)}
 COAST, HILLS, FOREST, TOWN, DESERT, MOUNTAINS = range(6)
 
 
@@ -33,6 +33,8 @@ def paint_ground(canvas: Canvas, layer: Layer) -> None:
     cover = (depth * lean[:, None] + 0.5).clamp(0.0, 1.0)
 
     ground = _blend(shares, [palette.GROUND[name][layer.index] for name in REGIONS])
+    if layer.name == "front":
+        ground = ground * 0.86
     # Positive where the ground falls to the right, towards the sun.
     facing = ((slope[:, PAD - 1 : PAD - 1 + WIDTH] * 2.0).clamp(-1.0, 1.0) * 0.35)[:, None]
     keen = shares[DESERT] + shares[MOUNTAINS] * (1.0 if layer.index < 2 else 0.4)
@@ -44,6 +46,10 @@ def paint_ground(canvas: Canvas, layer: Layer) -> None:
     lit = (0.42 + facing * side * fade * 0.55).clamp(0.0, 1.0)
     rim = (-depth.clamp(min=0.0) * (1.0 / 2.6)).exp() * (0.35 if layer.index else 0.15)
     albedo = ground[:, :, None].expand(-1, -1, depth.shape[1], -1)
+    if layer.index == 2:
+        patch = wave(along(canvas, layer, PAD)[:, 1:-1], 30.0, canvas.salt, layer.channel + 92)
+        mottle = _shear(patch, depth * 2.0, 0.45, PAD - 1) - 0.5
+        albedo = albedo * (1.0 + 0.22 * mottle * smooth(depth, 0.0, 6.0))[:, None]
     if layer.index == 1 and bool((shares[HILLS] > 0).any()):
         albedo = albedo * _fields(canvas, v, depth, shares[HILLS])
     dark = 1.0 - 0.24 * (depth.clamp(min=0.0) * (1.0 / layer.foot)).clamp(max=1.0)
@@ -55,8 +61,8 @@ def paint_ground(canvas: Canvas, layer: Layer) -> None:
         white = white * (0.8 + 0.28 * lit)[:, None]
         colour = colour + (white.clamp(max=1.0) - colour) * snow[:, None]
     canvas.over(_hazed(canvas, layer, colour, depth), cover, top, bottom)
-    if layer.index == 0:
-        canvas.image[:, :, bottom : SPANS["middle"][1]] = canvas.image[:, :, bottom - 1 : bottom]
+    if layer.name == "near" and bool((shares[COAST] > 0.0).any()):
+        _foam(canvas, v, depth, shares[COAST])
 
 
 def _hazed(canvas: Canvas, layer: Layer, colour: Tensor, depth: Tensor) -> Tensor:
@@ -104,6 +110,20 @@ def _fields(canvas: Canvas, v: Tensor, depth: Tensor, share: Tensor) -> Tensor:
     warm = smooth(tone, 0.5, 0.9)
     cool = smooth(1.0 - tone, 0.5, 0.9)
     return 1.0 + gold * (warm * amount)[:, None] + fresh * (cool * amount)[:, None]
+
+
+def _foam(canvas: Canvas, v: Tensor, depth: Tensor, share: Tensor) -> None:
+    """A seam of foam where the sea runs out on the sand, and the wet sand below it."""
+    swell = 1.2 * wave(v + canvas.time[:, None] * 0.3, 34.0, canvas.salt, 95)[:, None]
+    at = depth + 0.2 + swell
+    wet = smooth(at, 0.0, 1.5) * (1.0 - smooth(at, 2.0, 6.5)) * share[:, None] * 0.3
+    span = SPANS["near"]
+    canvas.over(
+        plane(canvas.ambient) * plane(canvas.ambient.new_tensor([[0.5, 0.45, 0.38]])), wet, *span
+    )
+    foam = (-((at * (1.0 / 1.3)).square())).exp() * share[:, None] * 0.8
+    white = canvas.ambient * 0.86 + canvas.beam * 0.5
+    canvas.over(plane(white.clamp(max=1.0)), foam, *span)
 
 
 def _snow(

@@ -31,6 +31,8 @@ def paint_sky(canvas: Canvas) -> None:
     # A curve through three colours has no corner that the eye could catch.
     gradient = top * ((1.0 - t) * (1.0 - t)) + middle * (2.0 * t * (1.0 - t)) + horizon * (t * t)
     canvas.image[:, :, :ROWS] = gradient
+    # Land lies over the rest, yet its soft edges want something under them.
+    canvas.image[:, :, ROWS:] = horizon
     _stars(canvas)
     _sun(canvas)
     _moon(canvas)

@@ -106,7 +106,7 @@ def _glow(canvas: Canvas, looks: Looks, x: Tensor, y: Tensor) -> None:
     across = (canvas.columns() - x[:, None]) * (1.0 / 27.0)
     down = (canvas.rows(0)[..., 0] - y[:, None]) * (1.0 / 27.0)
     halo = (-(down * down)).exp()[:, :, None] * (-(across * across)).exp()[:, None, :]
-    canvas.add(looks.colour * 0.7 + 0.2, halo * plane(0.36 * dark), 0)
+    canvas.add(looks.colour * 0.55 + 0.3, halo * plane(0.3 * dark), 0)
 
 
 def _shine(canvas: Canvas, which: Tensor, own: float) -> tuple[Tensor, Tensor]:

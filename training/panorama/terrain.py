@@ -30,6 +30,8 @@ class Layer:
 
 FAR = Layer("far", 0, 0.25, 74.0, 420.0, (0.56, 0.84), 26.0, 100)
 MIDDLE = Layer("middle", 1, 0.5, 88.0, 260.0, (0.22, 0.6), 26.0, 200)
+# A fold of the near ground in front of it, at the same speed.
+FRONT = Layer("front", 2, 1.0, 119.0, 150.0, (0.0, 0.0), 20.0, 400)
 NEAR = Layer("near", 2, 1.0, 106.0, 150.0, (0.0, 0.0), 30.0, 300)
 
 
@@ -76,11 +78,11 @@ def _far_desert(v: Tensor, s: Tensor, c: int) -> Tensor:
 
 
 def _far_mountains(v: Tensor, s: Tensor, c: int) -> Tensor:
-    return 12.0 + 34.0 * peaks(v, 58.0, s, c, 1.35) + 7.0 * peaks(v, 17.0, s, c + 4, 1.3)
+    return 12.0 + 36.0 * peaks(v, 62.0, s, c, 1.5) + 5.0 * peaks(v, 17.0, s, c + 4, 1.3)
 
 
 def _middle_coast(v: Tensor, s: Tensor, c: int) -> Tensor:
-    return -22.0 + 22.0 * smooth(wave(v, 74.0, s, c), 0.62, 1.0)
+    return -22.0 + 30.0 * smooth(wave(v, 74.0, s, c), 0.6, 1.0)
 
 
 def _middle_hills(v: Tensor, s: Tensor, c: int) -> Tensor:
@@ -100,7 +102,7 @@ def _middle_desert(v: Tensor, s: Tensor, c: int) -> Tensor:
 
 
 def _middle_mountains(v: Tensor, s: Tensor, c: int) -> Tensor:
-    return 11.0 + 20.0 * peaks(v, 48.0, s, c, 1.2) + 5.0 * peaks(v, 15.0, s, c + 4, 1.2)
+    return 11.0 + 22.0 * peaks(v, 62.0, s, c, 1.5) + 3.5 * peaks(v, 19.0, s, c + 4, 1.3)
 
 
 def _near_coast(v: Tensor, s: Tensor, c: int) -> Tensor:
@@ -146,3 +148,4 @@ _HEIGHTS = {
         _near_mountains,
     ),
 }
+_HEIGHTS["front"] = _HEIGHTS["near"]

@@ -140,7 +140,8 @@ def kite(dx: Tensor, dy: Tensor, moment: Tensor, heading: Tensor) -> Body:
 def airship(dx: Tensor, dy: Tensor, moment: Tensor, heading: Tensor) -> Body:
     """A long hull with fins at its tail and a gondola, its nose to the heading."""
     long, tall = 21.0, 9.0
-    dx = dx * heading
+    # The fins weigh on the middle of the coloured body.
+    dx = dx * heading - 1.2
     # Blunter at the nose than at the tail.
     nose = (dx * (1.0 / long)).clamp(-1.05, 1.05)
     half = tall * (1.0 - nose * nose).clamp(min=0.0).sqrt() * (1.0 + 0.14 * nose)

@@ -19,9 +19,9 @@ COLOUR_RGB = {
     "red": (0.88, 0.13, 0.14),
     "orange": (0.98, 0.50, 0.07),
     "yellow": (0.99, 0.85, 0.14),
-    "green": (0.12, 0.66, 0.26),
-    "blue": (0.12, 0.32, 0.90),
-    "violet": (0.56, 0.20, 0.82),
+    "green": (0.10, 0.72, 0.28),
+    "blue": (0.10, 0.22, 0.90),
+    "violet": (0.58, 0.18, 0.82),
 }
 # Pixels before and behind the middle that a subject may touch.
 WINDOW_X, WINDOW_Y = (28, 28), (20, 36)
@@ -123,17 +123,17 @@ def _skin(canvas: Canvas, looks: Looks, which: Tensor, image: Tensor, body: Body
     facing = (0.5 + 0.5 * (body.nx * side - body.ny * 0.6)).clamp(0.0, 1.0)[:, None]
     dark = plane(smooth(canvas.light[which], 0.3, 0.9))[:, None]
     inner = body.inner[:, None]
-    own = 0.30 + 0.26 * dark
+    own = 0.34 + 0.36 * dark
     ambient = plane(canvas.ambient[which])
     ambient = ambient + (1.0 - ambient) * own
-    shade = 0.66 + 0.36 * facing
+    shade = 0.72 + 0.32 * facing
     lit = paint * ambient * shade + plane(canvas.beam[which]) * (facing.square() * 0.5) * (
         0.35 + 0.65 * paint
     )
     # A flame inside lifts the colour itself towards its own light.
     flame = inner * (0.35 + 0.65 * dark)
-    warm = paint * 0.55 + paint.new_tensor((1.0, 0.86, 0.52)).reshape(1, 3, 1, 1) * 0.45
-    lit = lit + (warm - lit) * (flame * 0.75)
+    warm = paint * 1.2 + paint.new_tensor((0.16, 0.13, 0.08)).reshape(1, 3, 1, 1)
+    lit = lit + (warm - lit) * (flame * 0.8)
     lit = lit * (1.0 - body.seam[:, None])
     image += (lit.clamp(0.0, 1.0) - image) * body.cover[:, None]
 

@@ -19,8 +19,8 @@ RED = prompts.Prompt(
 HUES = [colorsys.rgb_to_hsv(*rgb)[0] for rgb in COLOUR_RGB.values()]
 
 
-def hue_and_chroma(pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hue in [0, 1) and the distance between the largest and the smallest channel."""
+def hue_and_depth(pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Hue in [0, 1), and how deep the colour is: zero where it is pale or nearly black."""
     red, green, blue = (pictures[..., index, :, :].float() / 255.0 for index in range(3))
     most = torch.maximum(torch.maximum(red, green), blue)
     chroma = most - torch.minimum(torch.minimum(red, green), blue)
@@ -30,7 +30,8 @@ def hue_and_chroma(pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         ((green - blue) / part) % 6.0,
         torch.where(most == green, (blue - red) / part + 2.0, (red - green) / part + 4.0),
     )
-    return hue / 6.0, chroma
+    saturation = chroma / most.clamp(min=1e-6)
+    return hue / 6.0, torch.where((saturation > 0.6) & (chroma > 0.26), chroma, 0.0)
 
 
 def away(hue: torch.Tensor, from_hue: float) -> torch.Tensor:
@@ -89,10 +90,10 @@ def test_the_coloured_body_is_where_truth_says(subject: str, pattern: str, time:
     ]
     times = torch.full((len(journeys), 1), time)
     told = truth(journeys, times)
-    hue, chroma = hue_and_chroma(render(journeys, times)[:, 0])
+    hue, deep = hue_and_depth(render(journeys, times)[:, 0])
     for index, colour in enumerate(prompts.COLOURS):
         # Sky is as blue as it likes but never as deep.
-        found = (away(hue[index], HUES[index]) < 0.05) & (chroma[index] > 0.38)
+        found = (away(hue[index], HUES[index]) < 0.05) & (deep[index] > 0.0)
         rows = torch.arange(HEIGHT)[:, None].expand(HEIGHT, WIDTH) + 0.5
         columns = torch.arange(WIDTH).expand(HEIGHT, WIDTH) + 0.5
         x, y = told.x[index, 0], told.y[index, 0]
@@ -111,13 +112,12 @@ def test_the_colour_is_named_right_from_the_picture(light: str) -> None:
     ]
     times = torch.tensor([[190.0, 420.0]]).repeat(len(journeys), 1)
     told = truth(journeys, times)
-    hue, chroma = hue_and_chroma(render(journeys, times))
+    hue, deep = hue_and_depth(render(journeys, times))
     right = 0
     for clip, moment in itertools.product(range(len(journeys)), range(2)):
         x, y = int(told.x[clip, moment]), int(told.y[clip, moment])
         near = (slice(y - 9, y + 10), slice(x - 9, x + 10))
-        deep = chroma[clip, moment][near] > 0.38
-        hues = hue[clip, moment][near][deep]
+        hues = hue[clip, moment][near][deep[clip, moment][near] > 0.0]
         votes = torch.stack([away(hues, h) for h in HUES]).argmin(0)
         named = prompts.COLOURS[int(votes.bincount(minlength=6).argmax())]
         right += named == combinations[clip][0]

@@ -21,6 +21,7 @@ class Canvas:
     image: Tensor
     camera: Tensor
     light: Tensor
+    dawn: Tensor
     time: Tensor
     salt: Tensor
     here: Tensor
@@ -30,19 +31,27 @@ class Canvas:
     side: Tensor
 
     @classmethod
-    def stretch(cls, camera: Tensor, light: Tensor, time: Tensor, salt: Tensor) -> Canvas:
-        """Prepare pictures of a camera at places ``(P,)`` under lights ``(P,)``."""
+    def stretch(
+        cls, camera: Tensor, light: Tensor, dawn: Tensor, time: Tensor, salt: Tensor
+    ) -> Canvas:
+        """Prepare pictures of a camera at places ``(P,)`` under lights ``(P,)``.
+
+        Where ``dawn`` is 1 and not 0, the sun rises.
+        """
         here = torch.stack(palette.presence(camera, 260.0), 1)
         return cls(
             image=torch.empty(len(camera), 3, HEIGHT, WIDTH, device=camera.device),
             camera=camera,
             light=light,
+            dawn=dawn,
             time=time,
             salt=salt[:, None],
             here=here,
-            sky=palette.sky(light, here),
-            ambient=palette.stops(light, palette.AMBIENT),
-            beam=palette.stops(light, palette.BEAM),
+            sky=palette.sky(light, here, dawn),
+            ambient=palette.stops(
+                light, palette.at_dawn(palette.AMBIENT, palette.DAWN_AMBIENT, dawn)
+            ),
+            beam=palette.stops(light, palette.at_dawn(palette.BEAM, palette.DAWN_BEAM, dawn)),
             side=palette.stops(light, palette.SIDE),
         )
 

@@ -47,7 +47,7 @@ def _paint(canvas: Canvas, layer: Layer, kind: Kind) -> None:
     there = smooth(odd - plots.roll(channel + 1), 0.0, 0.12)
     if not bool((there > 0.0).any()):
         return
-    tall = tallest * grown * (0.62 + 0.38 * plots.roll(channel + 2)) * there
+    tall = tallest * grown * (0.55 + 0.45 * plots.roll(channel + 2)) * there
     tone, shown = plots.roll(channel + 3), smooth(tall, 2.0, 5.0)
     rows = canvas.rows(top, bottom)
     total: Tensor | None = None
@@ -145,7 +145,7 @@ def _cactus(off: Tensor, down: Tensor, tall: Tensor, layer: Layer) -> tuple[Tens
 
 KINDS = (
     Kind(
-        odds=(0.16, 0.34, 0.30, 0.25, 0.12, 0.34),
+        odds=(0.0, 0.4, 0.30, 0.25, 0.12, 0.4),
         sizes=(0.7, 1.0, 1.0, 1.0, 0.7, 0.9),
         middle=(31.0, 3.0, 60),
         near=(37.0, 6.5, 70),
@@ -175,7 +175,7 @@ KINDS = (
         odds=(0.0, 0.10, 1.0, 0.0, 0.0, 0.42),
         sizes=(0.5, 0.6, 1.0, 0.5, 0.5, 0.66),
         middle=(9.0, 21.0, 36),
-        near=(15.0, 42.0, 40),
+        near=(13.5, 44.0, 40),
         colours=((0.13, 0.25, 0.20), (0.19, 0.33, 0.21)),
         channel=40,
         brush=_conifer,

@@ -44,6 +44,11 @@ BLUE_SKY = ((0.09, 0.13, 0.31), (0.24, 0.25, 0.47), (0.60, 0.45, 0.56))
 NIGHT_SKY = ((0.03, 0.05, 0.15), (0.07, 0.12, 0.27), (0.18, 0.25, 0.41))
 # How much of a region's own air, against the mean of its ring, is left in the dark.
 KEEPS = 0.12
+# What makes a dawn of a dusk: paler and fresher, in the same order as a sky.
+DAWN_SKY = ((0.42, 0.60, 0.80), (0.84, 0.76, 0.82), (1.00, 0.87, 0.82))
+DAWN = 0.55
+DAWN_AMBIENT, DAWN_BEAM = (0.74, 0.70, 0.80), (0.36, 0.25, 0.17)
+DAWN_CLOUD = (1.0, 0.84, 0.80)
 
 # What falls on things: from everywhere, and on the sides that face the sun or the moon.
 AMBIENT = ((0.98, 0.98, 0.97), (0.70, 0.57, 0.68), (0.36, 0.39, 0.58), (0.23, 0.29, 0.47))
@@ -115,7 +120,17 @@ def presence(where: Tensor, soft: float) -> list[Tensor]:
     return shares
 
 
-def sky(light: Tensor, here: Tensor) -> Tensor:
+def at_dawn(rows: object, colour: object, dawn: Tensor, amount: float = 1.0) -> Tensor:
+    """Rows of light ``(P, 4, ...)`` whose dusk becomes a dawn where ``dawn (P,)`` is 1."""
+    evening = rows if isinstance(rows, Tensor) else table(rows, dawn.device)[None]
+    fresh = table(colour, dawn.device)
+    share = (dawn * amount).reshape(-1, *(1,) * (evening.ndim - 2))
+    mixed = evening[:, 1] + (fresh - evening[:, 1]) * share
+    rest = evening.expand(len(dawn), *evening.shape[1:])
+    return torch.cat((rest[:, :1], mixed[:, None], rest[:, 2:]), 1)
+
+
+def sky(light: Tensor, here: Tensor, dawn: Tensor) -> Tensor:
     """Zenith, middle and horizon colours ``(P, 3, 3)`` under a light, given ``(P, 6)`` regions."""
     rows = table([SKIES[name] for name in REGIONS], light.device)
     mean = rows[:, 1].mean(0)
@@ -127,4 +142,4 @@ def sky(light: Tensor, here: Tensor) -> Tensor:
     mixed = here[:, 0, None, None, None] * four[0]
     for index in range(1, len(REGIONS)):
         mixed = mixed + here[:, index, None, None, None] * four[index]
-    return stops(light, mixed).clamp(0.0, 1.0)
+    return stops(light, at_dawn(mixed, DAWN_SKY, dawn, DAWN)).clamp(0.0, 1.0)

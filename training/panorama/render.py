@@ -10,6 +10,7 @@ from torch import Tensor
 from training.panorama import boats, growth, houses, scenery, sky, subject, water
 from training.panorama.canvas import Canvas
 from training.panorama.journey import HEIGHT, WIDTH, Journey, truth
+from training.panorama.prompts import LIGHTS
 from training.panorama.terrain import FAR, FRONT, MIDDLE, NEAR
 
 # Pictures at a time: what fits a cache of a CPU, and what keeps a card busy.
@@ -34,6 +35,7 @@ def render(journeys: Sequence[Journey], times: Tensor) -> Tensor:
     looks = subject.Looks.of(journeys, told, times.device)
     departure = _column([journey.departure for journey in journeys], times)
     salt = torch.tensor([journey.salt for journey in journeys], device=times.device)
+    dawn = _column([journey.prompt.light == LIGHTS[2] for journey in journeys], times)[:, 0]
     camera = (departure + told.place).flatten()
     light, time = told.light.flatten(), times.to(torch.float32).flatten()
     x, y = told.x.flatten(), told.y.flatten()
@@ -41,9 +43,10 @@ def render(journeys: Sequence[Journey], times: Tensor) -> Tensor:
     batch = BATCH_CPU if times.device.type == "cpu" else BATCH_CARD
     for start in range(0, count * frames, batch):
         part = slice(start, start + batch)
-        canvas = Canvas.stretch(camera[part], light[part], time[part], salt[owner[part]])
+        whose = owner[part]
+        canvas = Canvas.stretch(camera[part], light[part], dawn[whose], time[part], salt[whose])
         paint_panorama(canvas)
-        subject.paint_subject(canvas, looks.pick(owner[part]), x[part], y[part])
+        subject.paint_subject(canvas, looks.pick(whose), x[part], y[part])
         out[part] = finish(canvas)
     return out.view(count, frames, 3, HEIGHT, WIDTH)
 

@@ -1,6 +1,6 @@
 """Writes contact sheets of the panorama: what there is to see, at a glance.
 
-``python -m training.panorama.sheet --out output/world`` writes four pictures.
+``python -m training.panorama.sheet --out output/world`` writes five pictures.
 """
 
 from __future__ import annotations
@@ -46,13 +46,18 @@ def tile(pictures: Tensor, across: int, scale: int = 1) -> Image.Image:
 
 @torch.no_grad()
 def views(
-    places: Sequence[float], lights: Sequence[float], journeys: Sequence[Journey] | None, salt: int
+    places: Sequence[float],
+    lights: Sequence[float],
+    journeys: Sequence[Journey] | None,
+    salt: int,
+    dawn: bool = False,
 ) -> Tensor:
     """Paint the panorama at places of the ring, with subjects as journeys at their departure."""
     count = len(places)
     canvas = Canvas.stretch(
         torch.tensor(places, dtype=torch.float32),
         torch.tensor(lights, dtype=torch.float32),
+        torch.full((count,), float(dawn)),
         torch.zeros(count),
         torch.full((count,), salt),
     )
@@ -73,6 +78,12 @@ def regions(salt: int) -> Image.Image:
         prompt = replace(EXAMPLE, colour=colour, subject=SUBJECTS[(index + index // 5) % 4])
         journeys.append(Journey.draw(prompt, index))
     return tile(views(places, LIGHTS * len(REGIONS), journeys, salt), len(LIGHTS))
+
+
+def dawns(salt: int) -> Image.Image:
+    """Every region as day breaks."""
+    places = [(index + 0.5) * REGION_LENGTH for index in range(len(REGIONS)) for _ in LIGHTS]
+    return tile(views(places, LIGHTS[::-1] * len(REGIONS), None, salt, True), len(LIGHTS))
 
 
 def changes(salt: int) -> Image.Image:
@@ -114,6 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     for name, image in (
         ("regions", regions(options.seed)),
+        ("dawns", dawns(options.seed)),
         ("changes", changes(options.seed)),
         ("subjects", subjects(options.seed)),
         ("journey", journey(EXAMPLE, options.seed)),

@@ -7,13 +7,15 @@ from torch import Tensor
 
 from training.panorama import palette
 from training.panorama.canvas import HORIZON, Canvas, plane
-from training.panorama.journey import HEIGHT, WIDTH
+from training.panorama.journey import WIDTH
 from training.panorama.noise import roll, smooth
 
 # The land covers all below.
 ROWS = 74
 SUN_X, MOON_X = 150.0, 44.0
 CLOUD_DRIFT = 0.12
+# A heap of cloud: of each puff its place across, its height and half its width.
+PUFFS = ((-22.0, 4.0, 13.0), (-7.0, 9.5, 14.0), (9.0, 8.0, 13.0), (23.0, 4.0, 12.0))
 
 
 def sun_height(light: Tensor) -> Tensor:
@@ -90,7 +92,9 @@ def _moon(canvas: Canvas) -> None:
     full = _disc(canvas, MOON_X, y, radius, 0.6, span)
     shade = _disc(canvas, MOON_X - 4.5, y - 2.5, radius - 0.8, 0.3, span)
     ivory = palette.table(((0.97, 0.96, 0.88),), y.device)
-    _put(canvas, ivory, full * (1.0 - 0.82 * shade) * plane(rise), span)
+    # The side in the dark has a little light from the earth, and hides the stars.
+    _put(canvas, canvas.sky[:, 1] * 0.6 + 0.25, full * plane(rise), span)
+    _put(canvas, ivory, full * (1.0 - 0.85 * shade) * plane(rise), span)
 
 
 def _shine(canvas: Canvas, light: Tensor) -> None:
@@ -126,7 +130,8 @@ def _stars(canvas: Canvas, size: int = 15) -> None:
 def _clouds(canvas: Canvas) -> None:
     """Two rows of clouds: heaps above, long thin banks near the horizon."""
     drift = canvas.columns() + canvas.time[:, None] * CLOUD_DRIFT
-    lit = palette.stops(canvas.light, palette.CLOUD_LIT)
+    lit = palette.at_dawn(palette.CLOUD_LIT, palette.DAWN_CLOUD, canvas.dawn)
+    lit = palette.stops(canvas.light, lit)
     dark = palette.stops(canvas.light, palette.CLOUD_SHADE)
     _banks(canvas, drift * 0.6, lit, dark)
     _heaps(canvas, drift, lit, dark)
@@ -140,19 +145,15 @@ def _heaps(canvas: Canvas, v: Tensor, lit: Tensor, dark: Tensor, size: float = 1
     base_row = torch.zeros_like(v)
     for step in (-1.0, 0.0, 1.0):
         home = cell + step
-        there = roll(home, canvas.salt, 11) < 0.72
+        there = roll(home, canvas.salt, 11) < 0.85
         middle = (home + 0.3 + 0.4 * roll(home, canvas.salt, 12)) * size
         base = 20.0 + 24.0 * roll(home, canvas.salt, 13)
         scale = torch.where(there, 0.7 + 0.6 * roll(home, canvas.salt, 14), 1e-3)
         lean = roll(home, canvas.salt, 15) - 0.5
         off = (v - middle) / scale
-        for x, tall, wide in (
-            (-21.0, 4.0, 13.0),
-            (-6.0, 9.5, 14.0),
-            (9.0, 7.0, 13.0),
-            (24.0, 3.0, 12.0),
-        ):
-            puff = tall * (1.0 + lean * (x * 0.03))
+        for number, (x, tall, wide) in enumerate(PUFFS):
+            lively = roll(home, canvas.salt, 16 + number)
+            puff = tall * (0.55 + 0.9 * lively) * (1.0 + lean * (x * 0.03))
             across = (off - x) * (1.0 / wide)
             # A puff is a hill with a round top: its height above the base, in pixels.
             hill = (1.0 - across * across).clamp(min=0.0).sqrt() * (puff + 3.0) * scale
@@ -187,13 +188,3 @@ def _banks(canvas: Canvas, v: Tensor, lit: Tensor, dark: Tensor, size: float = 1
         down = (rows - row[:, None, :]) * (1.0 / 3.2)
         cover = (1.0 - across * across - down * down).clamp(min=0.0)
         canvas.over(colour, smooth(cover) * 0.55, top, bottom)
-
-
-def sky_at(canvas: Canvas, row: Tensor) -> Tensor:
-    """Colour of the plain sky at rows ``(1, rows, 1)``, for what mirrors it."""
-    t = (row * (1.0 / HORIZON)).clamp(0.0, 1.0)[:, None]
-    top, middle, horizon = (canvas.sky[:, index, :, None, None] for index in range(3))
-    return top * ((1.0 - t) * (1.0 - t)) + middle * (2.0 * t * (1.0 - t)) + horizon * (t * t)
-
-
-assert HEIGHT > HORIZON

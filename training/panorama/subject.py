@@ -123,7 +123,7 @@ def _skin(canvas: Canvas, looks: Looks, which: Tensor, image: Tensor, body: Body
     facing = (0.5 + 0.5 * (body.nx * side - body.ny * 0.6)).clamp(0.0, 1.0)[:, None]
     dark = plane(smooth(canvas.light[which], 0.3, 0.9))[:, None]
     inner = body.inner[:, None]
-    own = 0.34 + 0.36 * dark
+    own = 0.36 + 0.44 * dark
     ambient = plane(canvas.ambient[which])
     ambient = ambient + (1.0 - ambient) * own
     shade = 0.72 + 0.32 * facing

@@ -45,6 +45,7 @@ def views(cameras: list[float], lights: list[float], salt: int = 5) -> torch.Ten
         torch.tensor(cameras),
         torch.tensor(lights),
         torch.zeros(count),
+        torch.zeros(count),
         torch.full((count,), salt),
     )
     paint_panorama(canvas)
@@ -94,10 +95,10 @@ def test_the_coloured_body_is_where_truth_says(subject: str, pattern: str, time:
     for index, colour in enumerate(prompts.COLOURS):
         # Sky is as blue as it likes but never as deep.
         found = (away(hue[index], HUES[index]) < 0.05) & (deep[index] > 0.0)
+        found[80:] = False
         rows = torch.arange(HEIGHT)[:, None].expand(HEIGHT, WIDTH) + 0.5
         columns = torch.arange(WIDTH).expand(HEIGHT, WIDTH) + 0.5
         x, y = told.x[index, 0], told.y[index, 0]
-        found = found & ((columns - x).abs() < 27.0) & ((rows - y).abs() < 22.0)
         assert found.sum() > 60, colour
         assert abs(float(columns[found].mean() - x)) < 2.0, colour
         assert abs(float(rows[found].mean() - y)) < 2.0, colour
@@ -183,7 +184,7 @@ def test_every_row_is_painted() -> None:
     cameras = [index * 97.0 for index in range(30)]
     count = len(cameras)
     canvas = Canvas.stretch(
-        torch.tensor(cameras), torch.zeros(count), torch.zeros(count), torch.full((count,), 3)
+        torch.tensor(cameras), *(torch.zeros(count) for _ in range(3)), torch.full((count,), 3)
     )
     canvas.image.fill_(float("nan"))
     paint_panorama(canvas)

@@ -25,7 +25,6 @@ COLOUR_RGB = {
 }
 # Pixels before and behind the middle that a subject may touch.
 WINDOW_X, WINDOW_Y = (28, 28), (20, 36)
-CHANNELS = torch.arange(3)[None, :, None, None]
 ACCENT_RGB = {"cream": (0.99, 0.95, 0.84), "dark": (0.17, 0.15, 0.20)}
 
 
@@ -64,6 +63,7 @@ class Looks:
 def paint_subject(canvas: Canvas, looks: Looks, x: Tensor, y: Tensor) -> None:
     """Paint subjects with the middle of their coloured bodies at ``x, y (P,)``."""
     _glow(canvas, looks, x, y)
+    channels = torch.arange(3, device=x.device)[None, :, None, None]
     # Kinds are painted apart: each is a different drawing.
     for index, name in enumerate(SUBJECTS):
         which = (looks.kind == index).nonzero()[:, 0]
@@ -77,7 +77,7 @@ def paint_subject(canvas: Canvas, looks: Looks, x: Tensor, y: Tensor) -> None:
         dx, dy = (part.contiguous() for part in torch.broadcast_tensors(dx, dy))
         spot = (
             which[:, None, None, None],
-            CHANNELS.to(x.device),
+            channels,
             rows[:, None, :, None],
             columns[:, None, None, :],
         )

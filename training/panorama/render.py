@@ -14,7 +14,7 @@ from training.panorama.prompts import LIGHTS
 from training.panorama.terrain import FAR, FRONT, MIDDLE, NEAR
 
 # Pictures at a time: what fits a cache of a CPU, and what keeps a card busy.
-BATCH_CPU, BATCH_CARD = 8, 384
+BATCH_CPU, BATCH_CARD = 12, 384
 
 
 @torch.no_grad()

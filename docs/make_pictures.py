@@ -33,7 +33,7 @@ from tools.contact_sheet import FAINT, GOLD, LIGHT, Canvas, read_frames
 from tools.graph import load_prompt
 from tools.server import ComfyServer
 
-DEMO, RENDER, TIMELINE, STORY, COMPARE, LOOP, STEPS, BRANCH, NAMED = (
+DEMO, RENDER, TIMELINE, STORY, COMPARE, LOOP, STEPS, BRANCH, NAMED, LOOP_NODES = (
     "01 Stream the demo world",
     "02 Render a long video",
     "03 Stream a timeline",
@@ -43,6 +43,7 @@ DEMO, RENDER, TIMELINE, STORY, COMPARE, LOOP, STEPS, BRANCH, NAMED = (
     "07 Step by step",
     "08 Branch a scene",
     "09 Continue a named stream",
+    "15 Loop over prompts",
 )
 RUNS = {NAMED: 3}
 """How often a workflow is run, where it is not once."""
@@ -158,6 +159,13 @@ def draw_named(files: Sequence[Path]) -> None:
     thumbnail(NAMED, [_named(f, f"run {_chunk_of(i) // 2 + 1}") for i, f in enumerate(frames)])
 
 
+def draw_loop_nodes(files: Sequence[Path]) -> None:
+    """Draw the card of ComfyUI's loop, with the round that made each part."""
+    frames = read_frames(next(file for file in files if file.suffix == ".mp4"))
+    rounds = [f"round {_chunk_of(i) // 3 + 1}" for i in range(len(frames))]
+    thumbnail(LOOP_NODES, [_named(f, words) for f, words in zip(frames, rounds, strict=True)])
+
+
 DRAWN = {
     DEMO: draw_demo,
     RENDER: draw_render,
@@ -168,6 +176,7 @@ DRAWN = {
     STEPS: draw_steps,
     BRANCH: draw_branch,
     NAMED: draw_named,
+    LOOP_NODES: draw_loop_nodes,
 }
 
 
@@ -256,7 +265,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             take_nodes(page, WITH_NODES, NODES, HELP)
         return 0
     with new_server() as server, ComfyClient(server.url) as client:
-        for name in options.workflows or DRAWN:
+        nodes = set(client.object_info())
+        here = [name for name in DRAWN if name != LOOP_NODES or "StartLoop" in nodes]
+        for name in options.workflows or here:
             runs = [run(client, server.base_dir, name) for _ in range(RUNS.get(name, 1))]
             DRAWN[name]([file for files in runs for file in files])
     return 0

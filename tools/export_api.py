@@ -20,6 +20,8 @@ from tools.server import ComfyServer
 
 WORKFLOWS = environment.ROOT / "workflows"
 PROMPTS = environment.ROOT / "workflows" / "api"
+LATER = {"StartLoop"}
+"""Nodes of newer versions of ComfyUI than the one that is installed for the tests."""
 
 
 def ask_object_info() -> dict[str, Any]:
@@ -33,11 +35,17 @@ def ask_object_info() -> dict[str, Any]:
 
 
 def main() -> int:
-    """Convert every workflow."""
+    """Convert every workflow whose nodes this ComfyUI has."""
     object_info = ask_object_info()
     PROMPTS.mkdir(parents=True, exist_ok=True)
     for workflow in sorted(WORKFLOWS.glob("*.json")):
-        prompt = to_api(json.loads(workflow.read_text(encoding="utf-8")), object_info)
+        saved = json.loads(workflow.read_text(encoding="utf-8"))
+        if missing := sorted(
+            LATER.intersection(n["type"] for n in saved["nodes"]) - set(object_info)
+        ):
+            print(f"{workflow.name}: as it was, this ComfyUI lacks {', '.join(missing)}")
+            continue
+        prompt = to_api(saved, object_info)
         (PROMPTS / workflow.name).write_text(json.dumps(prompt, indent=2) + "\n", "utf-8")
         print(workflow.name)
     return 0

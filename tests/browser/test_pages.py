@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.shipped import OPENED
+
 ROOT = Path(__file__).parents[2]
-NAMES = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
 PAGES = sorted((ROOT / "web" / "docs").glob("*.md"))
 
 pytestmark = pytest.mark.browser
@@ -23,7 +24,7 @@ OPEN = """async (name) => {
 
 
 def test_workflows_open_unchanged(page: Any, subtests: Any) -> None:
-    for name in NAMES:
+    for name in OPENED:
         with subtests.test(name):
             check_unchanged(page, name)
     assert not page.problems

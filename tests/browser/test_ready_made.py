@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from tests.support.editor import Editor
+from tests.support.shipped import OPENED
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
@@ -50,7 +51,7 @@ _CARD = """(url) => {
 
 def test_templates_open_with_their_notes_in_view(editor: Editor, subtests: Any) -> None:
     page = editor.page
-    for name in TEMPLATES:
+    for name in OPENED:
         with subtests.test(name):
             page.evaluate(_OPEN, (ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
             page.wait_for_timeout(700)

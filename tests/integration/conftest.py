@@ -27,7 +27,7 @@ from tools.server import ComfyServer  # noqa: E402
 
 TEST_PACK = ROOT / "tests" / "support" / "test_nodes_pack"
 
-NEWER = ("EmptyMiniMaxH3LatentAV",)
+NEWER = ("EmptyMiniMaxH3LatentAV", "StartLoop")
 """Nodes of ComfyUI's that came after the oldest version that is supported."""
 
 ServerFactory = Callable[..., ComfyServer]
@@ -135,7 +135,7 @@ def object_info(server: ComfyServer) -> dict[str, Any]:
 
 
 def skip_if_newer(workflow: dict[str, Any], object_info: dict[str, Any]) -> None:
-    """Skip what needs a model that this ComfyUI does not have yet."""
+    """Skip what needs a node that this ComfyUI does not have yet."""
     used = {node["type"] for node in workflow["nodes"]}
     missing = sorted(used.intersection(NEWER) - set(object_info))
     if missing:

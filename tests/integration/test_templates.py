@@ -29,7 +29,10 @@ FOLDER = ROOT / "workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 DEMO, STEPS = "01 Stream the demo world", "07 Step by step"
 H3, LTX2 = "12 Stream MiniMax H3 with sound", "13 Stream LTX-2 with sound"
+LOOP_NODES = "15 Loop over prompts"
 NOTES = ("Note", "MarkdownNote")
+MATCHED = "COMFY_MATCHTYPE_V3"
+"""Type of a socket that becomes what is wired to it."""
 FILES = ("model_name", "unet_name", "ckpt_name", "clip_name", "text_encoder", "vae_name")
 FOLDERS = ("diffusion_models", "checkpoints", "text_encoders", "vae")
 
@@ -114,8 +117,9 @@ def check_results(graph: Graph, client: ComfyClient, base_dir: Path) -> None:
     assert frames_of(longer) == 4 * 3 * 2 * chunks - 3
 
 
+# ComfyUI's loop makes nodes while it runs: `test_loop_nodes` counts what they do.
 @pytest.mark.floor
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {LOOP_NODES}))
 def test_runs_on_tiny_models(
     name: str,
     load_workflow: Callable[[str], Graph],
@@ -270,14 +274,15 @@ def test_links_fit_the_node_definitions(name: str, object_info: dict[str, Any]) 
         if node["type"] not in NOTES:
             info = object_info[node["type"]]
             assert [o["name"] for o in node["outputs"]] == info["output_name"], node["type"]
-            assert [o["type"] for o in node["outputs"]] == info["output"], node["type"]
+            kinds = zip(node["outputs"], info["output"], strict=True)
+            assert all(o["type"] in (kind, MATCHED) for o, kind in kinds), node["type"]
     nodes = {node["id"]: node for node in workflow["nodes"]}
     for number, origin, slot, target, socket, kind in workflow["links"]:
         source, sink = nodes[origin]["outputs"][slot], nodes[target]["inputs"][socket]
         assert number in source["links"]
         assert sink["link"] == number
-        assert source["type"] == kind
-        assert sink["type"] == "*" or kind in sink["type"].split(",")
+        assert source["type"] in (kind, MATCHED)
+        assert sink["type"] in ("*", MATCHED) or kind in sink["type"].split(",")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -38,7 +38,10 @@ def needs_no_downloads(name: str) -> bool:
     return any(node["type"] == "AdaStateLoadDemo" for node in nodes)
 
 
-RUNNABLE = sorted(p.stem for p in FOLDER.glob("*.json") if needs_no_downloads(p.stem))
+LATER = ("StartLoop",)
+"""Nodes of newer versions of ComfyUI than those that are tested."""
+OPENED = sorted(p.stem for p in FOLDER.glob("*.json") if not kinds(p.stem).intersection(LATER))
+RUNNABLE = [name for name in OPENED if needs_no_downloads(name)]
 
 
 def with_node(kind: str) -> str:

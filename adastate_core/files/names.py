@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import unicodedata
 from pathlib import Path
 
@@ -78,12 +79,12 @@ def stream_folder(root: Path, name: str) -> Path:
     folder = root / check_name(name)
     try:
         inside = folder.resolve().parent == root.resolve()
-        taken = folder.exists() and not folder.is_dir()
+        taken = _is_taken(folder)
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         raise damaged(name, str(error)) from error
     if not inside:
         raise damaged(name, "a link that leads out of the streams folder")
-    if taken or (folder.is_symlink() and not folder.exists()):
+    if taken:
         raise damaged(name, "a file or a broken link in place of its folder")
     return folder
 
@@ -97,6 +98,18 @@ def damaged(name: str, seen: str) -> StateFileError:
         expected="a complete stream folder",
         remedy="restore its folder from a copy, move it away to begin again, or use another name",
     )
+
+
+def _is_taken(folder: Path) -> bool:
+    """Say whether something that is no folder has its place.
+
+    One look decides: between two of them a stream may have been renamed.
+    """
+    try:
+        mode = folder.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return not (folder.is_dir() if stat.S_ISLNK(mode) else stat.S_ISDIR(mode))
 
 
 def _allowed(character: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,25 @@ def test_files_and_links_in_place_of_a_folder_are_refused(tmp_path: Path) -> Non
     for name in ("file", "out", "broken"):
         with pytest.raises(StateFileError, match=f'The stream "{name}" is damaged: a '):
             stream_folder(tmp_path, name)
+
+
+def test_a_stream_that_is_renamed_meanwhile_is_not_damaged(tmp_path: Path) -> None:
+    (tmp_path / "walk").mkdir()
+    stop = threading.Event()
+
+    def rename_to_and_fro() -> None:
+        while not stop.is_set():
+            (tmp_path / "walk").rename(tmp_path / "tale")
+            (tmp_path / "tale").rename(tmp_path / "walk")
+
+    renaming = threading.Thread(target=rename_to_and_fro)
+    renaming.start()
+    try:
+        for _ in range(3000):
+            assert stream_folder(tmp_path, "walk").name == "walk"
+    finally:
+        stop.set()
+        renaming.join()
 
 
 def test_the_error_of_a_damaged_folder_says_what_can_be_done() -> None:

@@ -30,6 +30,7 @@ from docs.thumbnails import save_thumbnail
 from tools import environment
 from tools.client import ComfyClient
 from tools.contact_sheet import FAINT, GOLD, LIGHT, Canvas, read_frames
+from tools.export_api import LATER
 from tools.graph import load_prompt
 from tools.server import ComfyServer
 
@@ -266,7 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     with new_server() as server, ComfyClient(server.url) as client:
         nodes = set(client.object_info())
-        here = [name for name in DRAWN if name != LOOP_NODES or "StartLoop" in nodes]
+        here = [name for name in DRAWN if name != LOOP_NODES or nodes >= LATER]
         for name in options.workflows or here:
             runs = [run(client, server.base_dir, name) for _ in range(RUNS.get(name, 1))]
             DRAWN[name]([file for files in runs for file in files])

@@ -20,8 +20,8 @@ from tools.server import ComfyServer
 
 WORKFLOWS = environment.ROOT / "workflows"
 PROMPTS = environment.ROOT / "workflows" / "api"
-LATER = {"StartLoop"}
-"""Nodes of newer versions of ComfyUI than the one that is installed for the tests."""
+LATER = frozenset({"StartLoop"})
+"""Nodes of newer versions of ComfyUI than those that are installed for the tests."""
 
 
 def ask_object_info() -> dict[str, Any]:

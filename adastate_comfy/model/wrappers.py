@@ -69,6 +69,7 @@ def extend_attention(executor: Executor, *args: Any, **kwargs: Any) -> Any:
     """Wrap one forward of the DiT: renumber its frames and extend its self-attention."""
     options = _transformer_options(args, kwargs)
     if VIEW in options and options[VIEW].geometry.can_place:
+        # A forward outside of a session, of which nothing is kept, makes its own.
         layouts = options.get(LAYOUTS) or PlacedLayouts()
         kwargs = {**kwargs, **layouts.placed(args, kwargs, options[VIEW])}
     # A compiled forward is traced here, where nothing of the view may be read.

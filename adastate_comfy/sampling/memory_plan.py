@@ -147,7 +147,7 @@ def announce(plan: MemoryPlan, bound: BoundModel) -> str:
     working = plan.working(apart=CacheChoice.of(bound).apart)
     needed = working + plan.weight_bytes
     total = comfy.model_management.get_total_memory(device)
-    said = f"{plan.length}; needs {_about(needed)} GiB; {_owner(device)} has {number(total)}"
+    said = f"{plan.length}; needs {_about(needed)} GiB; {owner(device)} has {number(total)}"
     if needed > total >= working:
         said += ", so parts of the model wait in system memory, which is slower"
     logging.info("AdaState: %s (%s).", said, plan)
@@ -189,7 +189,7 @@ def _require_room(bound: BoundModel, *, cache: int, forward: int) -> None:
         raise ConfigError(
             "memory for the KV cache",
             problem=(
-                f"this needs about {number(needed)} GiB, and {_owner(where)} has {number(total)}"
+                f"this needs about {number(needed)} GiB, and {owner(where)} has {number(total)}"
             ),
             seen=f"{gib(needed)} planned",
             expected=f"at most the {gib(total)} of {where}",
@@ -207,7 +207,8 @@ def _least_activations(bound: BoundModel, block: LatentBlock) -> int:
     return _LEAST_ACTIVATIONS * batch * kept
 
 
-def _owner(device: torch.device) -> str:
+def owner(device: torch.device) -> str:
+    """Return whose memory a device has."""
     return "your computer" if device.type == "cpu" else "your card"
 
 

@@ -99,9 +99,9 @@ class StateAdapter:
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return it as a LoRA, as the host's nodes take one: tensors of their own."""
+        """Return it as a LoRA, as the host's nodes take and save one: tensors of their own."""
         return {
-            f"{name}.{part}": value.detach().cpu().clone()
+            f"{name}.{part}": value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, adapter in self._adapters.items()
             for part, value in adapter.named_parameters()
         }

@@ -17,6 +17,7 @@ from comfy.sd import VAE
 from torch import Tensor
 
 from ...adastate_core.errors import ConfigError, LayoutError
+from ...adastate_core.stream.pace import video_frames
 from ...adastate_core.training.rollout import TrainingClip
 from ..model.binding import BoundModel
 from ..video.clip_encoder import scaled, target_size
@@ -72,7 +73,7 @@ def plan_clip(
     count, stride = source.count(), int(bound.traits.time_stride)
     latents = (count - 1) // stride + 1 if bound.traits.short_first else count // stride
     if latents // size < _LEAST_CHUNKS:
-        needed = pictures_of(_LEAST_CHUNKS * size, bound)
+        needed = _pictures_of(_LEAST_CHUNKS * size, bound)
         raise LayoutError(
             "clips",
             problem=f"clip {number} has {count} frames, and training takes {needed} or more",
@@ -96,12 +97,6 @@ def plan_clip(
     return ClipPlan(clip, number, latents // size, wide, high, ratio)
 
 
-def pictures_of(latents: int, bound: BoundModel) -> int:
-    """Count the pictures of the first so many latent frames of a video."""
-    stride = int(bound.traits.time_stride)
-    return 1 + stride * (latents - 1) if bound.traits.short_first else stride * latents
-
-
 def encode_clip(plan: ClipPlan, vae: VAE, bound: BoundModel, conditioning: int) -> TrainingClip:
     """Encode a clip, and the picture at the end of every chunk on its own.
 
@@ -115,7 +110,7 @@ def encode_clip(plan: ClipPlan, vae: VAE, bound: BoundModel, conditioning: int) 
         ConfigError: If the VAE belongs to another model.
     """
     size = bound.config.chunk_frames
-    used = pictures_of(plan.chunks * size, bound)
+    used = _pictures_of(plan.chunks * size, bound)
     pictures = torch.cat(
         [
             scaled(frame, plan.width, plan.height)[..., :3].cpu()
@@ -147,11 +142,16 @@ def encode_clip(plan: ClipPlan, vae: VAE, bound: BoundModel, conditioning: int) 
     )
 
 
+def _pictures_of(latents: int, bound: BoundModel) -> int:
+    """Count the pictures of the first so many latent frames of a video."""
+    return video_frames(latents, bound.traits.time_stride, begins=bound.traits.short_first)
+
+
 def _moments(chunk: int, bound: BoundModel) -> list[int]:
     """Return the pictures that the state of a chunk is to show, the last of them its last one."""
     size, states = bound.config.chunk_frames, bound.policy.state_frames(bound.config)
-    begin = pictures_of(chunk * size, bound) if chunk else 0
-    count = pictures_of((chunk + 1) * size, bound) - begin
+    begin = _pictures_of(chunk * size, bound)
+    count = _pictures_of((chunk + 1) * size, bound) - begin
     return [begin + max(0, round(count * (n + 1) / states) - 1) for n in range(states)]
 
 

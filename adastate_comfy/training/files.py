@@ -8,7 +8,6 @@ from pathlib import Path
 
 import folder_paths
 from safetensors.torch import save_file
-from torch import Tensor
 
 from ...adastate_core.errors import AdaStateError, ConfigError, StateFileError
 from ...adastate_core.files.atomic import write_durably
@@ -75,7 +74,7 @@ class TrainingFiles:
         Raises:
             StateFileError: If the disk has no room for them, or may not be written to.
         """
-        lora = {name: value.contiguous() for name, value in checkpoint.adapter.items()}
+        lora = dict(checkpoint.adapter)
         try:
             for path in (self.checkpoint, self.adapter):
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,8 +97,3 @@ class TrainingFiles:
 
 def _said(checkpoint: TrainingCheckpoint) -> dict[str, str]:
     return {"adastate_steps": str(checkpoint.step)}
-
-
-def as_lora(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return an adapter as the host's LORA_MODEL."""
-    return {name: value.contiguous() for name, value in tensors.items()}

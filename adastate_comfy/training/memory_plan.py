@@ -12,7 +12,7 @@ from ...adastate_core.rollout.latent_block import LatentBlock
 from ...adastate_core.training.memory import TrainingMemory, plan_training
 from ..model.binding import BoundModel
 from ..sampling.cache_bytes import CacheBytes, CacheChoice
-from ..sampling.memory_plan import gib, number
+from ..sampling.memory_plan import gib, number, owner
 from .adapter import linear_shapes
 
 _CACHES = 2
@@ -58,8 +58,7 @@ def require_room(plan: TrainingMemory, device: torch.device, *, checkpointing: b
     """
     total = comfy.model_management.get_total_memory(device)
     needed = plan.total(checkpointing=checkpointing)
-    owner = "your computer" if device.type == "cpu" else "your card"
-    said = f"training needs about {number(needed)} GiB, and {owner} has {number(total)}"
+    said = f"training needs about {number(needed)} GiB, and {owner(device)} has {number(total)}"
     detail = (
         f"weights {gib(plan.weights)}, adapter and optimiser {gib(plan.adapter)}, past frames "
         f"{gib(plan.caches)}, activations {gib(plan.activations)}, or "

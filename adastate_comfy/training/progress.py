@@ -10,6 +10,7 @@ import comfy.utils
 from torch import Tensor
 
 from ...adastate_core.metrics.chart import draw_losses
+from ..panel.words import duration
 from ..progress import write_under
 
 _EVERY = 1.0
@@ -55,17 +56,9 @@ class TrainingProgress:
         left = (now - self._start) / (done - self._begun) * (self._steps - done)
         past = "own past" if own_past else "past of the clips"
         average = sum(recent) / len(recent)
-        self.say(f"step {done} of {self._steps}, loss {average:.4f}, {past}, {_duration(left)}")
+        self.say(f"step {done} of {self._steps}, loss {average:.4f}, {past}, {duration(left)} left")
         comfy.model_management.throw_exception_if_processing_interrupted()
 
     def say(self, text: str) -> None:
         """Write under the node."""
         write_under(self._node, text)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min left"
-    return f"{minutes} min {rest} s left" if minutes else f"{rest} s left"

@@ -19,7 +19,7 @@ from ..model.binding import BoundModel
 from ..model.kv_pool_patcher import pool_patcher_of
 from .adapter import StateAdapter
 from .clips import encode_clip, plan_clip
-from .files import TrainingFiles, as_lora
+from .files import TrainingFiles
 from .inputs import DTYPES, TrainingInputs
 from .learner import Learner
 from .memory_plan import plan_memory, require_room
@@ -112,7 +112,7 @@ class _Run:
     def result(self) -> TrainingResult:
         """Return what was trained."""
         assert self.newest is not None  # the last step is always kept
-        return TrainingResult(as_lora(self.newest.adapter), self.losses, self.step)
+        return TrainingResult(dict(self.newest.adapter), self.losses, self.step)
 
     def train(self, learner: Learner, blank: LatentBlock, progress: TrainingProgress) -> None:
         """Make the steps that are left."""

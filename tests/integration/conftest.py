@@ -22,12 +22,13 @@ if str(ROOT) not in sys.path:
 
 from tests.support.tiny_models import ensure_tiny_models, link_models  # noqa: E402
 from tools.client import ComfyClient  # noqa: E402
+from tools.export_api import LATER  # noqa: E402
 from tools.graph import to_api  # noqa: E402
 from tools.server import ComfyServer  # noqa: E402
 
 TEST_PACK = ROOT / "tests" / "support" / "test_nodes_pack"
 
-NEWER = ("EmptyMiniMaxH3LatentAV", "StartLoop")
+NEWER = LATER | {"EmptyMiniMaxH3LatentAV"}
 """Nodes of ComfyUI's that came after the oldest version that is supported."""
 
 ServerFactory = Callable[..., ComfyServer]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.editor import Editor
+from tools.export_api import LATER
 
 FOLDER = Path(__file__).parents[2] / "workflows"
 GENERATORS = ("AdaStateStream", "AdaStateStreamTimeline", "AdaStateRender")
@@ -38,8 +39,6 @@ def needs_no_downloads(name: str) -> bool:
     return any(node["type"] == "AdaStateLoadDemo" for node in nodes)
 
 
-LATER = ("StartLoop",)
-"""Nodes of newer versions of ComfyUI than those that are tested."""
 OPENED = sorted(p.stem for p in FOLDER.glob("*.json") if not kinds(p.stem).intersection(LATER))
 RUNNABLE = [name for name in OPENED if needs_no_downloads(name)]
 

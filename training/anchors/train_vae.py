@@ -1,0 +1,111 @@
+"""Trains the VAE of the panorama on from the shipped one, on crops of painted clips.
+
+A latent space that stays near the shipped one lets the DiT begin with what the shipped one knows.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from training.anchors.pictures import Crops, Pictures
+from training.export import VAE_FILE
+from training.optim import Average, TwoOptimizers, warmup_stable_decay
+from training.panorama.journey import HEIGHT, WIDTH
+from training.settings import ASSETS, VAE_DIM, stage_logger
+from training.train_vae import loss_of
+from training.vae import ClipVAE
+from training.workers import Progress, new_progress, run_workers
+
+WEIGHTS, RESUME = "vae.safetensors", "vae_resume.pt"
+RATE, DECAY = 6e-4, 0.998
+# Clips, frames, height and width of a step, in turn; pictures alone are learned in every step.
+# Never one clip alone: a CPU has no fast convolution for it and takes four times as long.
+SHAPES = ((2, 9, 64, 64), (2, 17, 64, 64), (2, 9, 64, 64), (2, 9, 64, 96), (2, 5, HEIGHT, WIDTH))
+ENDS = ("encoder.conv1.weight", "decoder.head.2.weight")
+
+
+def train_vae(folder: Path, minutes: float, workers: int = 2, seed: int = 1) -> Path:
+    """Train until ``minutes`` of training time are used up; continues a stopped run."""
+    Pictures.kept(folder, workers)
+    vae, step, spent = ClipVAE(VAE_DIM), 0, 0.0
+    vae.load_stock(load_file(ASSETS / VAE_FILE))
+    if (folder / RESUME).exists():
+        saved = torch.load(folder / RESUME, weights_only=True)
+        vae.load_state_dict(saved["model"])
+        step, spent = saved["step"], saved["spent"]
+    progress = new_progress(step, spent)
+    run_workers(workers, work, vae.share_memory(), progress, folder, 60.0 * minutes, seed)
+    return folder / WEIGHTS
+
+
+def work(
+    rank: int, vae: ClipVAE, progress: Progress, folder: Path, limit: float, seed: int
+) -> None:
+    """Update the shared parameters; the first worker also keeps time, averages and checkpoints."""
+    log = stage_logger("vae")
+    seed = 1000 * seed + 10 * int(progress[0]) + rank
+    crops, generator = Crops(Pictures.kept(folder, 1), seed), torch.Generator().manual_seed(seed)
+    trained = list(vae.named_parameters())
+    optimizer = TwoOptimizers(trained, lambda n, p: p.ndim == 2 and n not in ENDS, RATE, RATE)
+    average = Average(DECAY)
+    if progress[0] > 0:
+        saved = torch.load(folder / RESUME, weights_only=True)
+        optimizer.load_state_dict(saved["optimizer"])
+        average = Average(DECAY, saved["average"], int(progress[0]))
+    local, told, begin = 0, torch.zeros(4), time.monotonic()
+    while (spent := float(progress[1])) < limit:
+        loss, kl, psnr = loss_of(vae, crops(*SHAPES[int(progress[0]) % len(SHAPES)]), generator)
+        loss.backward()
+        still, _, still_psnr = loss_of(vae, crops(4, 1, 64, 64), generator)
+        still.backward()
+        optimizer.step(warmup_stable_decay(spent / limit, local))
+        progress[0] += 1
+        local += 1
+        if rank:
+            continue
+        average.update(trained)
+        begin, last = time.monotonic(), begin
+        progress[1] += begin - last
+        told += torch.tensor([float(loss.detach()), psnr, still_psnr, kl])
+        if local % 25 == 0:
+            log.info(
+                "step %d, %.0f s, loss %.4f, clips %.2f dB, pictures %.2f dB, kl %.3f",
+                int(progress[0]),
+                spent,
+                *(told / 25).tolist(),
+            )
+            told.zero_()
+        if local % 50 == 0 or float(progress[1]) >= limit:
+            save(folder, vae, average, optimizer, progress)
+
+
+def save(
+    folder: Path, vae: ClipVAE, average: Average, optimizer: TwoOptimizers, progress: Progress
+) -> None:
+    """Write the averaged weights in stock names, and what a stopped run goes on from."""
+    holder = ClipVAE(VAE_DIM)
+    holder.load_state_dict(vae.state_dict() | average.values)
+    resume = {
+        "model": vae.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "average": average.values,
+        "step": int(progress[0]),
+        "spent": float(progress[1]),
+    }
+    # Written aside and renamed: a stop may come at any moment.
+    torch.save(resume, folder / f"{RESUME}.part")
+    save_file(holder.stock_state_dict(), folder / f"{WEIGHTS}.part")
+    for name in (RESUME, WEIGHTS):
+        (folder / f"{name}.part").rename(folder / name)
+
+
+def load_vae(state: dict[str, Tensor]) -> ClipVAE:
+    """Return a VAE for encoding and decoding from parameters in stock names."""
+    vae = ClipVAE(VAE_DIM)
+    vae.load_stock(state)
+    return vae.eval().requires_grad_(False)

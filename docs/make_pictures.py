@@ -34,7 +34,7 @@ from tools.export_api import LATER
 from tools.graph import load_prompt
 from tools.server import ComfyServer
 
-DEMO, RENDER, TIMELINE, STORY, COMPARE, LOOP, STEPS, BRANCH, NAMED, LOOP_NODES = (
+DEMO, RENDER, TIMELINE, STORY, COMPARE, LOOP, STEPS, BRANCH, NAMED, TRAIN, LOOP_NODES = (
     "01 Stream the demo world",
     "02 Render a long video",
     "03 Stream a timeline",
@@ -44,6 +44,7 @@ DEMO, RENDER, TIMELINE, STORY, COMPARE, LOOP, STEPS, BRANCH, NAMED, LOOP_NODES =
     "07 Step by step",
     "08 Branch a scene",
     "09 Continue a named stream",
+    "14 Train a state adapter",
     "15 Loop over prompts",
 )
 RUNS = {NAMED: 3}
@@ -54,7 +55,7 @@ DOCS, HELP, WORKFLOWS = (
     environment.ROOT / "workflows",
 )
 
-WITH_NODES = (LOOP, RENDER, TIMELINE, STEPS, NAMED)
+WITH_NODES = (LOOP, RENDER, TIMELINE, STEPS, NAMED, TRAIN)
 """The workflows that nodes are shown in."""
 PANELS = {"AdaStateStream", "AdaStateStreamTimeline"}
 """Nodes whose pages show their panel, from a longer stream."""

@@ -25,7 +25,10 @@ WEIGHTS, RESUME = "vae.safetensors", "vae_resume.pt"
 RATE, DECAY = 6e-4, 0.998
 # Clips, frames, height and width of a step, in turn; pictures alone are learned in every step.
 # Never one clip alone: a CPU has no fast convolution for it and takes four times as long.
-SHAPES = ((2, 9, 64, 64), (2, 17, 64, 64), (2, 9, 64, 64), (2, 9, 64, 96), (2, 5, HEIGHT, WIDTH))
+CROPS = ((2, 9, 64, 64), (2, 9, 64, 64), (2, 17, 64, 64))
+# Whole pictures, for the attention over all of one: they cost four times a crop, so only at last.
+WHOLE = (*CROPS, (2, 9, 64, 96), (2, 5, HEIGHT, WIDTH))
+WHOLE_FROM = 0.75
 ENDS = ("encoder.conv1.weight", "decoder.head.2.weight")
 
 
@@ -59,7 +62,8 @@ def work(
         average = Average(DECAY, saved["average"], int(progress[0]))
     local, told, begin = 0, torch.zeros(4), time.monotonic()
     while (spent := float(progress[1])) < limit:
-        loss, kl, psnr = loss_of(vae, crops(*SHAPES[int(progress[0]) % len(SHAPES)]), generator)
+        shapes = CROPS if spent < WHOLE_FROM * limit else WHOLE
+        loss, kl, psnr = loss_of(vae, crops(*shapes[int(progress[0]) % len(shapes)]), generator)
         loss.backward()
         still, _, still_psnr = loss_of(vae, crops(4, 1, 64, 64), generator)
         still.backward()

@@ -1,0 +1,148 @@
+"""Trains the reader on real clips, worn so that it does not break on generated latents.
+
+Its errors on prompts that training never sees are kept with it: no figure is better than its
+reader.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.measure.lessons import Examples, load_examples, make_lessons
+from training.measure.moments import RING
+from training.measure.reader import BATCH, SPEED_UNIT, Reader, Reading, loss_of
+from training.measure.space import Space
+from training.settings import stage_logger
+
+READER = "reader.safetensors"
+RATE, DECAY, STEP_EXAMPLES = 2e-3, 0.02, 64
+# The share of the minutes in which clips are encoded; the reader learns in the rest.
+ENCODING = 0.6
+# What the last line of errors is measured under: what a stream of few steps leaves as noise.
+NOISE = 0.25
+
+
+def wear(latents: Tensor, generator: torch.Generator) -> Tensor:
+    """Wear latents ``(N, 16, 3, 14, 24)`` as generation does: noise, blur, drift of channels."""
+    count = len(latents)
+
+    def roll(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator)
+
+    def bell(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    amount = (roll(count, 1, 1, 1, 1) - 0.4).clamp(min=0.0)
+    softened = F.avg_pool3d(latents, (1, 3, 3), 1, (0, 1, 1), count_include_pad=False)
+    worn = latents + (softened - latents) * amount
+    # Half of the examples stay free of noise.
+    level = ((roll(count, 1, 1, 1, 1) - 0.5) * 0.9).clamp(min=0.0)
+    worn = worn + level * bell(*latents.shape)
+    strength = 0.08 * roll(count, 1, 1, 1, 1)
+    gain = 1.0 + strength * bell(count, latents.shape[1], 1, 1, 1)
+    return worn * gain + strength * bell(count, latents.shape[1], 1, 1, 1)
+
+
+def fit(reader: Reader, examples: Examples, seconds: float, seed: int = 0) -> int:
+    """Train for some seconds; return how many steps were made."""
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(reader.parameters(), RATE, weight_decay=DECAY)
+    begin, steps = time.monotonic(), 0
+    reader.train()
+    while (share := (time.monotonic() - begin) / seconds) < 1.0:
+        warm = min(1.0, (steps + 1) / 50)
+        for group in optimizer.param_groups:
+            group["lr"] = RATE * warm * 0.5 * (1.0 + float(np.cos(np.pi * share)))
+        rows = torch.randint(len(examples), (STEP_EXAMPLES,), generator=generator)
+        batch = examples.pick(rows)
+        loss = loss_of(reader(wear(batch.latents, generator)), batch.wanted)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(reader.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        steps += 1
+    reader.eval().requires_grad_(False)
+    whiten(reader, examples)
+    return steps
+
+
+@torch.no_grad()
+def whiten(reader: Reader, examples: Examples) -> None:
+    """Give the features zero mean and unit variance over the real world."""
+    reader.feature_mean.zero_()
+    reader.feature_std.fill_(1.0)
+    found = torch.cat([reader(part).features for part in examples.latents.split(BATCH)])
+    reader.feature_mean.copy_(found.mean(0))
+    reader.feature_std.copy_(found.std(0).clamp(min=1e-3))
+
+
+def errors(reader: Reader, examples: Examples, noise: float = 0.0) -> dict[str, float]:
+    """Measure readings of held-out chunks against the truth.
+
+    Returns:
+        Median absolute errors of place (pixels of the ring), speed (pixels a picture), light and
+        position (pixels); shares of right colours, subjects, directions and presences.
+    """
+    generator = torch.Generator().manual_seed(1)
+    latents = examples.latents
+    latents = latents + noise * torch.randn(latents.shape, generator=generator)
+    read, true = reader.read(latents), examples.wanted
+    there = true["present"].numpy() > 0.5
+    turn = np.angle(_complex(read.place) / _complex(true["place"].double().numpy()))
+    speed = true["speed"].double().numpy()
+    moving = np.abs(speed) > 0.2 * SPEED_UNIT
+    reach = np.linalg.norm(read.path - true["path"].double().numpy(), axis=2).mean(1)
+    return {
+        "place": float(np.median(np.abs(turn)) * RING / (2.0 * np.pi)),
+        "place, worst of 10": float(np.quantile(np.abs(turn), 0.9) * RING / (2.0 * np.pi)),
+        "speed": float(np.median(np.abs(read.speed - speed))),
+        "heading": float((np.sign(read.speed) == np.sign(speed))[moving].mean()),
+        "light": float(np.median(np.abs(read.light - true["light"].double().numpy()))),
+        "colour": _right(read.colour, true["colour"], there),
+        "subject": _right(read.subject, true["subject"], there),
+        "present": float(((read.present > 0.5) == there).mean()),
+        "position": float(np.median(reach[there])),
+    }
+
+
+def _complex(points: np.ndarray) -> np.ndarray:
+    joined: np.ndarray = points[:, 0] + 1j * points[:, 1]
+    return joined
+
+
+def _right(scores: np.ndarray, wanted: Tensor, there: np.ndarray) -> float:
+    return float((scores.argmax(1) == wanted.numpy())[there].mean())
+
+
+def train_reader(folder: Path, space: Space, minutes: float, workers: int = 1) -> Path:
+    """Encode more clips, train a reader on all of them and write it with its errors."""
+    log = stage_logger("reader")
+    # Clips of another space mean other things.
+    clips = folder / f"clips-{space.digest}"
+    shards = make_lessons(clips, space, ENCODING * minutes, workers)
+    learned, held_out = load_examples(clips)
+    torch.manual_seed(0)
+    reader = Reader()
+    seconds = 60.0 * (1.0 - ENCODING) * minutes
+    steps = fit(reader, learned, seconds)
+    about: dict[str, object] = {
+        "space": space.digest,
+        "chunks": len(learned),
+        "held_out_chunks": len(held_out),
+        "steps": steps,
+        "seconds": seconds,
+        "errors": errors(reader, held_out),
+        "errors_in_noise": errors(reader, held_out, NOISE),
+    }
+    log.info("%d shards, %d chunks, %d steps: %s", shards, len(learned), steps, about)
+    reader.save(folder / READER, about)
+    return folder / READER
+
+
+__all__ = ["NOISE", "READER", "Reading", "errors", "fit", "train_reader", "wear"]

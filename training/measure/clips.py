@@ -16,7 +16,7 @@ from torch import Tensor
 from training.measure.moments import STRIDE
 from training.measure.space import Space, pieces
 from training.panorama.canvas import Canvas
-from training.panorama.journey import Journey, truth
+from training.panorama.journey import HEIGHT, WIDTH, Journey, truth
 from training.panorama.prompts import LIGHTS, Prompt
 from training.panorama.render import BATCH_CPU, finish, paint_panorama, render
 from training.settings import CHUNK_FRAMES
@@ -68,7 +68,7 @@ def empty_world(journeys: Sequence[Journey], times: Tensor) -> Tensor:
             )
             paint_panorama(canvas)
             out.append(finish(canvas))
-    return torch.cat(out).unflatten(0, times.shape)
+    return torch.cat(out).view(*times.shape, 3, HEIGHT, WIDTH)
 
 
 def real_clip(space: Space, pair: Pair, chunks: int, change: Change | None = None) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,8 @@ def shuffled(clip: Tensor, seed: int) -> Tensor:
     """Put the chunks of a clip ``(16, 3 K, h, w)`` into another order."""
     generator = torch.Generator().manual_seed(seed)
     chunks = clip.unflatten(1, (-1, CHUNK_FRAMES))
-    return chunks[:, torch.randperm(chunks.shape[1], generator=generator)].flatten(1, 2)
+    order = torch.randperm(chunks.shape[1], generator=generator)
+    return chunks.index_select(1, order).flatten(1, 2)
 
 
 def repeated(clip: Tensor) -> Tensor:
@@ -73,11 +75,11 @@ def controls(
     names = [f"{name_of(*pair)}-{chunks}.safetensors" for pair in pairs]
     fade = Drifting(4 * CHUNK_FRAMES * chunks)
     real = [
-        kept(own / name, lambda pair=pair: real_clip(space, pair, chunks))
+        kept(own / name, partial(real_clip, space, pair, chunks))
         for name, pair in zip(names, pairs, strict=True)
     ]
     faded = [
-        kept(own / f"faded-{name}", lambda pair=pair: real_clip(space, pair, chunks, fade))
+        kept(own / f"faded-{name}", partial(real_clip, space, pair, chunks, fade))
         for name, pair in zip(names, pairs, strict=True)
     ]
     return {
@@ -101,6 +103,6 @@ def reference(
         for prompt, seed in pairs:
             pair = (prompt, REFERENCE_SEED + seed)
             path = folder / f"world-{space.digest}" / f"{name_of(*pair)}-at-{chunk}.safetensors"
-            cuts.append(kept(path, lambda pair=pair, at=chunk: real_chunk(space, pair, at)))
+            cuts.append(kept(path, partial(real_chunk, space, pair, chunk)))
         found[chunk] = np.asarray(reader.read(torch.stack(cuts)).features)
     return found

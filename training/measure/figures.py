@@ -76,7 +76,11 @@ def place_of(points: Array) -> Array:
 
 def travelled(points: Array) -> Array:
     """The way ``(K,)`` since the first chunk, signed, followed around the ring."""
-    steps = np.diff(place_of(smoothed(points)), prepend=place_of(smoothed(points))[:1])
+    even = smoothed(points)
+    # An average over one side only would lag behind a camera that moves.
+    even[0], even[-1] = points[0], points[-1]
+    places = place_of(even)
+    steps = np.diff(places, prepend=places[:1])
     return np.cumsum((steps + RING / 2) % RING - RING / 2)
 
 

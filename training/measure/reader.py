@@ -89,11 +89,15 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
+        inner: Tensor = self.layers(x)
+        return x + inner
 
 
 class Reader(nn.Module):
     """A small convolutional network; the subject is read where it is found."""
+
+    feature_mean: Tensor
+    feature_std: Tensor
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from training.measure.lessons import Examples, load_examples, make_lessons
 from training.measure.moments import RING
-from training.measure.reader import BATCH, SPEED_UNIT, Reader, Reading, loss_of
+from training.measure.reader import BATCH, SPEED_UNIT, Reader, loss_of
 from training.measure.space import Space
 from training.settings import stage_logger
 
@@ -111,12 +112,12 @@ def errors(reader: Reader, examples: Examples, noise: float = 0.0) -> dict[str, 
     }
 
 
-def _complex(points: np.ndarray) -> np.ndarray:
-    joined: np.ndarray = points[:, 0] + 1j * points[:, 1]
+def _complex(points: NDArray[np.float64]) -> NDArray[np.complex128]:
+    joined: NDArray[np.complex128] = points[:, 0] + 1j * points[:, 1]
     return joined
 
 
-def _right(scores: np.ndarray, wanted: Tensor, there: np.ndarray) -> float:
+def _right(scores: NDArray[np.float64], wanted: Tensor, there: NDArray[np.bool_]) -> float:
     return float((scores.argmax(1) == wanted.numpy())[there].mean())
 
 
@@ -143,6 +144,3 @@ def train_reader(folder: Path, space: Space, minutes: float, workers: int = 1) -
     log.info("%d shards, %d chunks, %d steps: %s", shards, len(learned), steps, about)
     reader.save(folder / READER, about)
     return folder / READER
-
-
-__all__ = ["NOISE", "READER", "Reading", "errors", "fit", "train_reader", "wear"]

@@ -84,13 +84,13 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     folder = options.folder or panorama_dir() / "measure"
     folder.mkdir(parents=True, exist_ok=True)
-    space = open_space(options)
+    space, latents = open_space(options)
     if options.task == "reader":
-        print(train_reader(folder, space, options.minutes, options.workers))
+        print(train_reader(folder, space, options.minutes, options.workers, latents))
         return
     if not (folder / READER).exists():
         print(f"no reader in {folder}: training one for {options.minutes:g} minutes")
-        train_reader(folder, space, options.minutes, options.workers)
+        train_reader(folder, space, options.minutes, options.workers, latents)
     reader, trained = Reader.load(folder / READER, space.digest)
     plan = Plan(
         folder=folder,

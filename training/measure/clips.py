@@ -33,15 +33,22 @@ def name_of(prompt: Prompt, seed: int) -> str:
     return hashlib.sha256(f"{seed}: {prompt.text}".encode()).hexdigest()[:16]
 
 
-def kept(path: Path, make: Callable[[], Tensor]) -> Tensor:
-    """Return the latents of a file; make and write them first where there is none.
+def kept(paths: Sequence[Path], make: Callable[[list[int]], Tensor]) -> list[Tensor]:
+    """Return the latents of files; make those that are missing first, two by two.
 
     They are kept in half precision, and returned as they are kept.
+
+    Args:
+        paths: A file for each clip.
+        make: Makes clips of these numbers, stacked.
     """
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, {"latents": make()})
-    return load_file(path)["latents"].float()
+    missing = [index for index, path in enumerate(paths) if not path.exists()]
+    for at in range(0, len(missing), 2):
+        some = missing[at : at + 2]
+        for index, clip in zip(some, make(some), strict=True):
+            paths[index].parent.mkdir(parents=True, exist_ok=True)
+            write(paths[index], {"latents": clip})
+    return [load_file(path)["latents"].float() for path in paths]
 
 
 def write(path: Path, latents: dict[str, Tensor]) -> None:
@@ -71,22 +78,25 @@ def empty_world(journeys: Sequence[Journey], times: Tensor) -> Tensor:
     return torch.cat(out).view(*times.shape, 3, HEIGHT, WIDTH)
 
 
-def real_clip(space: Space, pair: Pair, chunks: int, change: Change | None = None) -> Tensor:
-    """Encode the world itself from departure on: ``(16, 3 chunks, 14, 24)``, normalised."""
-    journeys = [Journey.draw(*pair)]
+def real_clips(
+    space: Space, pairs: Sequence[Pair], chunks: int, change: Change | None = None
+) -> Tensor:
+    """Encode the world itself from departure on: ``(N, 16, 3 chunks, 14, 24)``, normalised."""
+    journeys = [Journey.draw(*pair) for pair in pairs]
     latents = []
     for count, span in pieces(CHUNK_FRAMES * chunks):
-        times = torch.arange(span.start, span.stop, dtype=torch.float32)[None]
+        times = torch.arange(span.start, span.stop, dtype=torch.float32).expand(len(pairs), -1)
         pictures = render(journeys, times)
         if change is not None:
             pictures = change(pictures, times)
-        latents.append(space.encode(pictures)[0, :, -count:])
-    return torch.cat(latents, 1)
+        latents.append(space.encode(pictures)[:, :, -count:])
+    return torch.cat(latents, 2)
 
 
-def real_chunk(space: Space, pair: Pair, chunk: int) -> Tensor:
-    """Encode one chunk of the world: ``(16, 3, 14, 24)``, normalised."""
+def real_chunks(space: Space, pairs: Sequence[Pair], chunk: int) -> Tensor:
+    """Encode one chunk of the world: ``(N, 16, 3, 14, 24)``, normalised."""
     last = CHUNK_FRAMES * (chunk + 1) - 1
     first = max(0, CHUNK_FRAMES * chunk - BEFORE)
-    times = torch.arange(STRIDE * first, STRIDE * last + 1, dtype=torch.float32)[None]
-    return space.encode(render([Journey.draw(*pair)], times))[0, :, -CHUNK_FRAMES:]
+    times = torch.arange(STRIDE * first, STRIDE * last + 1, dtype=torch.float32)
+    pictures = render([Journey.draw(*pair) for pair in pairs], times.expand(len(pairs), -1))
+    return space.encode(pictures)[:, :, -CHUNK_FRAMES:]

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from training.measure.clips import Pair, kept, name_of, real_chunk, real_clip
+from training.measure.clips import Change, Pair, kept, name_of, real_chunks, real_clips
 from training.measure.moments import Array
 from training.measure.reader import Reader
 from training.measure.space import Space
@@ -74,14 +73,12 @@ def controls(
     own = folder / f"world-{space.digest}"
     names = [f"{name_of(*pair)}-{chunks}.safetensors" for pair in pairs]
     fade = Drifting(4 * CHUNK_FRAMES * chunks)
-    real = [
-        kept(own / name, partial(real_clip, space, pair, chunks))
-        for name, pair in zip(names, pairs, strict=True)
-    ]
-    faded = [
-        kept(own / f"faded-{name}", partial(real_clip, space, pair, chunks, fade))
-        for name, pair in zip(names, pairs, strict=True)
-    ]
+
+    def make(numbers: list[int], change: Change | None = None) -> Tensor:
+        return real_clips(space, [pairs[number] for number in numbers], chunks, change)
+
+    real = kept([own / name for name in names], make)
+    faded = kept([own / f"faded-{name}" for name in names], partial(make, change=fade))
     return {
         REAL: real,
         SHUFFLED: [shuffled(clip, index) for index, clip in enumerate(real)],
@@ -97,12 +94,15 @@ def reference(
     folder: Path, space: Space, reader: Reader, pairs: Sequence[Pair], chunks: Sequence[int]
 ) -> dict[int, Array]:
     """Features ``(N, D)`` of the world at some chunks, of the same prompts under other seeds."""
+    own = folder / f"world-{space.digest}"
+    others = [(prompt, REFERENCE_SEED + seed) for prompt, seed in pairs]
     found: dict[int, Array] = {}
     for chunk in chunks:
-        cuts = []
-        for prompt, seed in pairs:
-            pair = (prompt, REFERENCE_SEED + seed)
-            path = folder / f"world-{space.digest}" / f"{name_of(*pair)}-at-{chunk}.safetensors"
-            cuts.append(kept(path, partial(real_chunk, space, pair, chunk)))
-        found[chunk] = np.asarray(reader.read(torch.stack(cuts)).features)
+
+        def make(numbers: list[int], chunk: int = chunk) -> Tensor:
+            return real_chunks(space, [others[number] for number in numbers], chunk)
+
+        names = [f"{name_of(*pair)}-at-{chunk}.safetensors" for pair in others]
+        cuts = kept([own / name for name in names], make)
+        found[chunk] = reader.read(torch.stack(cuts)).features
     return found

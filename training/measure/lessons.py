@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +25,14 @@ from training.panorama.prompts import COLOURS, SUBJECTS, split
 from training.panorama.render import render
 from training.settings import CHUNK_FRAMES
 
-# Latent frames of a clip: four chunks begin in it, the first of them as a stream begins.
-FRAMES, SHARD = 6, 8
+# Latent frames of a clip: two chunks begin in it, the first of them as a stream begins. Short
+# clips are many for what they cost, and many are what readings of unseen prompts need.
+FRAMES, SHARD = 4, 8
 SEED = 7_000_000
 # One clip in so many has no subject, and one in so many is held out.
 EMPTY, HELD_OUT = 8, 8
+# What training encodes has long clips: chunks that begin so many frames apart, of so many shards.
+TRAINING_STEP, MOST_SHARDS = 2, 250
 # A shard's last clip is encoded once more from its decoded pictures: blurred as generated ones.
 AGAIN = 1
 
@@ -53,11 +57,11 @@ class Lesson:
         begin = float(int(rng.random() * end)) if rng.random() > 0.1 else 0.0
         return cls(Journey.draw(prompt, SEED + number), begin, number % EMPTY == 2, held_out)
 
-    def encode(self, space: Space) -> Tensor:
-        """Return ``(16, 6, 14, 24)``, normalised."""
+    def paint(self) -> Tensor:
+        """Return pictures ``(13, 3, H, W)`` of bytes."""
         times = torch.arange(STRIDE * (FRAMES - 1) + 1, dtype=torch.float32)[None] + self.begin
-        paint = empty_world if self.empty else render
-        return space.encode(paint([self.journey], times))[0]
+        brush = empty_world if self.empty else render
+        return brush([self.journey], times)[0]
 
 
 def _shard(job: tuple[Path, Space, int]) -> None:
@@ -67,7 +71,7 @@ def _shard(job: tuple[Path, Space, int]) -> None:
     if path.exists():
         return
     lessons = [Lesson.draw(SHARD * index + row) for row in range(SHARD)]
-    latents = torch.stack([lesson.encode(space) for lesson in lessons])
+    latents = space.encode(torch.stack([lesson.paint() for lesson in lessons]))
     pictures = space.decode(latents[-AGAIN:])
     again = space.encode((pictures * 255.0).round().to(torch.uint8))
     write(path, {"latents": latents, "again": again})
@@ -89,7 +93,7 @@ def make_lessons(folder: Path, space: Space, minutes: float, workers: int) -> in
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Chunks of clips ``(N, 16, 3, 14, 24)`` and what is true of them, as the reader gives it."""
+    """Chunks ``(N, 16, 3, 14, 24)`` in half precision, and what is true of them."""
 
     latents: Tensor
     wanted: dict[str, Tensor]
@@ -98,7 +102,9 @@ class Examples:
         return len(self.latents)
 
     def pick(self, rows: Tensor) -> Examples:
-        return Examples(self.latents[rows], {name: v[rows] for name, v in self.wanted.items()})
+        """Return some examples, in single precision."""
+        wanted = {name: values[rows] for name, values in self.wanted.items()}
+        return Examples(self.latents[rows].float(), wanted)
 
 
 def load_examples(folder: Path) -> tuple[Examples, Examples]:
@@ -107,40 +113,66 @@ def load_examples(folder: Path) -> tuple[Examples, Examples]:
     Raises:
         FileNotFoundError: There is nothing to learn from.
     """
-    parts: dict[bool, list[tuple[Tensor, Lesson]]] = {False: [], True: []}
+    parts: dict[bool, list[Examples]] = {False: [], True: []}
     for path in sorted(folder.glob("clips_*.safetensors")):
         stored, index = load_file(path), int(path.stem[-4:])
         lessons = [Lesson.draw(SHARD * index + row) for row in range(SHARD)]
-        clips = [*stored["latents"].float(), *stored["again"].float()]
-        for clip, lesson in zip(clips, [*lessons, *lessons[-AGAIN:]], strict=True):
-            parts[lesson.held_out].append((clip, lesson))
+        clips = torch.cat([stored["latents"], stored["again"]])
+        lessons += lessons[-AGAIN:]
+        for held_out, some in parts.items():
+            rows = [row for row, lesson in enumerate(lessons) if lesson.held_out is held_out]
+            if rows:
+                some.append(examples_of(clips[rows], [lessons[row] for row in rows]))
     if not all(parts.values()):
         raise FileNotFoundError(f"{folder} holds no encoded clips, expected clips_*.safetensors")
-    learned, held_out = (_examples(parts[kind]) for kind in (False, True))
-    return learned, held_out
+    return join(parts[False]), join(parts[True])
 
 
-def _examples(clips: list[tuple[Tensor, Lesson]]) -> Examples:
-    """Cut every run of three latent frames out of clips."""
-    starts = range(FRAMES - CHUNK_FRAMES + 1)
-    latents = torch.stack([c[:, s : s + CHUNK_FRAMES] for c, _ in clips for s in starts])
-    lessons = [lesson for _, lesson in clips for _ in starts]
+def examples_of(clips: Tensor, lessons: Sequence[Lesson], step: int = 1) -> Examples:
+    """Cut runs of three latent frames out of clips ``(N, 16, T, h, w)``, every ``step`` frames."""
+    starts = range(0, clips.shape[2] - CHUNK_FRAMES + 1, step)
+    latents = torch.stack([clips[:, :, s : s + CHUNK_FRAMES] for s in starts], 1).flatten(0, 1)
+    whose = [lesson for lesson in lessons for _ in starts]
     runs = torch.stack([middles(torch.arange(s, s + CHUNK_FRAMES)) for s in starts])
-    begins = torch.tensor([lesson.begin for _, lesson in clips])
-    times = (begins[:, None, None] + runs).flatten(0, 1)
-    told = asked([lesson.journey for lesson in lessons], times)
+    begins = torch.tensor([lesson.begin for lesson in lessons])
+    told = asked([lesson.journey for lesson in whose], (begins[:, None, None] + runs).flatten(0, 1))
 
     def column(values: list[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32)
 
-    prompts = [lesson.journey.prompt for lesson in lessons]
+    prompts = [lesson.journey.prompt for lesson in whose]
     wanted = {
         "place": angle_of(column([float(one.place[0]) for one in told])),
         "speed": column([float(one.speed[0]) for one in told]),
         "light": column([float(one.light[0]) for one in told]),
         "path": torch.stack([torch.from_numpy(one.path[0]).float() for one in told]),
-        "present": column([float(not lesson.empty) for lesson in lessons]),
+        "present": column([float(not lesson.empty) for lesson in whose]),
         "colour": torch.tensor([COLOURS.index(prompt.colour) for prompt in prompts]),
         "subject": torch.tensor([SUBJECTS.index(prompt.subject) for prompt in prompts]),
     }
-    return Examples(latents, wanted)
+    return Examples(latents.half(), wanted)
+
+
+def join(parts: Sequence[Examples]) -> Examples:
+    names = parts[0].wanted
+    wanted = {name: torch.cat([part.wanted[name] for part in parts]) for name in names}
+    return Examples(torch.cat([part.latents for part in parts]), wanted)
+
+
+def training_examples(folder: Path, space: Space) -> list[Examples]:
+    """Return what the DiT learns from as examples too, where it was encoded in this space.
+
+    Args:
+        folder: Where training keeps its shards of latents, in the scale of its VAE.
+        space: The space that is read.
+    """
+    from training.anchors.clips import Clip
+
+    found = []
+    for path in sorted(folder.glob("shard_*.safetensors"))[:MOST_SHARDS]:
+        content = space.normalised(load_file(path)["content"].float())
+        first = len(content) * int(path.stem[-5:])
+        clips = [Clip.draw(first + row) for row in range(len(content))]
+        lessons = [Lesson(clip.journey, float(clip.begin), False, False) for clip in clips]
+        found.append(examples_of(content, lessons, TRAINING_STEP))
+    return found

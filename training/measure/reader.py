@@ -24,6 +24,8 @@ from training.vae import Z_DIM
 SCENE, SUBJECT = 16, 8
 # What the outputs are divided by, so that all of them are near 1.
 SPEED_UNIT, CELL = 4.0, 8.0
+# Columns in which the next frame is compared: the quickest pan is two columns a latent frame.
+REACH = 3
 BATCH = 256
 
 
@@ -74,6 +76,24 @@ class Outputs:
     features: Tensor
 
 
+def alike(latents: Tensor) -> Tensor:
+    """How much cells are like those a few columns aside in the next frame: it shows the pan.
+
+    Args:
+        latents: ``(N, 16, T, h, w)``.
+
+    Returns:
+        ``(N, (T - 1) (2 REACH + 1), h, w)``.
+    """
+    width = latents.shape[-1]
+    wide = F.pad(latents[:, :, 1:], (REACH, REACH))
+    maps = [
+        (latents[:, :, :-1] * wide[..., shift : shift + width]).mean(1)
+        for shift in range(2 * REACH + 1)
+    ]
+    return torch.cat(maps, 1)
+
+
 class Block(nn.Module):
     """Two convolutions around which the input is carried."""
 
@@ -101,7 +121,8 @@ class Reader(nn.Module):
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(CHUNK_FRAMES * Z_DIM + 2, width, 3, padding=1)
+        alike = (CHUNK_FRAMES - 1) * (2 * REACH + 1)
+        self.stem = nn.Conv2d(CHUNK_FRAMES * Z_DIM + alike + 2, width, 3, padding=1)
         self.near = nn.Sequential(Block(width), Block(width), nn.GroupNorm(8, width), nn.SiLU())
         self.heat = nn.Conv2d(width, CHUNK_FRAMES, 1)
         self.subject_features = nn.Linear(width, SUBJECT)
@@ -128,7 +149,7 @@ class Reader(nn.Module):
         flat = latents.transpose(1, 2).flatten(1, 2)
         y = torch.linspace(-1.0, 1.0, height).view(1, 1, -1, 1).expand(count, 1, height, width)
         x = torch.linspace(-1.0, 1.0, width).view(1, 1, 1, -1).expand(count, 1, height, width)
-        near = self.near(self.stem(torch.cat([flat, x, y], 1)))
+        near = self.near(self.stem(torch.cat([flat, alike(latents), x, y], 1)))
         heat = self.heat(near).flatten(2)
         share = heat.softmax(2)
         rows, columns = torch.arange(height) + 0.5, torch.arange(width) + 0.5

@@ -62,14 +62,26 @@ class Space:
     def encode(self, pictures: Tensor) -> Tensor:
         """Encode clips ``(B, 1 + 4 n, 3, H, W)`` of bytes to ``(B, 16, 1 + n, H / 8, W / 8)``."""
         video = pictures.transpose(1, 2).float() / 127.5 - 1.0
-        video = video.contiguous(memory_format=torch.channels_last_3d)
-        return self.normalised(self.vae.encode(video)[0])
+        parts = [self.vae.encode(pair)[0] for pair in in_pairs(video)]
+        return self.normalised(torch.cat(parts)[: len(pictures)])
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Decode ``(B, 16, 1 + n, h, w)`` to pictures ``(B, 1 + 4 n, 3, H, W)`` in 0 to 1."""
-        decoded: Tensor = self.vae.decode(self.raw(latents.float()))
+        parts = [self.vae.decode(pair) for pair in in_pairs(self.raw(latents.float()))]
+        decoded = torch.cat(parts)[: len(latents)]
         return decoded.transpose(1, 2).mul(0.5).add(0.5).clamp(0.0, 1.0)
+
+
+def in_pairs(clips: Tensor) -> Iterator[Tensor]:
+    """Give clips ``(B, C, T, H, W)`` two by two, the last one twice where their number is odd.
+
+    A CPU has no fast convolution in three dimensions for a batch of one: decoding takes seven
+    times as long.
+    """
+    for pair in clips.split(2):
+        two = pair if len(pair) == 2 else pair.expand(2, -1, -1, -1, -1)
+        yield two.contiguous(memory_format=torch.channels_last_3d)
 
 
 def pieces(frames: int, piece: int = PIECE, warm_up: int = WARM_UP) -> Iterator[tuple[int, slice]]:

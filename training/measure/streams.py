@@ -107,8 +107,8 @@ class Kept:
     def load(self, source: Source, pair: Pair, chunks: int) -> Tensor:
         """Return a stream ``(16, 3 chunks, h, w)``; make it alone where it is missing."""
 
-        def make() -> Tensor:
+        def make(_: list[int]) -> Tensor:
             with torch.no_grad():
-                return source([pair[0]], [pair[1]], chunks)[0]
+                return source([pair[0]], [pair[1]], chunks)
 
-        return kept(self.path(source, pair, chunks), make)
+        return kept([self.path(source, pair, chunks)], make)[0]

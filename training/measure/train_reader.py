@@ -6,6 +6,7 @@ reader.
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -15,9 +16,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.measure.lessons import Examples, load_examples, make_lessons
+from training.measure.lessons import (
+    Examples,
+    join,
+    load_examples,
+    make_lessons,
+    training_examples,
+)
 from training.measure.moments import RING
-from training.measure.reader import BATCH, SPEED_UNIT, Reader, loss_of
+from training.measure.reader import BATCH, CELL, SPEED_UNIT, Reader, loss_of
 from training.measure.space import Space
 from training.settings import stage_logger
 
@@ -25,6 +32,8 @@ READER = "reader.safetensors"
 RATE, DECAY, STEP_EXAMPLES = 2e-3, 0.02, 64
 # The share of the minutes in which clips are encoded; the reader learns in the rest.
 ENCODING = 0.6
+# Cells that examples are moved aside at most.
+SHIFT = 2
 # What the last line of errors is measured under: what a stream of few steps leaves as noise.
 NOISE = 0.25
 
@@ -50,6 +59,21 @@ def wear(latents: Tensor, generator: torch.Generator) -> Tensor:
     return worn * gain + strength * bell(count, latents.shape[1], 1, 1, 1)
 
 
+def shift(examples: Examples, generator: torch.Generator) -> Examples:
+    """Move latents aside by whole cells, and with them the subject and the place."""
+    count, width = len(examples), examples.latents.shape[-1]
+    moves = torch.randint(-SHIFT, SHIFT + 1, (count,), generator=generator)
+    columns = (torch.arange(width) + moves[:, None]).clamp(0, width - 1)
+    index = columns[:, None, None, None].expand(examples.latents.shape)
+    wanted = dict(examples.wanted)
+    wanted["path"] = wanted["path"] - CELL * moves[:, None, None] * torch.tensor([1.0, 0.0])
+    turn = moves * (CELL * math.tau / RING)
+    x, y = wanted["place"].unbind(1)
+    cos, sin = turn.cos(), turn.sin()
+    wanted["place"] = torch.stack([x * cos - y * sin, x * sin + y * cos], 1)
+    return Examples(examples.latents.gather(4, index), wanted)
+
+
 def fit(reader: Reader, examples: Examples, seconds: float, seed: int = 0) -> int:
     """Train for some seconds; return how many steps were made."""
     generator = torch.Generator().manual_seed(seed)
@@ -61,7 +85,7 @@ def fit(reader: Reader, examples: Examples, seconds: float, seed: int = 0) -> in
         for group in optimizer.param_groups:
             group["lr"] = RATE * warm * 0.5 * (1.0 + float(np.cos(np.pi * share)))
         rows = torch.randint(len(examples), (STEP_EXAMPLES,), generator=generator)
-        batch = examples.pick(rows)
+        batch = shift(examples.pick(rows), generator)
         loss = loss_of(reader(wear(batch.latents, generator)), batch.wanted)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(reader.parameters(), 1.0)
@@ -78,7 +102,7 @@ def whiten(reader: Reader, examples: Examples) -> None:
     """Give the features zero mean and unit variance over the real world."""
     reader.feature_mean.zero_()
     reader.feature_std.fill_(1.0)
-    found = torch.cat([reader(part).features for part in examples.latents.split(BATCH)])
+    found = torch.cat([reader(part.float()).features for part in examples.latents.split(BATCH)])
     reader.feature_mean.copy_(found.mean(0))
     reader.feature_std.copy_(found.std(0).clamp(min=1e-3))
 
@@ -91,7 +115,7 @@ def errors(reader: Reader, examples: Examples, noise: float = 0.0) -> dict[str, 
         position (pixels); shares of right colours, subjects, directions and presences.
     """
     generator = torch.Generator().manual_seed(1)
-    latents = examples.latents
+    latents = examples.latents.float()
     latents = latents + noise * torch.randn(latents.shape, generator=generator)
     read, true = reader.read(latents), examples.wanted
     there = true["present"].numpy() > 0.5
@@ -121,13 +145,25 @@ def _right(scores: NDArray[np.float64], wanted: Tensor, there: NDArray[np.bool_]
     return float((scores.argmax(1) == wanted.numpy())[there].mean())
 
 
-def train_reader(folder: Path, space: Space, minutes: float, workers: int = 1) -> Path:
-    """Encode more clips, train a reader on all of them and write it with its errors."""
+def train_reader(
+    folder: Path, space: Space, minutes: float, workers: int = 1, latents: Path | None = None
+) -> Path:
+    """Encode more clips, train a reader on all of them and write it with its errors.
+
+    Args:
+        folder: Keeps the clips, and gets the reader.
+        space: The space that is read.
+        minutes: For all of it.
+        workers: Processes that encode.
+        latents: What the DiT was trained on, if that is of this space: it teaches as well.
+    """
     log = stage_logger("reader")
     # Clips of another space mean other things.
     clips = folder / f"clips-{space.digest}"
     shards = make_lessons(clips, space, ENCODING * minutes, workers)
     learned, held_out = load_examples(clips)
+    if latents is not None:
+        learned = join([learned, *training_examples(latents, space)])
     torch.manual_seed(0)
     reader = Reader()
     seconds = 60.0 * (1.0 - ENCODING) * minutes

@@ -57,17 +57,20 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def open_space(options: argparse.Namespace) -> Space:
-    """Open what the options name, else what training keeps, else what ships."""
+def open_space(options: argparse.Namespace) -> tuple[Space, Path | None]:
+    """Open what the options name, else what training keeps, else what ships.
+
+    Returns:
+        The space, and the folder of latents that training keeps in it.
+    """
     if options.vae is not None:
-        return Space.open(options.vae, options.scale)
-    own, scale = (
-        panorama_dir() / "vae.safetensors",
-        panorama_dir() / "latents" / "scale.safetensors",
-    )
+        return Space.open(options.vae, options.scale), None
+    # Training copies its VAE beside the latents: these are what its DiT speaks.
+    latents = panorama_dir() / "latents"
+    own, scale = latents / "vae.safetensors", latents / "scale.safetensors"
     if options.through_nodes or not (own.exists() and scale.exists()):
-        return Space.open(ASSETS / VAE_FILE, None)
-    return Space.open(own, options.scale or scale)
+        return Space.open(ASSETS / VAE_FILE, None), None
+    return Space.open(own, scale), latents
 
 
 def source_of(row: Row, options: argparse.Namespace) -> Source:

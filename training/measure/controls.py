@@ -49,7 +49,8 @@ def shuffled(clip: Tensor, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     chunks = clip.unflatten(1, (-1, CHUNK_FRAMES))
     order = torch.randperm(chunks.shape[1], generator=generator)
-    return chunks.index_select(1, order).flatten(1, 2)
+    mixed: Tensor = chunks.index_select(1, order).flatten(1, 2)
+    return mixed
 
 
 def repeated(clip: Tensor) -> Tensor:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from training.measure.controls import OTHER, REAL, REPEATED
+from training.measure.controls import REAL, REPEATED
 from training.measure.evaluate import Measured, Result
 from training.measure.ink import FAINT, LIGHT, RULE, Card, Colour, colour_of
 from training.measure.statistics import Interval
 from training.measure.table import of_row
 
-WIDTH, HEIGHT = 900, 600
-LEFT, TOP, RIGHT, BOTTOM = 92, 88, 36, 84
+WIDTH, HEIGHT = 900, 620
+LEFT, TOP, RIGHT, BOTTOM = 92, 122, 36, 84
 # Of the controls those that a person wants to see anchors beside.
-SHOWN = (REAL, REPEATED, OTHER)
+SHOWN = (REAL, REPEATED)
 
 
 def steps(low: float, high: float, most: int = 6) -> list[float]:
@@ -68,7 +68,7 @@ class Plane:
             LIGHT,
             "ma",
         )
-        card.words("drift of looks   (less is better)", LEFT - 76, TOP - 8, 15, LIGHT, "ls")
+        card.words("drift of looks   (less is better)", LEFT - 66, TOP - 14, 15, LIGHT, "ls")
 
     def row(self, name: str, span: tuple[Interval, Interval], colour: Colour, filled: bool) -> None:
         across, down = span

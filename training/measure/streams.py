@@ -60,7 +60,9 @@ class TrainedStreams:
         if row.weights is None:
             raise ValueError(f"row {row.name!r} names no file of weights, expected {row.name}=FILE")
         self.row, self.steps, self.cfg, self.batch = row, steps, cfg, batch
-        told = hashlib.sha256(row.weights.read_bytes())
+        # Training keeps a run as a folder, of which its average is what streams.
+        file = row.weights / "average.safetensors" if row.weights.is_dir() else row.weights
+        told = hashlib.sha256(file.read_bytes())
         told.update(f"{row.anchor} {steps} {cfg}".encode())
         self.digest = told.hexdigest()[:16]
 

@@ -74,17 +74,24 @@ def shift(examples: Examples, generator: torch.Generator) -> Examples:
     return Examples(examples.latents.gather(4, index), wanted)
 
 
-def fit(reader: Reader, examples: Examples, seconds: float, seed: int = 0) -> int:
-    """Train for some seconds; return how many steps were made."""
+def fit(
+    reader: Reader,
+    examples: Examples,
+    seconds: float,
+    seed: int = 0,
+    most: float = math.inf,
+    batch_size: int = STEP_EXAMPLES,
+) -> int:
+    """Train for some seconds, or at most so many steps; return how many were made."""
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(reader.parameters(), RATE, weight_decay=DECAY)
     begin, steps = time.monotonic(), 0
     reader.train()
-    while (share := (time.monotonic() - begin) / seconds) < 1.0:
+    while (share := max((time.monotonic() - begin) / seconds, steps / most)) < 1.0:
         warm = min(1.0, (steps + 1) / 50)
         for group in optimizer.param_groups:
             group["lr"] = RATE * warm * 0.5 * (1.0 + float(np.cos(np.pi * share)))
-        rows = torch.randint(len(examples), (STEP_EXAMPLES,), generator=generator)
+        rows = torch.randint(len(examples), (batch_size,), generator=generator)
         batch = shift(examples.pick(rows), generator)
         loss = loss_of(reader(wear(batch.latents, generator)), batch.wanted)
         loss.backward()

@@ -70,6 +70,15 @@ class Measured:
         return [one.get(figure, float("nan")) for one in self.figures]
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One stream that is measured; ``digest`` names what made it."""
+
+    pair: Pair
+    load: Callable[[], Tensor]
+    digest: str
+
+
 @dataclass(slots=True)
 class Bench:
     """What every stream is measured with."""
@@ -91,22 +100,18 @@ class Bench:
         return asked(journeys, stream_times(len(pairs), self.plan.chunks))
 
     def measure(
-        self,
-        name: str,
-        pairs: Sequence[Pair],
-        load: Callable[[int], Tensor],
-        world: dict[int, Array] | None,
-        digest: str,
+        self, name: str, streams: Sequence[Found], world: dict[int, Array] | None = None
     ) -> Measured:
-        """Measure the streams of a row; ``load(i)`` gives the latents of the i-th pair."""
+        """Measure the streams of a row; the Frechet distance is to features of the ``world``."""
         row, features = Measured(name), []
-        for index, (pair, wanted) in enumerate(zip(pairs, self.told(pairs), strict=True)):
-            clip, begin = load(index), time.monotonic()
+        told = self.told([one.pair for one in streams])
+        for one, wanted in zip(streams, told, strict=True):
+            pair, clip, begin = one.pair, one.load(), time.monotonic()
             read = self.reader.read(clip[None])
             figures = figures_of(pair[0], wanted, read, clip)
             self.add("reading", time.monotonic() - begin)
             begin = time.monotonic()
-            looks = self.looks.of(f"{digest}-{name_of(*pair)}", partial(_same, clip))
+            looks = self.looks.of(f"{one.digest}-{name_of(*pair)}", partial(_same, clip))
             figures |= drift_of(looks, self.looks.world(pair))
             self.add("decoding and looking", time.monotonic() - begin)
             row.prompts.append(pair[0].text)
@@ -114,7 +119,7 @@ class Bench:
             row.figures.append(figures)
             row.looks.append(looks)
             features.append(read.features[self.plan.decoded])
-        if world is not None and len(pairs) >= ENOUGH:
+        if world is not None and len(streams) >= ENOUGH:
             every = np.stack(features)
             row.frechet = {
                 chunk: frechet_interval(every[:, at], world[chunk])
@@ -190,7 +195,10 @@ def evaluate(
     about: dict[str, object],
     say: Callable[[str], None] = print,
 ) -> Result:
-    """Measure all rows on the same prompts and seeds, then the controls on the first few."""
+    """Measure all rows on the same prompts and seeds, then the controls on the first few.
+
+    Rows of one name are one row of the table: the same anchor, trained from several seeds.
+    """
     plan = bench.plan
     make_streams(bench, [source for _, source in rows], say)
     begin = time.monotonic()
@@ -200,20 +208,27 @@ def evaluate(
     few = plan.pairs[: plan.controls]
     made = controls(plan.folder, bench.space, few, plan.chunks) if few else {}
     bench.add("painting and encoding the world", time.monotonic() - begin)
-    streams, measured = Kept(plan.folder / "streams"), []
+    streams, found = Kept(plan.folder / "streams"), dict[str, list[Found]]()
     for row, source in rows:
-        say(f"measuring {row.name}")
-
-        def load(index: int, source: Source = source) -> Tensor:
-            return streams.load(source, plan.pairs[index], plan.chunks)
-
-        measured.append(bench.measure(row.name, plan.pairs, load, world, source.digest))
-    checked = []
-    for name, clips in made.items():
+        found.setdefault(row.name, []).extend(
+            Found(pair, partial(streams.load, source, pair, plan.chunks), source.digest)
+            for pair in plan.pairs
+        )
+    measured = []
+    for name, those in found.items():
         say(f"measuring {name}")
-        if clips:
-            digest = f"control-{list(made).index(name)}"
-            checked.append(bench.measure(name, few, clips.__getitem__, None, digest))
+        measured.append(bench.measure(name, those, world))
+    checked = []
+    for index, (name, clips) in enumerate(made.items()):
+        say(f"measuring {name}")
+        # Some controls end otherwise if they are longer.
+        digest = f"control-{index}-{plan.chunks}"
+        spoiled = [
+            Found(pair, partial(_same, clip), digest)
+            for pair, clip in zip(few, clips, strict=False)
+        ]
+        if spoiled:
+            checked.append(bench.measure(name, spoiled))
     floor = {}
     for chunk, features in (world or {}).items():
         floor[chunk] = frechet(features[::2], features[1::2])

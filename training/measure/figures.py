@@ -15,7 +15,7 @@ from torch import Tensor
 from training.measure.moments import RING, Asked
 from training.measure.reader import Reading
 from training.panorama.journey import PERIOD, SPEEDS
-from training.panorama.prompts import ACTIONS, COLOURS, REGION_LENGTH, REGIONS, SUBJECTS, Prompt
+from training.panorama.prompts import COLOURS, REGION_LENGTH, REGIONS, SUBJECTS, Prompt
 from training.settings import CHUNK_FRAMES
 
 Array = NDArray[np.float64]
@@ -54,7 +54,7 @@ FIGURES: dict[str, Figure] = {
     "action": Figure("action %", 1.0, True),
     "identity": Figure("identity kept %", 1.0, True),
     "present": Figure("subject there %", 1.0, True),
-    "change": Figure("change over 5 chunks", 1.0),
+    "change": Figure("change over 5 chunks", float("nan")),
     "seams": Figure("seams", 1.0),
 }
 
@@ -120,6 +120,7 @@ def adherence(prompt: Prompt, asked: Asked, read: Reading) -> dict[str, float]:
     total = asked.travel[-1] - asked.travel[0]
     full = np.abs(asked.speed) > 0.95 * SPEEDS[prompt.pace]
     end = place_of(read.place[-SMOOTH:].mean(0, keepdims=True))[0]
+    arrived = REGIONS[int(end // REGION_LENGTH) % len(REGIONS)]
     colour, subject = smoothed(read.colour).argmax(1), smoothed(read.subject).argmax(1)
     there = smoothed(read.present) > 0.5
     looks = np.stack([colour, subject], 1)
@@ -129,7 +130,9 @@ def adherence(prompt: Prompt, asked: Asked, read: Reading) -> dict[str, float]:
         "progress": float(ratios(way, asked).mean()),
         "progress_end": float(np.clip(way[-1] / total, LEAST_RATIO, MOST_RATIO)),
         "off_way": float(np.abs(way - (asked.travel - asked.travel[0])).mean() / np.abs(total)),
-        "destination": float(REGIONS[int(end // REGION_LENGTH) % 6] == prompt.destination),
+        "destination": float(
+            REGIONS[int(end // REGION_LENGTH) % len(REGIONS)] == prompt.destination
+        ),
         "direction": float(ratios(way, asked).mean() > GOES),
         "pace": float(pace_of(float(np.abs(read.speed[full]).mean())) == prompt.pace),
         "light": float((np.abs(smoothed(read.light) - asked.light) < LIGHT_NEAR).mean()),
@@ -178,6 +181,3 @@ def figures_of(prompt: Prompt, asked: Asked, read: Reading, latents: Tensor) -> 
     told["change"] = change(read.features)
     told["seams"] = seam_ratio(latents)
     return told
-
-
-assert set(ACTIONS) == {"swaying", "bobbing", "circling left", "circling right"}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from PIL import Image, ImageDraw, ImageFont
 
-from training.measure.streams import ANCHORS
-
 Colour = tuple[int, int, int]
 CARD: Colour = (17, 18, 23)
 LIGHT: Colour = (226, 228, 233)
@@ -61,6 +59,3 @@ class Card:
 
     def finished(self) -> Image.Image:
         return self.image.resize(self.size, Image.Resampling.LANCZOS)
-
-
-assert len(ANCHORS) <= len(ROWS)

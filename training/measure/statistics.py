@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +26,16 @@ class Interval:
         return self.low <= other.high and other.low <= self.high
 
 
-def by_prompt(values: list[float], prompts: list[str]) -> dict[str, float]:
-    """Average the values of each prompt; what is not a number does not count."""
-    found: dict[str, list[float]] = {}
-    for value, prompt in zip(values, prompts, strict=True):
+Key = TypeVar("Key", str, tuple[str, int])
+
+
+def averaged(values: Sequence[float], keys: Sequence[Key]) -> dict[Key, float]:
+    """Average the values of each prompt, or stream; what is not a number does not count."""
+    found: dict[Key, list[float]] = {}
+    for value, key in zip(values, keys, strict=True):
         if np.isfinite(value):
-            found.setdefault(prompt, []).append(value)
-    return {prompt: float(np.mean(those)) for prompt, those in found.items()}
+            found.setdefault(key, []).append(value)
+    return {key: float(np.mean(those)) for key, those in found.items()}
 
 
 def interval(values: dict[str, float]) -> Interval | None:
@@ -41,11 +46,6 @@ def interval(values: dict[str, float]) -> Interval | None:
     picks = np.random.default_rng(SEED).integers(0, len(data), (ROUNDS, len(data)))
     low, high = np.percentile(data[picks].mean(1), LEVELS)
     return Interval(float(data.mean()), float(low), float(high))
-
-
-def difference(one: dict[str, float], other: dict[str, float]) -> Interval | None:
-    """Mean of one minus the other over the prompts that both have, with its paired interval."""
-    return interval({prompt: one[prompt] - other[prompt] for prompt in one.keys() & other.keys()})
 
 
 def frechet(one: Array, other: Array) -> float:

@@ -77,10 +77,12 @@ def draw_strip(
     pair = plan.pairs[which]
     chunks = [chunk for chunk in COLUMNS if chunk < plan.chunks]
     streams = Kept(plan.folder / "streams")
-    pictures = {
-        row.name: decoded(space, streams.load(source, pair, plan.chunks), chunks)
-        for row, source in rows
-    }
+    pictures: dict[str, list[Image.Image]] = {}
+    for row, source in rows:
+        # Of a row that was trained from several seeds the first is shown.
+        if row.name not in pictures:
+            clip = streams.load(source, pair, plan.chunks)
+            pictures[row.name] = decoded(space, clip, chunks)
     pictures["the world\n(the ideal)"] = painted(pair, chunks)
     words = pair[0].text
     compose(words[0].upper() + words[1:], chunks, pictures).save(path, optimize=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from training.measure.evaluate import Measured, Result
 from training.measure.figures import FIGURES, Figure
-from training.measure.statistics import Interval, by_prompt, difference, interval
+from training.measure.statistics import Interval, averaged, interval
 
 DRIFT: dict[str, Figure] = {
     "luminance": Figure("luminance", 1.0),
@@ -73,11 +74,17 @@ def form(found: Interval | None, figure: Figure, signed: bool = False) -> str:
     return f"{mean:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
 
 
+def ideal_of(figure: Figure) -> str:
+    if math.isnan(figure.ideal):
+        return "as the world"
+    return f"{100 * figure.ideal:.0f}" if figure.percent else f"{figure.ideal:.2f}"
+
+
 def of_row(row: Measured, figure: str) -> Interval | None:
-    return interval(by_prompt(row.values(figure), row.prompts))
+    return interval(averaged(row.values(figure), row.prompts))
 
 
-def lines_of(head: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:
+def lines_of(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     yield "| " + " | ".join(head) + " |"
     yield "|" + " --- |" * len(head)
     for row in rows:
@@ -87,16 +94,13 @@ def lines_of(head: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str
 
 def compare(one: Measured, other: Measured, figure: str) -> Interval | None:
     """One row minus another, paired by prompt and seed."""
-    values = [
-        dict(zip(zip(row.prompts, row.seeds, strict=True), row.values(figure), strict=True))
+    streams = [
+        averaged(row.values(figure), list(zip(row.prompts, row.seeds, strict=True)))
         for row in (one, other)
     ]
-    both = [pair for pair in values[0] if pair in values[1]]
-    apart = [values[0][pair] - values[1][pair] for pair in both]
-    return difference(
-        by_prompt(apart, [prompt for prompt, _ in both]),
-        {prompt: 0.0 for prompt, _ in both},
-    )
+    both = [stream for stream in streams[0] if stream in streams[1]]
+    apart = [streams[0][stream] - streams[1][stream] for stream in both]
+    return interval(averaged(apart, [prompt for prompt, _ in both]))
 
 
 def markdown(result: Result) -> str:
@@ -107,19 +111,20 @@ def markdown(result: Result) -> str:
     for title, names in PARTS.items():
         text += [f"### {title}", ""]
         head = ["row", "streams", *(ALL[name].title for name in names)]
-        cells = (
+        cells = [
             [row.name, str(len(row.seeds)), *(form(of_row(row, n), ALL[n]) for n in names)]
             for row in rows
-        )
-        text += lines_of(head, cells)
+        ]
+        ideal = ["*ideal*", "", *(ideal_of(ALL[name]) for name in names)]
+        text += lines_of(head, [*cells, ideal])
     if any(row.frechet for row in result.rows):
         chunks = sorted(result.floor)
         text += ["### Frechet distance to the world, by chunk", ""]
         plain = Figure("", 0.0)
-        cells = (
+        cells = [
             [row.name, *(form(row.frechet.get(chunk), plain) for chunk in chunks)]
             for row in result.rows
-        )
+        ]
         text += lines_of(["row", *(f"chunk {chunk}" for chunk in chunks)], cells)
         floor = ", ".join(f"{result.floor[chunk]:.2f}" for chunk in chunks)
         text += [f"Two halves of the world against each other: {floor}.", ""]
@@ -127,10 +132,10 @@ def markdown(result: Result) -> str:
         first = result.rows[0]
         text += [f"### {first.name} minus the others, paired by prompt and seed", ""]
         head = ["row", *(ALL[name].title for name in COMPARED)]
-        cells = (
+        cells = [
             [row.name, *(form(compare(first, row, n), ALL[n], signed=True) for n in COMPARED)]
             for row in result.rows[1:]
-        )
+        ]
         text += lines_of(head, cells)
     spent = ", ".join(f"{what} {seconds:.0f}" for what, seconds in result.spent.items())
     return "\n".join([*text, f"Seconds of one core: {spent}.", ""])

@@ -8,8 +8,7 @@ import pytest
 from training.measure.evaluate import Measured
 from training.measure.statistics import (
     Interval,
-    by_prompt,
-    difference,
+    averaged,
     frechet,
     frechet_interval,
     interval,
@@ -31,7 +30,11 @@ def test_pairing_sees_what_separate_intervals_hide() -> None:
     rng = np.random.default_rng(0)
     base = {str(i): float(v) for i, v in enumerate(rng.normal(0.0, 1.0, 48))}
     better = {name: value + 0.1 + 0.02 * float(rng.normal()) for name, value in base.items()}
-    one, other, apart = interval(better), interval(base), difference(better, base)
+    rows = [
+        Measured("row", list(values), [0] * 48, [{"x": value} for value in values.values()])
+        for values in (better, base)
+    ]
+    one, other, apart = interval(better), interval(base), compare(rows[0], rows[1], "x")
     assert one is not None
     assert other is not None
     assert apart is not None
@@ -39,14 +42,20 @@ def test_pairing_sees_what_separate_intervals_hide() -> None:
     assert 0.08 < apart.low < apart.mean < apart.high < 0.12
 
 
-def test_rows_are_paired_by_prompt_and_seed_whatever_their_order() -> None:
+def test_rows_are_paired_averaged_and_seed_whatever_their_order() -> None:
     one = Measured("one", ["a", "b", "c"], [1, 2, 3], [{"x": v} for v in (1.0, 2.0, 30.0)])
     other = Measured("other", ["c", "a", "b"], [3, 1, 2], [{"x": v} for v in (29.0, 0.0, 1.0)])
     assert compare(one, other, "x") == Interval(1.0, 1.0, 1.0)
 
 
+def test_rows_of_several_trainings_are_pooled_before_they_are_paired() -> None:
+    one = Measured("one", ["a", "a", "b"], [1, 1, 2], [{"x": v} for v in (1.0, 3.0, 4.0)])
+    other = Measured("other", ["a", "b"], [1, 2], [{"x": v} for v in (1.0, 3.0)])
+    assert compare(one, other, "x") == Interval(1.0, 1.0, 1.0)
+
+
 def test_prompts_weigh_alike_and_what_is_missing_does_not_count() -> None:
-    assert by_prompt([1.0, 3.0, float("nan"), 7.0], ["a", "a", "b", "c"]) == {"a": 2.0, "c": 7.0}
+    assert averaged([1.0, 3.0, float("nan"), 7.0], ["a", "a", "b", "c"]) == {"a": 2.0, "c": 7.0}
     assert interval({}) is None
 
 

@@ -130,9 +130,7 @@ def adherence(prompt: Prompt, asked: Asked, read: Reading) -> dict[str, float]:
         "progress": float(ratios(way, asked).mean()),
         "progress_end": float(np.clip(way[-1] / total, LEAST_RATIO, MOST_RATIO)),
         "off_way": float(np.abs(way - (asked.travel - asked.travel[0])).mean() / np.abs(total)),
-        "destination": float(
-            REGIONS[int(end // REGION_LENGTH) % len(REGIONS)] == prompt.destination
-        ),
+        "destination": float(arrived == prompt.destination),
         "direction": float(ratios(way, asked).mean() > GOES),
         "pace": float(pace_of(float(np.abs(read.speed[full]).mean())) == prompt.pace),
         "light": float((np.abs(smoothed(read.light) - asked.light) < LIGHT_NEAR).mean()),

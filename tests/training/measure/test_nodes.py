@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -47,6 +48,9 @@ save_file({"both": both, "again": again, "second": second}, sys.argv[1])
 """
 
 
+# Without compiled bytecode, on busy cores, importing ComfyUI alone has taken minutes.
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_streams_are_one_a_prompt_and_in_the_scale_of_the_dit(
     tmp_path: Path, repository: Path
 ) -> None:

@@ -57,7 +57,7 @@ def drawn(count: int, seed: int) -> Examples:
 def taught() -> Reader:
     torch.manual_seed(0)
     reader = Reader()
-    fit(reader, drawn(800, 0), seconds=600.0, most=120, batch_size=32)
+    fit(reader, drawn(1500, 0), seconds=600.0, most=150, batch_size=48)
     return reader
 
 
@@ -74,8 +74,8 @@ def test_a_reader_reads_examples_it_has_not_seen(taught: Reader) -> None:
 
 
 def test_features_have_unit_variance_over_what_is_real(taught: Reader) -> None:
-    features = taught.read(drawn(800, 0).latents.transpose(0, 1).flatten(1, 2)[None]).features
-    assert features.shape == (800, 24)
+    features = taught.read(drawn(1500, 0).latents.transpose(0, 1).flatten(1, 2)[None]).features
+    assert features.shape == (1500, 24)
     assert np.abs(features.mean(0)).max() < 0.05
     assert np.abs(features.std(0) - 1.0).max() < 0.05
 

@@ -1,0 +1,1 @@
+"""Measures streams of the panorama: a reader of latents, figures with intervals, and controls."""

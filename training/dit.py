@@ -111,7 +111,10 @@ def layer_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = No
 
 
 def rope_table(frames: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Cosine and signed sine for tokens of the given temporal indices: ``(T H W, 1, 128)``."""
+    """Cosine and signed sine for tokens of the given temporal indices: ``(T H W, 1, 128)``.
+
+    Computed on the CPU, wherever they are to be used.
+    """
     axis = HEAD_DIM // 6
     sizes = (HEAD_DIM - 4 * axis, 2 * axis, 2 * axis)
     grid = torch.meshgrid(
@@ -165,7 +168,7 @@ def unpatchify(tokens: Tensor, height: int, width: int) -> Tensor:
 def embed_time(p: Params, t: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Timestep ``(B,)`` in 0..1000 to the head's ``(B, D)`` and the blocks' ``(B, 6, D)``."""
     half = FREQ_DIM // 2
-    speed = torch.pow(10000.0, -torch.arange(half, dtype=torch.float32) / half)
+    speed = torch.pow(10000.0, -torch.arange(half, dtype=torch.float32, device=t.device) / half)
     angle = t.float()[:, None] * speed
     wave = torch.cat([angle.cos(), angle.sin()], dim=1).to(dtype)
     e = linear(p, "time_embedding.2", F.silu(linear(p, "time_embedding.0", wave)))
@@ -181,7 +184,7 @@ def embed_text(p: Params, text: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor
     count = text.shape[1]
     text = F.pad(text, (0, 0, 0, 1))
     hidden = F.gelu(linear(p, "text_embedding.0", text), approximate="tanh")
-    real = torch.arange(count + 1) < lengths[:, None]
+    real = torch.arange(count + 1, device=lengths.device) < lengths[:, None]
     bias = torch.where(real, 0.0, float("-inf"))
     bias[:, count] = torch.log((TEXT_LEN - lengths).float())
     return linear(p, "text_embedding.2", hidden), bias[:, None, None].to(text.dtype)

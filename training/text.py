@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -19,12 +20,16 @@ Params = dict[str, Tensor]
 
 @lru_cache(maxsize=1)
 def vocabulary() -> bytes:
-    """Train the sentencepiece unigram model on the grammar; a second or two."""
+    """The vocabulary of the demo world's prompts."""
+    return train_vocabulary([prompt.text for prompt in all_prompts()])
+
+
+def train_vocabulary(texts: Sequence[str]) -> bytes:
+    """Train the sentencepiece unigram model on the texts of a grammar; a second or two."""
     import sentencepiece
 
     # Every letter on its own, so that a word outside the grammar is spelled and not lost.
     letters = " ".join("abcdefghijklmnopqrstuvwxyz")
-    texts = [prompt.text for prompt in all_prompts()]
     # Unigram training never proposes a whole rare word as a piece, so the grammar's are given.
     words = sorted({word for text in texts for word in text.replace(",", "").split()})
     model = io.BytesIO()
@@ -111,8 +116,8 @@ def norm(x: Tensor, weight: Tensor) -> Tensor:
 def encode(p: Params, ids: Tensor, lengths: Tensor) -> Tensor:
     """Encode ``(B, L)`` ids to ``(B, L, 256)``, zero where padded as the host does it."""
     count = ids.shape[1]
-    real = torch.arange(count) < lengths[:, None]
-    place = torch.arange(count)
+    place = torch.arange(count, device=ids.device)
+    real = place < lengths[:, None]
     buckets = bucket_of(place[None, :] - place[:, None])
     x = p["shared.weight"][ids]
     for i in range(LAYERS):

@@ -81,7 +81,7 @@ def reconstruction_loss(seen: Tensor, truth: Tensor) -> Tensor:
 def loss_of(vae: ClipVAE, video: Tensor, generator: torch.Generator) -> tuple[Tensor, float, float]:
     mean, log_var = (v.float() for v in vae.encode(video))
     kl = 0.5 * (mean.square() + log_var.exp() - 1.0 - log_var).mean()
-    noise = torch.randn(mean.shape, generator=generator)
+    noise = torch.randn(mean.shape, generator=generator, device=mean.device)
     spread = torch.sqrt(log_var.exp() + EXTRA_NOISE**2)
     seen = vae.decode((mean + spread * noise).to(video.dtype))
     loss = reconstruction_loss(seen, video)

@@ -1,0 +1,83 @@
+"""``python -m training.anchors STAGE``: trains four anchors alike on the panorama.
+
+Artefacts live in .cache/panorama; ADASTATE_TRAIN_DIR moves them. A stopped stage goes on from its
+last checkpoint, which is at most a minute old.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from training.anchors.memory import ANCHORS, EMA_RATE
+from training.anchors.settings import panorama_dir, pick_device
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m training.anchors", description=__doc__)
+    stages = parser.add_subparsers(dest="stage", required=True)
+
+    def stage(name: str, about: str, minutes: float | None = None) -> argparse.ArgumentParser:
+        added = stages.add_parser(name, help=about, description=about)
+        if minutes is not None:
+            added.add_argument("--minutes", type=float, default=minutes, help="of training time")
+            added.add_argument("--workers", type=int, default=2, help="processes on a CPU")
+        return added
+
+    def trained(name: str, about: str, minutes: float) -> argparse.ArgumentParser:
+        added = stage(name, about, minutes)
+        added.add_argument("--updates", type=int, help="length of the run, instead of minutes")
+        added.add_argument("--clips", type=int, help="clips of an update")
+        added.add_argument("--copies", type=int, help="noise levels of each chunk")
+        added.add_argument("--rate", type=float, help="factor on the learning rates")
+        added.add_argument("--ema-rate", type=float, default=EMA_RATE, help="of the anchor ema")
+        return added
+
+    stage("vae", "train the VAE on from the shipped one", 60.0)
+    latents = stage("latents", "encode clips, shard by shard", 60.0)
+    latents.add_argument("--shards", type=int, default=100_000, help="no more than these")
+    trained("base", "train what all variants begin with", 120.0)
+    variant = trained("variant", "train one anchor from the base on", 60.0)
+    variant.add_argument("--anchor", choices=ANCHORS, required=True)
+    variant.add_argument("--seed", type=int, default=1)
+    variant.add_argument("--alpha", type=float, default=2.0)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one stage."""
+    options = parser().parse_args(arguments)
+    folder, device = panorama_dir(), pick_device()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    run_stage(options, folder, device)
+
+
+def run_stage(options: argparse.Namespace, folder: Path, device: torch.device) -> None:
+    # Imported late: workers must not pay for what they do not use.
+    if options.stage == "vae":
+        from training.anchors.train_vae import train_vae
+
+        train_vae(folder, options.minutes, options.workers)
+    elif options.stage == "latents":
+        from training.anchors.latents import make_latents
+
+        make_latents(folder, options.minutes, options.workers, device, options.shards)
+    elif options.stage in ("base", "variant"):
+        from training.anchors.runs import Run
+        from training.anchors.train import Length, train
+
+        names = ("clips", "copies", "rate", "ema_rate")
+        given = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
+        if options.stage == "base":
+            run = Run.base(**given)
+        else:
+            run = Run.variant(options.anchor, options.seed, options.alpha, **given)
+        train(folder, run, Length(options.minutes, options.updates), options.workers, device)
+
+
+if __name__ == "__main__":
+    main()

@@ -44,6 +44,10 @@ def parser() -> argparse.ArgumentParser:
     variant.add_argument("--anchor", choices=ANCHORS, required=True)
     variant.add_argument("--seed", type=int, default=1)
     variant.add_argument("--alpha", type=float, default=2.0)
+    export = stage("export", "write a run as files that a stock host loads")
+    export.add_argument("--variant", required=True, help="name of the run, as progress lists it")
+    export.add_argument("--to", type=Path, required=True, help="folder")
+    stage("progress", "say what there is")
     return parser
 
 
@@ -77,6 +81,14 @@ def run_stage(options: argparse.Namespace, folder: Path, device: torch.device) -
         else:
             run = Run.variant(options.anchor, options.seed, options.alpha, **given)
         train(folder, run, Length(options.minutes, options.updates), options.workers, device)
+    elif options.stage == "export":
+        from training.anchors.export import export
+
+        export(folder, options.variant, options.to)
+    elif options.stage == "progress":
+        from training.anchors.progress import progress_table
+
+        print(progress_table(folder))
 
 
 if __name__ == "__main__":

@@ -37,9 +37,9 @@ class Draws:
         return torch.rand(shape, generator=self.generator(purpose))
 
     def noise(self, purpose: str, like: Tensor, states: int) -> Tensor:
-        """Noise for blocks ``(B, 16, states + 3, h, w)``; that of the content has no part in states.
+        """Noise for blocks ``(B, 16, states + 3, h, w)``.
 
-        So content gets the same noise with a state or without.
+        The content gets the same noise with a state or without.
         """
         parts = []
         for name, frames in (("state", states), ("content", like.shape[2] - states)):

@@ -155,7 +155,7 @@ class Update:
     def _past(
         self, p: Params, words: Words, memory: Memory, block: Tensor, k: int, own: bool
     ) -> Tensor:
-        """Return what is committed: the clip's block, noised a little, or as the model remakes it."""
+        """Return what is committed: the clip's block, noised a little, or what the model makes."""
         noise = self.draws.noise(f"past:{k}", block, memory.state_frames)
         if not own:
             amount = self.task.context_noise * (

@@ -186,6 +186,7 @@ class Kept:
             "run": str(asdict(self.run)),
             "anchors": " ".join(self.run.anchors),
             "seed": str(self.run.seed),
+            "ema_rate": f"{self.run.ema_rate:g}",
             "alpha": f"{self.run.alpha:g}",
             "updates": str(self.updates),
             "seconds": f"{self.seconds:.1f}",
@@ -208,13 +209,19 @@ class Kept:
         values = {name: value.detach().cpu() for name, value in values.items()}
         write_whole(values, folder / AVERAGE, meta)
 
-    def restore(self, folder: Path, device: torch.device) -> bool:
-        """Go on from what is on disk; False if nothing is."""
+    def restore(self, folder: Path, device: torch.device, params: bool = True) -> bool:
+        """Go on from what is on disk; False if nothing is.
+
+        Args:
+            folder: Folder of the run.
+            device: Where it is trained.
+            params: Whether to read the parameters; workers that share them read the rest alone.
+        """
         if not (folder / RESUME).exists():
             return False
         saved = torch.load(folder / RESUME, weights_only=True, map_location=device)
         with torch.no_grad():
-            for name, value in self.params.items():
+            for name, value in self.params.items() if params else ():
                 value.copy_(saved["params"][name])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.average = Average(0.995, saved["average"], saved["averaged"])

@@ -73,14 +73,28 @@ def train(
         params = {n: v.detach().to(device).requires_grad_() for n, v in params.items()}
         work(0, params, progress, folder, run, length, 1, stop_after)
     else:
-        if (home / "resume.pt").exists():
-            kept = Kept.begin(run, params)
-            kept.restore(home, device)
-            progress = new_progress(kept.updates, kept.seconds)
+        kept = Kept.begin(run, params)
+        kept.restore(home, device)
+        progress = new_progress(kept.updates, kept.seconds)
         for value in params.values():
             value.share_memory_()
-        run_workers(workers, work, params, progress, folder, run, length, workers, stop_after)
+        with ends_workers():
+            run_workers(workers, work, params, progress, folder, run, length, workers, stop_after)
     return home / AVERAGE
+
+
+@contextmanager
+def ends_workers() -> Iterator[None]:
+    """Let a request to end this process end its workers as well, which keep what they have."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -113,8 +127,7 @@ def work(
     log, home = stage_logger(run.name), run_folder(folder, run.name)
     device = next(iter(params.values())).device
     kept = Kept.begin(run, params)
-    # Another worker may be ahead; writing what was saved over it again would lose little.
-    resumed = kept.restore(home, device)
+    resumed = kept.restore(home, device, params=workers == 1)
     if not rank:
         progress[0], progress[1] = kept.updates, kept.seconds
     data = LatentSet.load(folder, device)

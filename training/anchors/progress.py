@@ -15,7 +15,7 @@ def progress_table(folder: Path) -> str:
     paths = sorted((folder / "runs").glob(f"*/{AVERAGE}"), key=lambda path: path.parent.name)
     rows = [COLUMNS]
     for path in paths:
-        header = {"run": path.parent.name} | told(path)
+        header = told(path) | {"run": path.parent.name}
         if len(header["anchors"].split()) > 1:
             header["anchors"] = "in turn"
         rows.append(tuple(header[name] for name in COLUMNS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -183,7 +184,7 @@ class Kept:
         folder.mkdir(parents=True, exist_ok=True)
         first, later = self.losses.means()
         meta = {
-            "run": str(asdict(self.run)),
+            "run": json.dumps(asdict(self.run)),
             "anchors": " ".join(self.run.anchors),
             "seed": str(self.run.seed),
             "ema_rate": f"{self.run.ema_rate:g}",

@@ -48,6 +48,14 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--variant", required=True, help="name of the run, as progress lists it")
     export.add_argument("--to", type=Path, required=True, help="folder")
     stage("progress", "say what there is")
+    lease = stage("lease", "everything in one go, on a card", 13.0)
+    lease.add_argument("--out", type=Path, required=True, help="folder for the first parcels")
+    lease.add_argument("--tiny", action="store_true", help="tiny sizes, to rehearse")
+    collect = stage("collect", "deliver further parcels of a lease")
+    collect.add_argument("--out", type=Path, required=True, help="folder")
+    collect.add_argument("--skip", type=int, default=0, help="parcels that went before")
+    restore = stage("restore", "put the files of a lease together from parcels")
+    restore.add_argument("--from", type=Path, required=True, dest="source", help="folder")
     return parser
 
 
@@ -63,9 +71,14 @@ def main(arguments: list[str] | None = None) -> None:
 def run_stage(options: argparse.Namespace, folder: Path, device: torch.device) -> None:
     # Imported late: workers must not pay for what they do not use.
     if options.stage == "vae":
-        from training.anchors.train_vae import train_vae
+        if device.type == "cuda":
+            from training.anchors.vae_device import VaeSizes, train_vae_on
 
-        train_vae(folder, options.minutes, options.workers)
+            train_vae_on(folder, options.minutes, device, VaeSizes())
+        else:
+            from training.anchors.train_vae import train_vae
+
+            train_vae(folder, options.minutes, options.workers)
     elif options.stage == "latents":
         from training.anchors.latents import make_latents
 
@@ -89,6 +102,24 @@ def run_stage(options: argparse.Namespace, folder: Path, device: torch.device) -
         from training.anchors.progress import progress_table
 
         print(progress_table(folder))
+    else:
+        run_lent(options, folder, device)
+
+
+def run_lent(options: argparse.Namespace, folder: Path, device: torch.device) -> None:
+    """Run a stage of a lease."""
+    from training.anchors.lease import PARCELS, Sizes, lease
+    from training.anchors.parcels import deliver, unpack
+
+    if options.stage == "lease":
+        sizes = Sizes.tiny() if options.tiny else Sizes()
+        lease(folder, options.minutes, options.out, device, sizes)
+    elif options.stage == "collect":
+        sent, left = deliver(folder / PARCELS, options.out, options.skip)
+        print(f"{sent} parcels in {options.out}, {left} left")
+    else:
+        files, missing = unpack(options.source, folder)
+        print("\n".join([*(str(file) for file in files), *(f"missing: {m}" for m in missing)]))
 
 
 if __name__ == "__main__":

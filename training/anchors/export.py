@@ -83,7 +83,8 @@ def export(folder: Path, name: str, target: Path) -> list[Path]:
     target.mkdir(parents=True, exist_ok=True)
     weights, header = load_file(average), told(average)
     scale, rotation = load_file(folder / FOLDER / SCALE), preview_basis(folder)
-    vae = fold_scale(load_file(folder / FOLDER / WEIGHTS), scale["mean"], scale["std"])
+    encoded_by = {name: v.float() for name, v in load_file(folder / FOLDER / WEIGHTS).items()}
+    vae = fold_scale(encoded_by, scale["mean"], scale["std"])
     vae = rotate_vae(vae, rotation, torch.tensor(WAN_MEAN), torch.tensor(WAN_STD))
     note = f"WanVAE dim {VAE_DIM}, trained on from the demo's: L1 and edge loss, small KL"
     save_file(half(vae), target / VAE_FILE, ABOUT | {"description": note})

@@ -133,7 +133,7 @@ def first_params(folder: Path, run: Run) -> Params:
     for name, shape in parameter_shapes(run.config).items():
         if (seen := tuple(params[f"dit.{name}"].shape)) != shape:
             raise ValueError(f"{name} is {seen}, expected {shape}")
-    return {name: value.clone().requires_grad_() for name, value in params.items()}
+    return {name: value.float().clone().requires_grad_() for name, value in params.items()}
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ import torch
 
 from training.anchors.draws import Draws
 from training.anchors.latents import LatentSet
-from training.anchors.network import Network, block
+from training.anchors.network import Network, RunBlock, block
 from training.anchors.rollout import Update
 from training.anchors.runs import AVERAGE, Kept, Run, first_params, run_folder
 from training.dit import Params
@@ -113,6 +113,12 @@ def asked_to_stop() -> Iterator[list[bool]]:
             signal.signal(number, handler)
 
 
+def compiled_block() -> RunBlock:
+    """Compile the block: layouts, commits and first chunks are graphs of their own."""
+    torch._dynamo.config.recompile_limit = 64
+    return torch.compile(block)
+
+
 def work(
     rank: int,
     params: Params,
@@ -132,7 +138,7 @@ def work(
         progress[0], progress[1] = kept.updates, kept.seconds
     data = LatentSet.load(folder, device)
     rows = {departs: data.rows(departs) for departs in (True, False)}
-    run_block = torch.compile(block) if device.type == "cuda" else block
+    run_block = compiled_block() if device.type == "cuda" else block
     network = Network(run.config, run_block)
     if not rank:
         count = sum(value.numel() for value in params.values())

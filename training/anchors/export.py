@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d
 
 from training import text
 from training.anchors.clips import Clip, picture_times
-from training.anchors.latents import FOLDER, ROTATION, SCALE, SHARD, whole_shards, write_whole
+from training.anchors.latents import FOLDER, ROTATION, SCALE, whole_shards, write_whole
 from training.anchors.runs import AVERAGE, run_folder, told
 from training.anchors.streaming import sizes
 from training.anchors.train_vae import WEIGHTS
@@ -41,6 +41,8 @@ ABOUT = {
     "trained_on": f"procedurally painted journeys along a panorama, {WIDTH}x{HEIGHT}, {FPS} fps",
     "made_by": "python -m training.anchors",
 }
+# Clips by which the basis is measured: some 11000 places.
+MEASURED = 2
 HOW = {
     "adaptive": "a hidden state in slot 0, which it makes anew with every chunk",
     "frozen": "the first chunk in slot 0",
@@ -57,11 +59,11 @@ def preview_basis(folder: Path) -> Tensor:
     kept = folder / FOLDER / ROTATION
     if not kept.exists():
         scale = load_file(folder / FOLDER / SCALE)
-        content = load_file(whole_shards(folder)[0])["content"].float()
-        clips = [Clip.draw(number) for number in range(SHARD)]
+        content = load_file(whole_shards(folder)[0])["content"][:MEASURED].float()
+        clips = [Clip.draw(number) for number in range(MEASURED)]
         pictures = render([clip.journey for clip in clips], picture_times(clips))
         small = avg_pool2d(pictures.flatten(0, 1).float() / 127.5 - 1.0, 8)
-        small = small.unflatten(0, (SHARD, -1))
+        small = small.unflatten(0, (MEASURED, -1))
         # The first latent frame holds one picture, each later one four.
         colours = small[:, 1:].unflatten(1, (-1, 4)).mean(2).permute(2, 0, 1, 3, 4)
         mean, std = (scale[name].view(-1, 1, 1, 1) for name in ("mean", "std"))

@@ -13,7 +13,7 @@ COLUMNS = ("run", "anchors", "seed", "alpha", "updates", "seconds", "first", "la
 def progress_table(folder: Path) -> str:
     """Return the table; losses are means of the last 100 updates."""
     paths = sorted((folder / "runs").glob(f"*/{AVERAGE}"), key=lambda path: path.parent.name)
-    rows = [COLUMNS]
+    rows: list[tuple[str, ...]] = [COLUMNS]
     for path in paths:
         header = told(path) | {"run": path.parent.name}
         if len(header["anchors"].split()) > 1:

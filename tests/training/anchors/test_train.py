@@ -34,6 +34,8 @@ def variant(anchor: str = "adaptive", **options: object) -> Run:
     return Run.variant(anchor, 1, clips=1, copies=1, config=TINY, **options)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_resumed_run_equals_one_that_was_not_stopped(folder: Path, tmp_path: Path) -> None:
     length = Length(updates=4)
     whole = load_file(train(folder, variant(), length, 1, CPU))
@@ -69,12 +71,16 @@ def test_the_second_half_is_on_its_own_past() -> None:
     assert not base.task(0, 0.99).own_past
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_workers_share_one_run(folder: Path) -> None:
     path = train(folder, variant("none"), Length(updates=4), 2, CPU)
     assert int(told(path)["updates"]) >= 4
     assert torch.isfinite(load_file(path)["dit.head.head.weight"]).all()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_stopped_process_keeps_its_work(folder: Path) -> None:
     code = (
         "import torch; from pathlib import Path; "

@@ -37,7 +37,7 @@ class SingleMuon(torch.optim.Muon):
 
 
 def orthogonal(matrix: Tensor, coefficients: tuple[float, float, float], steps: int) -> Tensor:
-    """Newton-Schulz iterations towards the nearest orthogonal matrix, as in ``torch.optim.Muon``."""
+    """Newton-Schulz iterations towards the nearest orthogonal matrix, as the stock Muon does."""
     a, b, c = coefficients
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     wide = wide / wide.norm().clamp(min=1e-7)

@@ -9,12 +9,12 @@ the pack's own nodes under each anchor, and rows need no file: ``--rows adaptive
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 import torch
 
+from training.anchors.settings import panorama_dir
 from training.export import VAE_FILE
 from training.measure.evaluate import Bench, Plan, evaluate, fixed_pairs
 from training.measure.plane import draw_plane
@@ -24,13 +24,7 @@ from training.measure.streams import Row, Source, TrainedStreams
 from training.measure.strip import draw_strip
 from training.measure.table import write_result
 from training.measure.train_reader import READER, train_reader
-from training.settings import ASSETS, ROOT
-
-
-def panorama_dir() -> Path:
-    """The folder of what was trained on the panorama; stages log there, too."""
-    os.environ.setdefault("ADASTATE_TRAIN_DIR", str(ROOT / ".cache" / "panorama"))
-    return Path(os.environ["ADASTATE_TRAIN_DIR"])
+from training.settings import ASSETS
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

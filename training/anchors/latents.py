@@ -1,0 +1,246 @@
+"""Encodes clips of journeys into latents, shard by shard, and draws batches of them.
+
+A row is a pure function of its number and the VAE. The VAE is copied when the first shard is made:
+latents of two VAEs do not mix, whatever goes on to be trained.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from training.anchors.clips import (
+    CHUNKS,
+    Clip,
+    origin_times,
+    picture_times,
+    prompt_numbers,
+    state_places,
+    subject_mask,
+)
+from training.anchors.train_vae import WEIGHTS, load_vae
+from training.panorama.journey import Journey
+from training.panorama.render import render
+from training.settings import CHUNK_FRAMES, stage_logger
+from training.vae import ClipVAE
+
+SHARD = 8
+# Clips at a time: never one alone, for which a CPU has no fast convolution.
+BATCH_CPU, BATCH_CARD = 2, 32
+# Shards after which the scale is measured, once and for all.
+MEASURED = 3
+FOLDER, SCALE, ROTATION = "latents", "scale.safetensors", "rotation.safetensors"
+
+
+def to_video(pictures: Tensor) -> Tensor:
+    """``(N, T, 3, H, W)`` of bytes to ``(N, 3, T, H, W)`` in [-1, 1]."""
+    video = pictures.transpose(1, 2).float() / 127.5 - 1.0
+    return video.contiguous(memory_format=torch.channels_last_3d)
+
+
+@torch.no_grad()
+def encode_clips(vae: ClipVAE, clips: list[Clip], device: torch.device) -> dict[str, Tensor]:
+    """Paint clips and encode them.
+
+    Returns:
+        In the scale of the VAE, half precision: ``content`` ``(N, 16, 18, h, w)``, ``state``
+        ``(N, 16, 6, h, w)``, the last picture of each chunk as one picture, and ``origin``
+        ``(N, 16, 3, h, w)``, the first chunk after departure.
+    """
+
+    def mean(video: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            return vae.encode(video)[0].float()
+
+    journeys: list[Journey] = [clip.journey for clip in clips]
+    video = to_video(render(journeys, picture_times(clips).to(device)))
+    content = mean(video)
+    stills = video[:, :, state_places()].transpose(1, 2).flatten(0, 1).unsqueeze(2)
+    state = mean(stills.contiguous(memory_format=torch.channels_last_3d))[:, :, 0]
+    origin = content[:, :, :CHUNK_FRAMES].clone()
+    if away := [i for i, clip in enumerate(clips) if clip.begin]:
+        times = origin_times(len(away)).to(device)
+        origin[away] = mean(to_video(render([journeys[i] for i in away], times)))
+    made = {
+        "content": content,
+        "state": state.unflatten(0, (len(clips), CHUNKS)).transpose(1, 2),
+        "origin": origin,
+    }
+    return {name: value.half().cpu().contiguous() for name, value in made.items()}
+
+
+def shard_path(folder: Path, index: int) -> Path:
+    return folder / FOLDER / f"shard_{index:05d}.safetensors"
+
+
+def encode_shards(folder: Path, indices: list[int], device: torch.device) -> None:
+    """Encode the shards of a folder that are not there yet."""
+    indices = [index for index in indices if not shard_path(folder, index).exists()]
+    vae = load_vae(load_file(folder / FOLDER / WEIGHTS)).to(device)
+    clips = [Clip.draw(SHARD * index + row) for index in indices for row in range(SHARD)]
+    batch = BATCH_CPU if device.type == "cpu" else BATCH_CARD
+    parts = [
+        encode_clips(vae, clips[first : first + batch], device)
+        for first in range(0, len(clips), batch)
+    ]
+    for place, index in enumerate(indices):
+        rows = slice(SHARD * place, SHARD * (place + 1))
+        shard = {name: torch.cat([part[name] for part in parts])[rows] for name in parts[0]}
+        write_whole(shard, shard_path(folder, index))
+
+
+def encode_job(job: tuple[Path, int]) -> int:
+    torch.set_num_threads(1)
+    folder, index = job
+    encode_shards(folder, [index], torch.device("cpu"))
+    return index
+
+
+def write_whole(tensors: dict[str, Tensor], path: Path, meta: dict[str, str] | None = None) -> None:
+    """Write a file aside and rename it: a reader, or a stop, may come at any moment."""
+    partial = path.with_suffix(".part")
+    save_file({name: value.contiguous() for name, value in tensors.items()}, partial, meta)
+    partial.rename(path)
+
+
+def make_latents(
+    folder: Path, minutes: float, workers: int, device: torch.device, most: int = 100_000
+) -> int:
+    """Encode shards until time is up or there are ``most``; at least one each time.
+
+    Returns:
+        How many shards there are.
+    """
+    log, begin = stage_logger("latents"), time.monotonic()
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    if not (folder / FOLDER / WEIGHTS).exists():
+        shutil.copyfile(folder / WEIGHTS, folder / FOLDER / "vae.part")
+        (folder / FOLDER / "vae.part").rename(folder / FOLDER / WEIGHTS)
+    wanted = (i for i in range(most) if not shard_path(folder, i).exists())
+
+    def told(index: int) -> None:
+        log.info("%.0f s: shard %d", time.monotonic() - begin, index)
+        if index >= MEASURED - 1 and not (folder / FOLDER / SCALE).exists():
+            measure_scale(folder)
+
+    if device.type == "cuda":
+        group = BATCH_CARD // SHARD
+        while indices := [index for index, _ in zip(wanted, range(group), strict=False)]:
+            encode_shards(folder, indices, device)
+            told(indices[-1])
+            if time.monotonic() - begin > 60.0 * minutes:
+                break
+    else:
+        with multiprocessing.get_context("spawn").Pool(workers) as pool:
+            jobs = ((folder, index) for index in wanted)
+            first = [job for job, _ in zip(jobs, range(workers), strict=False)]
+            pending = [pool.apply_async(encode_job, (job,)) for job in first]
+            while pending:
+                told(pending.pop(0).get())
+                if time.monotonic() - begin < 60.0 * minutes and (job := next(jobs, None)):
+                    pending.append(pool.apply_async(encode_job, (job,)))
+    if not (folder / FOLDER / SCALE).exists():
+        measure_scale(folder)
+    return len(whole_shards(folder))
+
+
+def whole_shards(folder: Path) -> list[Path]:
+    """Return the shards from the first on, up to the first that is missing."""
+    paths = sorted((folder / FOLDER).glob("shard_*.safetensors"))
+    return [path for index, path in enumerate(paths) if path == shard_path(folder, index)]
+
+
+def measure_scale(folder: Path) -> None:
+    """Write mean and scale of every latent channel, over the shards that exist."""
+    content = torch.cat([load_file(path)["content"].float() for path in whole_shards(folder)])
+    mean, std = content.mean((0, 2, 3, 4)), content.std((0, 2, 3, 4))
+    # A channel that hardly varies holds no picture; blowing it up would only add noise to learn.
+    std = torch.maximum(std, 0.4 * std.square().mean().sqrt())
+    write_whole({"mean": mean, "std": std}, folder / FOLDER / SCALE)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Clips of one kind, normalised.
+
+    Args:
+        blocks: State and content of every chunk ``(B, 6, 16, 4, h, w)``.
+        origin: The first chunk after departure ``(B, 16, 3, h, w)``.
+        chunks_before: Chunks between departure and the clip ``(B,)``, 0 for all that begin there.
+        mask: Cells that the subject touches ``(B, 6, 4, h, w)``.
+        prompts: Number of each prompt in the training split.
+    """
+
+    blocks: Tensor
+    origin: Tensor
+    chunks_before: Tensor
+    mask: Tensor
+    prompts: tuple[int, ...]
+
+    @property
+    def departs(self) -> bool:
+        """Whether the clips begin at departure, as a stream does."""
+        return not bool(self.chunks_before.any())
+
+
+@dataclass(frozen=True, slots=True)
+class LatentSet:
+    """All shards on disk, in memory, half precision, in the scale of the VAE."""
+
+    content: Tensor
+    state: Tensor
+    origin: Tensor
+    clips: tuple[Clip, ...]
+    mask: Tensor
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device) -> LatentSet:
+        """Read a folder.
+
+        Raises:
+            FileNotFoundError: It holds no latents.
+        """
+        paths = whole_shards(folder)
+        if not paths or not (folder / FOLDER / SCALE).exists():
+            raise FileNotFoundError(f"{folder} holds no latents, make some with stage latents")
+        shards = [load_file(path) for path in paths]
+        parts = {n: torch.cat([shard[n] for shard in shards]).to(device) for n in shards[0]}
+        clips = tuple(Clip.draw(number) for number in range(SHARD * len(paths)))
+        scale = load_file(folder / FOLDER / SCALE)
+        mean, std = (scale[name].view(-1, 1, 1, 1).to(device) for name in ("mean", "std"))
+        return cls(**parts, clips=clips, mask=subject_mask(clips).to(device), mean=mean, std=std)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def rows(self, departs: bool) -> list[int]:
+        """Return the rows that begin at departure, or the others."""
+        return [row for row, clip in enumerate(self.clips) if (clip.begin == 0) is departs]
+
+    def batch(self, rows: list[int]) -> Batch:
+        """Put rows together, all of which begin at departure or none."""
+        content, state, origin = (
+            (latents[rows].float() - self.mean) / self.std
+            for latents in (self.content, self.state, self.origin)
+        )
+        chunks = content.unflatten(2, (CHUNKS, CHUNK_FRAMES)).transpose(1, 2)
+        states = state.transpose(1, 2).unsqueeze(3)
+        clips = [self.clips[row] for row in rows]
+        numbers = prompt_numbers()
+        before = [clip.begin / (4 * CHUNK_FRAMES) for clip in clips]
+        return Batch(
+            blocks=torch.cat([states, chunks], 3),
+            origin=origin,
+            chunks_before=torch.tensor(before, device=content.device),
+            mask=self.mask[rows],
+            prompts=tuple(numbers[clip.prompt] for clip in clips),
+        )

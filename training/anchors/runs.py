@@ -1,0 +1,237 @@
+"""Runs of training: what each is, where it begins, and what is kept of it on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from training.anchors.latents import write_whole
+from training.anchors.memory import ANCHORS, EMA_RATE
+from training.anchors.rollout import Task
+from training.anchors.words import carried_embedding
+from training.dit import DitConfig, Params, parameter_shapes
+from training.export import DIT_FILE, MARKER, TEXT_FILE
+from training.optim import Average, TwoOptimizers
+from training.settings import ASSETS
+from training.train_dit import CONFIG
+
+AVERAGE, RESUME = "average.safetensors", "resume.pt"
+BASE = "base"
+# Updates over which progress is told.
+RECENT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run trains, and how.
+
+    Args:
+        name: Folder of the run, and what it is called.
+        anchors: Policies, in turn.
+        begins_with: Run whose average it begins with; None for the shipped model.
+        seed: Seed of all draws. Runs of one seed see the same clips and noise.
+        alpha: By how much more the last chunk of a clip counts than the first.
+        own_from: Share of the run from which on the past is what the model makes.
+        guide_from: Share of the run from which on the target is guided.
+        clips: Clips of an update.
+        copies: Noise levels at which each chunk is learned.
+        ema_rate: Rate of the averaged anchor.
+        rate: Factor on the learning rates.
+        config: Sizes of the DiT.
+    """
+
+    name: str
+    anchors: tuple[str, ...]
+    begins_with: str | None
+    seed: int = 0
+    alpha: float = 2.0
+    own_from: float = 0.5
+    guide_from: float = 0.0
+    clips: int = 2
+    copies: int = 2
+    ema_rate: float = EMA_RATE
+    rate: float = 1.0
+    muon_lr: float = 2e-3
+    adam_lr: float = 1e-3
+    config: DitConfig = CONFIG
+
+    @classmethod
+    def base(cls, **options: object) -> Run:
+        """The run that all variants begin with: every layout in turn, on the past of clips."""
+        given = {"own_from": 1.0, "guide_from": 0.5, "seed": 0} | options
+        return cls(BASE, ANCHORS, None, **given)  # type: ignore[arg-type]
+
+    @classmethod
+    def variant(cls, anchor: str, seed: int, alpha: float = 2.0, **options: object) -> Run:
+        """One anchor, trained from the base on."""
+        name = variant_name(anchor, seed, alpha)
+        given = {"muon_lr": 1e-3, "adam_lr": 5e-4} | options
+        return cls(name, (anchor,), BASE, seed=seed, alpha=alpha, **given)  # type: ignore[arg-type]
+
+    def task(self, step: int, share: float) -> Task:
+        """Return what update ``step`` does, at a share of the run."""
+        return Task(
+            anchor=self.anchors[step % len(self.anchors)],
+            own_past=share >= self.own_from,
+            guided=share >= self.guide_from,
+            alpha=self.alpha,
+            copies=self.copies,
+            ema_rate=self.ema_rate,
+        )
+
+    def departs(self, step: int) -> bool:
+        """Whether update ``step`` has clips that begin at departure; each policy sees both."""
+        return (step // len(self.anchors)) % 2 == 0
+
+
+def variant_name(anchor: str, seed: int, alpha: float) -> str:
+    """Name a variant, ``adaptive-seed1-alpha2``.
+
+    >>> variant_name("ema", 1, 2.0)
+    'ema-seed1-alpha2'
+    """
+    return f"{anchor}-seed{seed}-alpha{alpha:g}"
+
+
+def run_folder(folder: Path, name: str) -> Path:
+    return folder / "runs" / name
+
+
+def shipped_params(seed: int) -> Params:
+    """Return the shipped DiT and text encoder, with the words of the panorama."""
+    params = {f"dit.{n}": value.float() for n, value in load_file(ASSETS / DIT_FILE).items()}
+    encoder = load_file(ASSETS / TEXT_FILE)
+    vocabulary = bytes(encoder.pop("spiece_model").numpy())
+    encoder.pop(MARKER)
+    params |= {f"text.{name}": value.float() for name, value in encoder.items()}
+    params["text.shared.weight"] = carried_embedding(
+        params["text.shared.weight"], vocabulary, torch.Generator().manual_seed(seed)
+    )
+    return params
+
+
+def first_params(folder: Path, run: Run) -> Params:
+    """Return what a run begins with.
+
+    Raises:
+        FileNotFoundError: The run that it begins with is not there.
+        ValueError: The sizes differ.
+    """
+    if run.begins_with is None:
+        params = shipped_params(run.seed)
+    else:
+        path = run_folder(folder, run.begins_with) / AVERAGE
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing, train stage {run.begins_with} first")
+        params = load_file(path)
+    for name, shape in parameter_shapes(run.config).items():
+        if (seen := tuple(params[f"dit.{name}"].shape)) != shape:
+            raise ValueError(f"{name} is {seen}, expected {shape}")
+    return {name: value.float().clone().requires_grad_() for name, value in params.items()}
+
+
+@dataclass(slots=True)
+class Losses:
+    """The newest losses of a run: of first chunks, and of later ones."""
+
+    first: list[float] = field(default_factory=list)
+    later: list[float] = field(default_factory=list)
+
+    def add(self, losses: tuple[float, ...], departs: bool) -> None:
+        later = losses[1:] if departs else losses
+        if departs:
+            self.first = [*self.first, losses[0]][-RECENT:]
+        self.later = [*self.later, sum(later) / len(later)][-RECENT:]
+
+    def means(self) -> tuple[float, float]:
+        """Return both means, NaN where there is none yet."""
+        means = [sum(x) / len(x) if x else float("nan") for x in (self.first, self.later)]
+        return means[0], means[1]
+
+
+def is_hidden(name: str, value: Tensor) -> bool:
+    """Matrices inside the networks; embeddings, ends and vectors go to AdamW."""
+    outside = ("shared.weight", "relative_attention_bias", "head.head", "patch_embedding")
+    return value.ndim == 2 and not any(part in name for part in outside)
+
+
+@dataclass(slots=True)
+class Kept:
+    """What a run is at one moment, and how it is written and read."""
+
+    run: Run
+    params: Params
+    optimizer: TwoOptimizers
+    average: Average
+    losses: Losses
+    updates: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def begin(cls, run: Run, params: Params) -> Kept:
+        rates = run.rate * run.muon_lr, run.rate * run.adam_lr
+        optimizer = TwoOptimizers(params.items(), is_hidden, *rates)
+        return cls(run, params, optimizer, Average(0.995), Losses())
+
+    def save(self, folder: Path) -> None:
+        """Write everything aside and rename it: a stop may come at any moment."""
+        folder.mkdir(parents=True, exist_ok=True)
+        first, later = self.losses.means()
+        meta = {
+            "run": json.dumps(asdict(self.run)),
+            "anchors": " ".join(self.run.anchors),
+            "seed": str(self.run.seed),
+            "ema_rate": f"{self.run.ema_rate:g}",
+            "alpha": f"{self.run.alpha:g}",
+            "updates": str(self.updates),
+            "seconds": f"{self.seconds:.1f}",
+            "first": f"{first:.5f}",
+            "later": f"{later:.5f}",
+        }
+        resume = {
+            "params": {name: value.detach() for name, value in self.params.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.values,
+            "averaged": self.average.steps,
+            "first": self.losses.first,
+            "later": self.losses.later,
+            "updates": self.updates,
+            "seconds": self.seconds,
+        }
+        torch.save(resume, folder / f"{RESUME}.part")
+        (folder / f"{RESUME}.part").rename(folder / RESUME)
+        values = self.average.values or dict(self.params)
+        values = {name: value.detach().cpu() for name, value in values.items()}
+        write_whole(values, folder / AVERAGE, meta)
+
+    def restore(self, folder: Path, device: torch.device, params: bool = True) -> bool:
+        """Go on from what is on disk; False if nothing is.
+
+        Args:
+            folder: Folder of the run.
+            device: Where it is trained.
+            params: Whether to read the parameters; workers that share them read the rest alone.
+        """
+        if not (folder / RESUME).exists():
+            return False
+        saved = torch.load(folder / RESUME, weights_only=True, map_location=device)
+        with torch.no_grad():
+            for name, value in self.params.items() if params else ():
+                value.copy_(saved["params"][name])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.average = Average(0.995, saved["average"], saved["averaged"])
+        self.losses = Losses(saved["first"], saved["later"])
+        self.updates, self.seconds = saved["updates"], saved["seconds"]
+        return True
+
+
+def told(path: Path) -> dict[str, str]:
+    """Return the header of a run's average."""
+    with safe_open(path, "pt") as file:
+        return dict(file.metadata())

@@ -32,6 +32,12 @@ WHOLE_FROM = 0.75
 ENDS = ("encoder.conv1.weight", "decoder.head.2.weight")
 
 
+def clip_shape(share: float, step: int) -> tuple[int, int, int, int]:
+    """Return clips, frames, height and width of a step at a share of the run."""
+    shapes = CROPS if share < WHOLE_FROM else WHOLE
+    return shapes[step % len(shapes)]
+
+
 def train_vae(folder: Path, minutes: float, workers: int = 2, seed: int = 1) -> Path:
     """Train until ``minutes`` of training time are used up; continues a stopped run."""
     Pictures.kept(folder, workers)
@@ -62,8 +68,8 @@ def work(
         average = Average(DECAY, saved["average"], int(progress[0]))
     local, told, begin = 0, torch.zeros(4), time.monotonic()
     while (spent := float(progress[1])) < limit:
-        shapes = CROPS if spent < WHOLE_FROM * limit else WHOLE
-        loss, kl, psnr = loss_of(vae, crops(*shapes[int(progress[0]) % len(shapes)]), generator)
+        clips = crops(*clip_shape(spent / limit, int(progress[0])))
+        loss, kl, psnr = loss_of(vae, clips, generator)
         loss.backward()
         still, _, still_psnr = loss_of(vae, crops(4, 1, 64, 64), generator)
         still.backward()

@@ -17,7 +17,7 @@ from torch import Tensor
 from training.anchors.draws import Draws
 from training.anchors.latents import write_whole
 from training.anchors.pictures import draw_prompt, last_departure
-from training.anchors.train_vae import DECAY, ENDS, RATE, SHAPES, WEIGHTS
+from training.anchors.train_vae import DECAY, ENDS, RATE, WEIGHTS, clip_shape
 from training.export import VAE_FILE
 from training.optim import Average, TwoOptimizers, warmup_stable_decay
 from training.panorama.journey import HEIGHT, WIDTH, Journey
@@ -76,7 +76,7 @@ def train_vae_on(
         if step % sizes.repaint_every == 0:
             painted = Draws(seed, step // sizes.repaint_every, device)
             pool = paint_pool(painted, sizes.pool)
-        count, *shape = SHAPES[step % len(SHAPES)]
+        count, *shape = clip_shape(spent / (60.0 * minutes), step)
         source = draws.generator("latent", device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             clips = crop(pool, draws, count * sizes.times, *shape)

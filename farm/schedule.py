@@ -120,6 +120,8 @@ class Schedule:
     def __init__(self, plans: Sequence[Plan], rules: Rules | None = None) -> None:
         self._plans = plans
         self._rules = rules or Rules()
+        self.stopped: set[int] = set()
+        """Jobs that failed, and those that could not be begun for it."""
         self._workers: dict[int, _Worker] = {}
         self._fresh = self._chains()
         self._next: _Chain | None = next(self._fresh, None)
@@ -127,8 +129,6 @@ class Schedule:
         self._crowded: list[tuple[int, int]] = []
         self._idle: dict[int, None] = {}
         self._running = self._waiting = self._up = 0
-        self.stopped: set[int] = set()
-        """Jobs that failed, and those that could not be begun for it."""
 
     @property
     def running(self) -> int:
@@ -203,6 +203,8 @@ class Schedule:
         self._leave(chain)
         self._idle[worker] = None
         chain.attempt += 1
+        if chain.left[0][0] in self.stopped:
+            return []  # another prompt of its job failed in the meantime
         if chain.attempt > self._rules.retries:
             return self._give_up(chain)
         chain.avoid = worker
@@ -314,4 +316,5 @@ class Schedule:
         self._leave(chain)
         jobs = list(dict.fromkeys(job for job, _ in chain.left))
         self.stopped.update(jobs)
+        self._again = deque(c for c in self._again if c.left[0][0] not in self.stopped)
         return jobs

@@ -74,25 +74,20 @@ def run(options: argparse.Namespace, console: Console) -> int:
         with (
             tempfile.TemporaryDirectory(prefix="adastate-farm-") as scratch,
             Cluster(settings) as cluster,
+            cluster.workers(server_settings(options, Path(scratch))) as workers,
             Bars(jobs, ledger.entries, console) as bars,
         ):
-            beacon = folder.hold("farm")
-            try:
-                server = server_settings(options, Path(scratch))
-                workers = [cluster.worker(server, beacon.name) for _ in range(options.workers)]
-                driver = Driver(
-                    jobs,
-                    ledger,
-                    folder,
-                    workers,
-                    reason_of,
-                    bars,
-                    rules=Rules(options.streams, options.queue, options.retries),
-                    timeout=options.timeout * 3600,
-                )
-                report = driver.run()
-            finally:
-                beacon.release()
+            driver = Driver(
+                jobs,
+                ledger,
+                folder,
+                workers,
+                reason_of,
+                bars,
+                rules=Rules(options.streams, options.queue, options.retries),
+                timeout=options.timeout * 3600,
+            )
+            report = driver.run()
         finish(options, console, report, as_json(report, jobs, ledger.entries))
         if report.stopped:
             console.print("stopped; the same command goes on")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from concurrent.futures import Future
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, as_completed
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +15,7 @@ from typing import Any
 
 from farm.errors import FarmError
 from farm.server import ServerSettings
+from farm.shared_folder import SharedFolder
 from farm.worker import Outcome, Started, Task, Worker
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,6 +24,8 @@ LOOPBACK = "127.0.0.1"
 _STORE = 128 * 2**20  # bytes: what passes between processes here are prompts
 _RESTARTS = 100
 """How often Ray starts an actor again: the driver gives up a worker that never starts long before."""
+_PATIENCE = 10.0
+"""Seconds that servers have to end."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +108,34 @@ class Cluster:
     ) -> None:
         self._ray.shutdown()
 
-    def worker(self, server: ServerSettings, beacon: str) -> RemoteWorker:
-        """Make a worker, somewhere in the cluster."""
+    @contextmanager
+    def workers(self, server: ServerSettings) -> Iterator[list[RemoteWorker]]:
+        """Make all workers, somewhere in the cluster, and end them with their servers.
+
+        Args:
+            server: What their servers are.
+        """
+        beacon = SharedFolder(server.output).hold("farm")
+        workers: list[RemoteWorker] = []
+        try:
+            workers.extend(
+                self._worker(server, beacon.name) for _ in range(self._settings.workers)
+            )
+            yield workers
+        finally:
+            self._end(workers)
+            beacon.release()
+
+    def _end(self, workers: Sequence[RemoteWorker]) -> None:
+        """Stop all servers; what takes too long, as a prompt may, is killed."""
+        stopping = [worker.stop() for worker in workers]
+        with suppress(TimeoutError):
+            for future in as_completed(stopping, _PATIENCE):
+                future.exception()
+        for worker in workers:
+            worker.kill()
+
+    def _worker(self, server: ServerSettings, beacon: str) -> RemoteWorker:
         ray, settings = self._ray, self._settings
         kind = ray.remote(concurrency_groups={"watch": 1})(_Actor)
         actor = kind.options(

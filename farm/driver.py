@@ -26,8 +26,6 @@ from farm.worker import Outcome, Started, Task
 _STARTS = 3
 """How often a worker is started in a row before it is given up."""
 _TICK = 0.5
-_PATIENCE = 20.0
-"""Seconds that workers have to end their servers."""
 
 
 class Remote(Protocol):
@@ -36,9 +34,7 @@ class Remote(Protocol):
     def start(self) -> Future[Started]: ...
     def run(self, task: Task) -> Future[Outcome]: ...
     def look(self, nodes: tuple[str, ...]) -> Future[float]: ...
-    def stop(self) -> Future[None]: ...
     def renew(self) -> None: ...
-    def kill(self) -> None: ...
 
 
 class Watcher(Protocol):
@@ -60,6 +56,8 @@ class WorkerRecord:
 
     Args:
         host: Its machine.
+        pid: Its process.
+        server_pid: The process of its server.
         prompts: Prompts that it made.
         chunks: Chunks in them.
         busy: Seconds that it made prompts.
@@ -68,6 +66,8 @@ class WorkerRecord:
     """
 
     host: str = ""
+    pid: int = 0
+    server_pid: int = 0
     prompts: int = 0
     chunks: int = 0
     busy: float = 0.0
@@ -180,7 +180,6 @@ class Driver:
             self._loop()
         finally:
             self.report.wall = time.monotonic() - begin
-            self._end_workers()
             for number, handler in handlers.items():
                 signal.signal(number, handler)
         return self.report
@@ -223,8 +222,13 @@ class Driver:
             started = done.result()
             self._failures.pop(worker, None)
             self._locks[worker] = started.lock
-            record.host, record.state = started.host, "idle"
-            record.starts += 1
+            record.starts += record.server_pid != started.server_pid
+            record.host, record.pid, record.server_pid = (
+                started.host,
+                started.pid,
+                started.server_pid,
+            )
+            record.state = "idle"
             self._schedule.up(worker)
             return
         reason, gone = self._reason_of(error)
@@ -253,23 +257,6 @@ class Driver:
         chunks = self._jobs[running.assignment.job].chunks
         self._watcher.advanced(running.assignment.job, (share - running.shown) * chunks)
         running.shown = share
-
-    def _end_workers(self) -> None:
-        """Stop all servers; those that take too long are killed with their workers."""
-        busy = self._running.keys() if self._stops > 1 else ()
-        stopping = [
-            (worker, remote.stop())
-            for worker, remote in enumerate(self._workers)
-            if worker not in busy and self.report.workers[worker].state not in ("gone", "starting")
-        ]
-        deadline = time.monotonic() + _PATIENCE
-        for _, future in stopping:
-            try:
-                future.result(max(0.0, deadline - time.monotonic()))
-            except Exception:  # noqa: BLE001, S112 - it is killed below, whatever it was
-                continue
-        for remote in self._workers:
-            remote.kill()
 
     # Prompts.
 

@@ -16,7 +16,7 @@ from typing import Any
 from farm.errors import FarmError
 from farm.server import ServerSettings
 from farm.shared_folder import SharedFolder
-from farm.worker import Outcome, Started, Task, Worker
+from farm.worker import Outcome, Started, Task
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMESPACE = "adastate-farm"
@@ -136,8 +136,10 @@ class Cluster:
             worker.kill()
 
     def _worker(self, server: ServerSettings, beacon: str) -> RemoteWorker:
+        from farm.actor import Actor
+
         ray, settings = self._ray, self._settings
-        kind = ray.remote(concurrency_groups={"watch": 1})(_Actor)
+        kind = ray.remote(concurrency_groups={"watch": 1})(Actor)
         actor = kind.options(
             num_cpus=settings.cores,
             num_gpus=settings.gpus,
@@ -162,16 +164,6 @@ class Cluster:
                     f"Ray cluster has {found.get(name, 0.0):g}: start fewer with --workers, or add "
                     "machines."
                 )
-
-
-class _Actor(Worker):
-    """A worker as an actor: what is asked about it does not wait for its prompt."""
-
-    def look(self, nodes: tuple[str, ...]) -> float:
-        """Return how far the prompt is, 0 to 1."""
-        return self.chunks(nodes)
-
-    look.__ray_concurrency_group__ = "watch"  # type: ignore[attr-defined]
 
 
 class RemoteWorker:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from farm.errors import FarmError, JobError
 from farm.jobs import Job
-from farm.ledger import Entry, Ledger
+from farm.ledger import Begun, Entry, Ledger
 from farm.schedule import Assignment, Plan, Rules, Schedule
 from farm.shared_folder import SharedFolder
 from farm.worker import Outcome, Started, Task
@@ -263,17 +263,26 @@ class Driver:
     def _begin(self, assignment: Assignment) -> None:
         job = self._jobs[assignment.job]
         began_at, after = 0, self._after.get((assignment.job, assignment.number))
+        again = assignment.attempt > 0
         if job.stream is not None:
             try:
-                began_at, after = self._where_to_begin(assignment, job.stream, after)
+                began_at, begun = self._where_to_begin(assignment, job.stream)
             except JobError as error:
                 self._give_up(self._schedule.failed(assignment.worker), str(error))
                 return
+            if begun is not None:
+                again, after = True, after or begun.lock
             lock = self._locks[assignment.worker]
             self._ledger.begin(job.name, assignment.number, began_at, lock)
         nodes = job.chunk_nodes
         task = Task(
-            job.prompt(assignment.number), job.stream, began_at, after, self._timeout, nodes
+            job.prompt(assignment.number),
+            job.stream,
+            began_at,
+            again,
+            after,
+            self._timeout,
+            nodes,
         )
         self._running[assignment.worker] = _Running(assignment, task)
         self.report.workers[assignment.worker].state = "busy"
@@ -282,17 +291,15 @@ class Driver:
         future = self._workers[assignment.worker].run(task)
         self._call(future, partial(self._ended, assignment.worker))
 
-    def _where_to_begin(
-        self, assignment: Assignment, stream: str, after: str | None
-    ) -> tuple[int, str | None]:
-        """Return the revision that a prompt continues, and the lock of who may still be at it.
+    def _where_to_begin(self, assignment: Assignment, stream: str) -> tuple[int, Begun | None]:
+        """Return the revision that a prompt continues, and what is known if it was begun before.
 
         Raises:
             JobError: If the stream has lost what the ledger says was committed.
         """
         begun = self._entries[assignment.job].begun
         if begun is not None and begun.number == assignment.number:
-            return begun.revision, after or begun.lock
+            return begun.revision, begun
         if stream not in self._revisions:
             now, known = self._folder.revision(stream), self._committed.get(stream, 0)
             if now < known:
@@ -304,7 +311,7 @@ class Driver:
                     remedy="put the stream back, or give the jobs that made it another stream",
                 )
             self._revisions[stream] = now
-        return self._revisions[stream], after
+        return self._revisions[stream], None
 
     def _ended(self, worker: int, done: Future[Outcome]) -> None:
         running = self._running.pop(worker)
@@ -339,6 +346,7 @@ class Driver:
 
     def _failed(self, running: _Running, outcome: Outcome) -> None:
         self._show(running, 0.0)
+        self._ledger.ended(self._jobs[running.assignment.job].name)
         self._give_up(self._schedule.failed(running.assignment.worker), outcome.reason)
 
     def _lost(self, running: _Running, outcome: Outcome) -> None:

@@ -2,7 +2,7 @@
 
 A file of JSON Lines beside the list of jobs. A line is on disk before what it tells of counts: that
 a prompt is about to begin, with the revision of its stream and the lock of the server that gets it;
-that it is done; that its job failed. A line that was cut off by a crash is removed when the file is
+that it is done, or has ended without; that its job failed. A line that was cut off by a crash is removed when the file is
 opened. One run has it at a time.
 """
 
@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,12 +31,12 @@ class Begun:
     Args:
         number: Which one, from 0.
         revision: Revision of its stream before.
-        lock: The lock of the server that got it.
+        lock: The lock of the server that got it, unless it is known to have ended.
     """
 
     number: int
     revision: int
-    lock: str
+    lock: str | None
 
 
 @dataclass
@@ -128,6 +128,11 @@ class Ledger:
         """Write that a prompt is done."""
         self._add({"job": job, "done": number, "revision": revision, "files": files})
         _note_done(self.entries[job], number, revision)
+
+    def ended(self, job: str) -> None:
+        """Write that nobody is at work any more on what was begun last, though it is not done."""
+        self._add({"job": job, "ended": True})
+        _note_ended(self.entries[job])
 
     def failed(self, job: str, reason: str) -> None:
         """Write why a job is given up; the next run tries it again."""
@@ -221,8 +226,15 @@ def _note(entries: dict[str, Entry], found: Mapping[str, Any]) -> None:
         entries[job].begun = begun
     elif "done" in found:
         _note_done(entries[job], int(found["done"]), int(found["revision"]))
+    elif "ended" in found:
+        _note_ended(entries[job])
     else:
         entries[job].failed = found["failed"]
+
+
+def _note_ended(entry: Entry) -> None:
+    if entry.begun is not None:
+        entry.begun = replace(entry.begun, lock=None)
 
 
 def _note_done(entry: Entry, number: int, revision: int) -> None:

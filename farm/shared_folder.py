@@ -132,7 +132,7 @@ class SharedFolder:
         while self.is_held(name):
             if time.monotonic() >= deadline:
                 return False
-            time.sleep(0.1)
+            time.sleep(0.02)
         return True
 
     def _clean(self) -> None:

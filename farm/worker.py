@@ -35,6 +35,7 @@ class Task:
         prompt: In API format.
         stream: The named stream that it continues.
         began_at: The revision of the stream that it continues.
+        again: Whether it was begun before.
         after: The lock of a server that may still be at work on it.
         timeout: Seconds that it may take.
         nodes: The nodes that make chunks.
@@ -43,6 +44,7 @@ class Task:
     prompt: dict[str, dict[str, Any]]
     stream: str | None
     began_at: int
+    again: bool
     after: str | None
     timeout: float
     nodes: tuple[str, ...] = ()
@@ -165,7 +167,7 @@ class Worker:
         if task.stream is None:
             return None
         revision = self._folder.revision(task.stream)
-        if task.after is not None and revision == task.began_at + 1:
+        if task.again and revision == task.began_at + 1:
             return Outcome("done", revision, made=False)
         if revision != task.began_at:
             return Outcome("failed", revision, reason=_moved(task, revision))
@@ -174,7 +176,7 @@ class Worker:
     def _refused(self, task: Task, reason: str) -> Outcome:
         """Return the outcome of a prompt that failed while its server goes on."""
         revision = self._folder.revision(task.stream) if task.stream is not None else 0
-        if task.after is not None and revision == task.began_at + 1:
+        if task.again and revision == task.began_at + 1:
             # The server that was given up committed in the meantime, so this commit was refused.
             return Outcome("done", revision, made=False)
         return Outcome("failed", revision, reason=reason)

@@ -22,6 +22,9 @@ def filled(path: Path) -> dict[str, Entry]:
         ledger.entry("b", "two")
         ledger.done("b", 3, 0, ())
         ledger.failed("b", "no such node")
+        ledger.entry("c", "three")
+        ledger.begin("c", 0, 1, "server.3.lock")
+        ledger.ended("c")
         return dict(ledger.entries)
 
 
@@ -30,6 +33,7 @@ def test_it_says_what_it_was_told(tmp_path: Path) -> None:
     expected = {
         "a": Entry("one", {0}, Begun(1, 5, "server.2.lock"), 5),
         "b": Entry("two", {3}, None, 0, "no such node"),
+        "c": Entry("three", set(), Begun(0, 1, None)),
     }
     assert filled(path) == expected
     assert read_ledger(path) == expected
@@ -52,9 +56,9 @@ def test_cut_off_anywhere_it_says_what_was_written_before(tmp_path: Path) -> Non
         seen = read_ledger(path)
         with Ledger(path) as ledger:
             assert ledger.entries == seen
-            ledger.entry("c", "new")
+            ledger.entry("d", "new")
         assert path.read_bytes().startswith(b"".join(lines[:complete]))
-        assert read_ledger(path) == {**seen, "c": Entry("new")}
+        assert read_ledger(path) == {**seen, "d": Entry("new")}
 
 
 def test_a_damaged_line_is_refused_and_nothing_is_changed(tmp_path: Path) -> None:

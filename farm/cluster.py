@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ NAMESPACE = "adastate-farm"
 LOOPBACK = "127.0.0.1"
 _STORE = 128 * 2**20  # bytes: what passes between processes here are prompts
 _RESTARTS = 100
-"""How often Ray starts an actor again: the driver gives up a worker that never starts long before."""
+"""How often Ray starts an actor again; a worker that never starts is given up long before."""
 _PATIENCE = 10.0
 """Seconds that servers have to end."""
 
@@ -85,20 +85,36 @@ class Cluster:
             }
             if settings.gpus:
                 del own["num_cpus"]
-        try:
-            self._ray.init(
-                # "local" never joins a cluster that happens to run.
-                settings.address or "local",
-                namespace=NAMESPACE,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **own,
-            )
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            where = settings.address or "on this machine"
-            raise FarmError(f"Ray does not start or answer, {where}: {error}") from error
+        self._init(own)
         self._require_resources()
         return self
+
+    def _init(self, own: Mapping[str, Any]) -> None:
+        """Start Ray or join it; on a busy machine it may miss its own deadline of 30 s.
+
+        Raises:
+            FarmError: If it does not work repeatedly.
+        """
+        for last in (False, False, True):
+            try:
+                self._ray.init(
+                    # "local" never joins a cluster that happens to run.
+                    self._settings.address or "local",
+                    namespace=NAMESPACE,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    **own,
+                )
+            except Exception as error:  # Ray raises plain ones here
+                self._ray.shutdown()
+                if last:
+                    where = self._settings.address or "on this machine"
+                    raise FarmError(f"Ray does not start or answer, {where}: {error}") from error
+            else:
+                break
+        # Ray would print what becomes of its processes, which the driver says in one line; it has
+        # no public switch for it.
+        self._ray._private.worker._worker_logs_enabled = False
 
     def __exit__(
         self,
@@ -118,9 +134,7 @@ class Cluster:
         beacon = SharedFolder(server.output).hold("farm")
         workers: list[RemoteWorker] = []
         try:
-            workers.extend(
-                self._worker(server, beacon.name) for _ in range(self._settings.workers)
-            )
+            workers.extend(self._worker(server, beacon.name) for _ in range(self._settings.workers))
             yield workers
         finally:
             self._end(workers)
@@ -227,4 +241,3 @@ def _import_ray() -> Any:
             '`make farm ARGS="..."`, or `pip install -r requirements-farm.txt` there.'
         ) from error
     return ray
-

@@ -31,10 +31,17 @@ _TICK = 0.5
 class Remote(Protocol):
     """A worker that is somewhere else, as `cluster.RemoteWorker` is."""
 
-    def start(self) -> Future[Started]: ...
-    def run(self, task: Task) -> Future[Outcome]: ...
-    def look(self, nodes: tuple[str, ...]) -> Future[float]: ...
-    def renew(self) -> None: ...
+    def start(self) -> Future[Started]:
+        """As `Worker.start`."""
+
+    def run(self, task: Task) -> Future[Outcome]:
+        """As `Worker.run`."""
+
+    def look(self, nodes: tuple[str, ...]) -> Future[float]:
+        """As `Worker.chunks`, also while a prompt runs."""
+
+    def renew(self) -> None:
+        """End the worker, and have it started again."""
 
 
 class Watcher(Protocol):
@@ -192,8 +199,6 @@ class Driver:
             if not self._stops:
                 for assignment in self._schedule.assign():
                     self._begin(assignment)
-                if self._schedule.finished:
-                    break
             try:
                 handle, done = self._events.get(timeout=_TICK)
             except Empty:
@@ -383,4 +388,3 @@ class Driver:
 
 def _plan(job: Job, entry: Entry) -> Plan:
     return Plan(job.stream, job.times, frozenset(entry.done))
-

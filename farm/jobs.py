@@ -286,7 +286,7 @@ def _name(where: str, what: str, given: object) -> str:
             where,
             f"{what} cannot be a name",
             seen=repr(error.seen),
-            expected=error.expected,
+            expected=str(error.expected),
             remedy=f"change {what}",
         ) from error
 
@@ -308,4 +308,5 @@ def _kind(value: object) -> str:
         return "true or false"
     if isinstance(value, int | float):
         return "a number"
-    return {str: "a text", dict: "an object", list: "a list"}.get(type(value), "nothing")
+    names = ((str, "a text"), (dict, "an object"), (list, "a list"))
+    return next((name for kind, name in names if isinstance(value, kind)), "nothing")

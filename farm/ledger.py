@@ -2,8 +2,8 @@
 
 A file of JSON Lines beside the list of jobs. A line is on disk before what it tells of counts: that
 a prompt is about to begin, with the revision of its stream and the lock of the server that gets it;
-that it is done, or has ended without; that its job failed. A line that was cut off by a crash is removed when the file is
-opened. One run has it at a time.
+that it is done, or has ended without; that its job failed. A line that was cut off by a crash is
+removed when the file is opened. One run has it at a time.
 """
 
 from __future__ import annotations

@@ -37,9 +37,7 @@ class Bars:
         console: Where to draw.
     """
 
-    def __init__(
-        self, jobs: Sequence[Job], entries: Mapping[str, Entry], console: Console
-    ) -> None:
+    def __init__(self, jobs: Sequence[Job], entries: Mapping[str, Entry], console: Console) -> None:
         self._jobs, self._console = jobs, console
         self._done = [float(_chunks(job, entries.get(job.name))) for job in jobs]
         self._total = sum(job.times * job.chunks for job in jobs)

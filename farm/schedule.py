@@ -1,13 +1,13 @@
 """Who makes which prompt next: rules alone, without a clock, a process or a file.
 
 The prompts of a stream are made in order, one at a time. A worker serves up to `streams` streams in
-turn, which therefore are warm there, and takes a new one only while it has fewer. A stream goes back
-to the worker that served it last, unless that one is lost, or more than `queue` prompts wait there
-while another worker has nothing to do: then that one takes the stream over.
+turn, which therefore are warm there, and takes a new one only while it has fewer. A stream goes
+back to the worker that served it last, unless that one is lost, or more than `queue` prompts wait
+there while another worker has nothing to do: then that one takes the stream over.
 
-A prompt that was lost with its worker is made again, at most `retries` times, and elsewhere if there
-is an elsewhere. One that failed for its own sake is not; the rest of its job is not made either, and
-neither are later jobs of the same stream, which would continue what is not there.
+A prompt that was lost with its worker is made again, at most `retries` times, and elsewhere if
+there is an elsewhere. One that failed for its own sake is not; the rest of its job is not made
+either, and neither are later jobs of the same stream, which would continue what is not there.
 
 Every step costs the same however many jobs there are: a logarithm of the number of workers.
 """

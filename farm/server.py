@@ -13,7 +13,6 @@ from farm.shared_folder import Lock, SharedFolder
 from tools.server import ComfyServer
 
 LEASH = Path(__file__).with_name("leash.py")
-_LINKED = ("models", "input")
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,7 @@ class OwnedServer:
 
     def _link_folders(self) -> None:
         self._base.mkdir(parents=True, exist_ok=True)
-        for name, source in zip(_LINKED, (self._settings.models, self._settings.inputs)):
+        for name, source in (("models", self._settings.models), ("input", self._settings.inputs)):
             link = self._base / name
             if source is not None and not link.exists():
                 link.symlink_to(source, target_is_directory=True)

@@ -75,8 +75,8 @@ def show_jobs(
         done = f"{_done(job, entries)}/{job.times}"
         table.add_row(job.name, done, job.stream or "", failed)
     console.print(table)
-    done, times = sum(_done(job, entries) for job in jobs), sum(job.times for job in jobs)
-    console.print(f"{done} of {times} prompts are done", highlight=False)
+    total = sum(_done(job, entries) for job in jobs)
+    console.print(f"{total} of {sum(job.times for job in jobs)} prompts are done", highlight=False)
 
 
 def _done(job: Job, entries: Mapping[str, Entry]) -> int:

@@ -198,5 +198,7 @@ def _moved(task: Task, revision: int) -> str:
 
 def _files(result: PromptResult) -> tuple[str, ...]:
     return tuple(
-        f"{path.relative_to('output')}" for path in result.files(Path()) if path.parts[0] == "output"
+        f"{path.relative_to('output')}"
+        for path in result.files(Path())
+        if path.parts[0] == "output"
     )

@@ -95,7 +95,8 @@ def setup(*, dev: bool = False) -> None:
 
     Args:
         dev: Also install linter, type checker, test tools and what the farm needs, always into the
-            project's own environment, and provide the oldest supported ComfyUI besides the primary one.
+            project's own environment, and provide the oldest supported ComfyUI besides the primary
+            one.
 
     Raises:
         SetupError: If a step is impossible here, with the reason in one sentence.

@@ -21,7 +21,7 @@ from tests.support.farm import Crew  # noqa: E402
 
 @pytest.fixture(scope="session")
 def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
-    """Return two workers with their servers, which all tests share: a start costs more than most."""
+    """Return two workers with their servers, which tests share: a start costs more than most."""
     tree = os.environ.get("COMFYUI_PATH")
     if not tree:
         raise pytest.UsageError("This tier needs ComfyUI: run `make test TIERS=farm`.")

@@ -88,7 +88,9 @@ def test_another_job_of_the_same_name_is_refused_once_it_has_begun(tmp_path: Pat
 def test_one_run_has_it_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "jobs.ledger"
     with Ledger(path):
-        code = f"from pathlib import Path; from farm.ledger import Ledger; Ledger(Path({str(path)!r}))"
+        code = (
+            f"from pathlib import Path; from farm.ledger import Ledger; Ledger(Path({str(path)!r}))"
+        )
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=False
         )
@@ -109,7 +111,7 @@ def test_a_full_disk_leaves_the_line_before(
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr("farm.ledger.os.write", half)
-        with pytest.raises(FarmError, match="cannot be written: .*No space left"):
+        with pytest.raises(FarmError, match=r"cannot be written: .*No space left"):
             ledger.done("a", 0, 1, ())
         assert path.read_bytes() == before
         assert ledger.entries["a"].done == set()

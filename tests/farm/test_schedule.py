@@ -1,4 +1,4 @@
-"""Who makes what next, over any course of events: order, affinity, retries, and what a step costs."""
+"""Who makes what next, over any course of events: order, affinity, retries, and its cost."""
 
 from __future__ import annotations
 

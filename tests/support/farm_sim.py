@@ -130,6 +130,7 @@ class PretendedClient:
             n["inputs"]["filename_prefix"] for n in prompt.values() if "fil" in str(n["inputs"])
         )
         stream = opens[0]["inputs"]["name"] if opens else ""
+        self.world.rest()  # a server loads models before it opens a stream
         opened = self.world.folder.revision(stream) if stream else 0
         self.world.rest()
         self._alive()

@@ -63,7 +63,8 @@ class Cluster:
 
     def __init__(self, settings: ClusterSettings) -> None:
         self._settings = settings
-        self._ray: Any = None
+        self.ray: Any = None
+        """The module, once the cluster is there."""
 
     def __enter__(self) -> Cluster:
         settings = self._settings
@@ -74,7 +75,7 @@ class Cluster:
             os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-        self._ray = _import_ray()
+        self.ray = _import_ray()
         own: dict[str, Any] = {}
         if settings.address is None:
             own = {
@@ -97,7 +98,7 @@ class Cluster:
         """
         for last in (False, False, True):
             try:
-                self._ray.init(
+                self.ray.init(
                     # "local" never joins a cluster that happens to run.
                     self._settings.address or "local",
                     namespace=NAMESPACE,
@@ -106,7 +107,7 @@ class Cluster:
                     **own,
                 )
             except Exception as error:  # Ray raises plain ones here
-                self._ray.shutdown()
+                self.ray.shutdown()
                 if last:
                     where = self._settings.address or "on this machine"
                     raise FarmError(f"Ray does not start or answer, {where}: {error}") from error
@@ -114,7 +115,7 @@ class Cluster:
                 break
         # Ray would print what becomes of its processes, which the driver says in one line; it has
         # no public switch for it.
-        self._ray._private.worker._worker_logs_enabled = False
+        self.ray._private.worker._worker_logs_enabled = False
 
     def __exit__(
         self,
@@ -122,7 +123,7 @@ class Cluster:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._ray.shutdown()
+        self.ray.shutdown()
 
     @contextmanager
     def workers(self, server: ServerSettings) -> Iterator[list[RemoteWorker]]:
@@ -152,7 +153,7 @@ class Cluster:
     def _worker(self, server: ServerSettings, beacon: str) -> RemoteWorker:
         from farm.actor import Actor
 
-        ray, settings = self._ray, self._settings
+        ray, settings = self.ray, self._settings
         kind = ray.remote(concurrency_groups={"watch": 1})(Actor)
         actor = kind.options(
             num_cpus=settings.cores,
@@ -168,11 +169,11 @@ class Cluster:
         Raises:
             FarmError: If it has too few cores or cards for all workers.
         """
-        found = self._ray.cluster_resources()
+        found = self.ray.cluster_resources()
         settings = self._settings
         for name, each in (("CPU", settings.cores), ("GPU", settings.gpus)):
             if each * settings.workers > found.get(name, 0.0):
-                self._ray.shutdown()
+                self.ray.shutdown()
                 raise FarmError(
                     f"{settings.workers} workers take {each * settings.workers:g} {name} and the "
                     f"Ray cluster has {found.get(name, 0.0):g}: start fewer with --workers, or add "

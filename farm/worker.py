@@ -59,12 +59,14 @@ class Started:
         pid: Its process.
         server_pid: The process of its server.
         lock: The lock that lives as long as the server.
+        url: Address of the server, on its machine.
     """
 
     host: str
     pid: int
     server_pid: int
     lock: str
+    url: str
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,8 @@ class Worker:
                 self._server.start()
             except (RuntimeError, OSError) as error:  # ServerError is a RuntimeError
                 raise FarmError(f"ComfyUI does not start on {platform.node()}: {error}") from error
-        return Started(platform.node(), os.getpid(), self._server.pid, self._server.lock)
+        server = self._server
+        return Started(platform.node(), os.getpid(), server.pid, server.lock, server.url)
 
     def run(self, task: Task) -> Outcome:
         """Make a prompt, unless the stream says that it was made."""

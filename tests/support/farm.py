@@ -90,7 +90,7 @@ class Crew:
     def open(
         cls, base: Path, tree: Path, *, workers: int, address: str | None = None
     ) -> Iterator[Crew]:
-        """Start Ray and the workers; their servers start with the first run."""
+        """Start Ray, the workers and their servers."""
         folder = SharedFolder(base / "output")
         folder.prepare()
         server = ServerSettings(
@@ -102,6 +102,8 @@ class Crew:
         )
         settings = ClusterSettings(workers, address, cpus=1)
         with Cluster(settings) as cluster, cluster.workers(server) as crew:
+            for started in [worker.start() for worker in crew]:
+                started.result()
             yield cls(folder, crew, base)
 
     def run(

@@ -79,8 +79,8 @@ ROWS = {
 }
 """Every row with its target; one that goes missing here was measured before.
 
-Not those of the families: they are measured as the recurrence is, and their models are large. Nor those
-of the farm, whose tier has servers.
+Not those of the families: they are measured as the recurrence is, and their models are large. Nor
+those of the farm, whose tier has servers.
 """
 
 

@@ -5,13 +5,15 @@ DEV := $(PYTHON) tools/environment.py run --dev --
 TIERS ?=
 ARGS ?=
 
-.PHONY: help setup demo test test-browser kill-test check bench train-demo evaluate clean
+.PHONY: help setup demo farm test test-browser kill-test farm-kill-test check bench train-demo evaluate clean
 
 help:
 	@echo "make demo          a finished video from the shipped model, through a real ComfyUI server"
+	@echo "make farm          streams of the demo model on two workers, or a list of jobs of yours"
 	@echo "make test          everything: checks and all test tiers (TIERS=\"unit nodes\" for some)"
 	@echo "make test-browser  ComfyUI's page in Chromium: every template runs, panels and errors are read"
 	@echo "make kill-test     kill the server 20 times in the middle of a relay (about 4 minutes)"
+	@echo "make farm-kill-test  kill servers and workers of a farm 10 times"
 	@echo "make check         format, lint, types"
 	@echo "make bench         what the pack costs, in time and memory, beside targets (about 30 minutes)"
 	@echo "make train-demo    train the small models in assets/demo again"
@@ -27,6 +29,9 @@ setup:
 demo:
 	@$(RUN) -m tools.demo $(ARGS)
 
+farm:
+	@$(DEV) -m farm $(or $(ARGS),run docs/examples/farm_jobs.jsonl --workers 2)
+
 test:
 	@$(DEV) -m tools.run_tests $(TIERS) -- $(ARGS)
 
@@ -35,6 +40,9 @@ test-browser:
 
 kill-test:
 	@ADASTATE_KILLS=20 $(DEV) -m tools.run_tests integration-0.30.0 -- -k killed
+
+farm-kill-test:
+	@ADASTATE_FARM_KILLS=10 $(DEV) -m tools.run_tests farm -- -k killed_costs
 
 check:
 	@$(DEV) -m nox --session check

@@ -68,6 +68,7 @@ TIERS = (
     Tier(f"nodes-{FLOOR}", "tests/nodes", FLOOR, sees_repository=False),
     Tier("unit", "tests/unit"),
     Tier(f"integration-{FLOOR}", "tests/integration", FLOOR, flags=("-m", "floor")),
+    Tier("farm", "tests/farm", PRIMARY),
     Tier("training", "tests/training", PRIMARY),
     Tier("browser-pinned", "tests/browser", PRIMARY, flags=("--page", "pinned")),
     Tier("browser-newest", "tests/browser", PRIMARY, flags=("--page", "newest")),

@@ -94,8 +94,9 @@ def setup(*, dev: bool = False) -> None:
     """Bring environment and trees up to date; quick when nothing changed.
 
     Args:
-        dev: Also install linter, type checker and test tools, always into the project's own
-            environment, and provide the oldest supported ComfyUI besides the primary one.
+        dev: Also install linter, type checker, test tools and what the farm needs, always into the
+            project's own environment, and provide the oldest supported ComfyUI besides the primary
+            one.
 
     Raises:
         SetupError: If a step is impossible here, with the reason in one sentence.
@@ -109,7 +110,7 @@ def setup(*, dev: bool = False) -> None:
             _check_host_python(host_python())
         else:
             _setup_venv()
-            install("host", *(["dev"] if dev else []))
+            install("host", *(["dev", "farm"] if dev else []))
             # Its other dependencies serve commands of it that are not used here.
             install("convert", flags=["--no-deps"])
         for version in TREES if dev else (PRIMARY,):

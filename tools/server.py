@@ -46,6 +46,8 @@ class ComfyServer:
         extra_packs: Further custom nodes to load, folder name to source folder.
         device_args: Where ComfyUI computes; empty lets it choose.
         ready_timeout: Seconds until the server must answer.
+        launcher: What runs ComfyUI's command line, such as `nice`; nothing by default.
+        pass_fds: Descriptors that the process inherits.
     """
 
     def __init__(
@@ -59,6 +61,8 @@ class ComfyServer:
         extra_packs: Mapping[str, Path] | None = None,
         device_args: Sequence[str] = ("--cpu",),
         ready_timeout: float = 180.0,
+        launcher: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.tree = Path(tree)
         self.python = Path(python)
@@ -67,6 +71,8 @@ class ComfyServer:
         self.args = tuple(args)
         self.device_args = tuple(device_args)
         self.ready_timeout = ready_timeout
+        self.launcher = tuple(launcher)
+        self.pass_fds = tuple(pass_fds)
         self.port = 0
         self.log_path = self.base_dir / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -159,7 +165,8 @@ class ComfyServer:
             return
 
     def _spawn(self) -> None:
-        command = [str(self.python), str(self.tree / "main.py"), *self.device_args]
+        command = [*self.launcher, str(self.python), str(self.tree / "main.py")]
+        command += self.device_args
         command += ["--listen", "127.0.0.1", "--port", str(self.port)]
         command += ["--base-directory", str(self.base_dir)]
         command += ["--database-url", "sqlite:///:memory:", "--disable-api-nodes"]
@@ -176,6 +183,7 @@ class ComfyServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                pass_fds=self.pass_fds,
             )
 
     def _wait_until_ready(self) -> None:

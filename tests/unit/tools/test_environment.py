@@ -100,7 +100,7 @@ def test_override_without_comfyui_is_refused_before_packages_are_installed(
 @pytest.mark.usefixtures("trees")
 def test_packages_are_installed_by_uv_until_nothing_is_missing(machine: Machine) -> None:
     environment.setup(dev=True)
-    assert machine.installed == ["uv: host dev", "uv: convert"]
+    assert machine.installed == ["uv: host dev farm", "uv: convert"]
     machine.up_to_date = True
     environment.setup(dev=True)
     assert len(machine.installed) == 2

@@ -56,6 +56,7 @@ def test_every_tier_has_the_import_path_it_needs(monkeypatch: pytest.MonkeyPatch
     trees = {name: Path(env["COMFYUI_PATH"] or "none").name for name, env in seen.items()}
     assert trees == {
         "unit": "none",
+        "farm": PRIMARY,
         "training": PRIMARY,
         "browser-pinned": PRIMARY,
         "browser-newest": PRIMARY,

@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
         added.add_argument("--ema-rate", type=float, default=EMA_RATE, help="of the anchor ema")
         return added
 
-    stage("vae", "train the VAE on from the shipped one", 60.0)
+    stage("vae", "train the VAE of the panorama on", 60.0)
     latents = stage("latents", "encode clips, shard by shard", 60.0)
     latents.add_argument("--shards", type=int, default=100_000, help="no more than these")
     trained("base", "train what all variants begin with", 120.0)

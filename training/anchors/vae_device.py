@@ -17,12 +17,11 @@ from torch import Tensor
 from training.anchors.draws import Draws
 from training.anchors.latents import write_whole
 from training.anchors.pictures import draw_prompt, last_departure
-from training.anchors.train_vae import DECAY, ENDS, RATE, WEIGHTS, clip_shape
-from training.export import VAE_FILE
+from training.anchors.train_vae import DECAY, ENDS, RATE, START, WEIGHTS, clip_shape
 from training.optim import Average, TwoOptimizers, warmup_stable_decay
 from training.panorama.journey import HEIGHT, WIDTH, Journey
 from training.panorama.render import render
-from training.settings import ASSETS, VAE_DIM, stage_logger
+from training.settings import VAE_DIM, stage_logger
 from training.train_vae import loss_of
 from training.vae import ClipVAE
 
@@ -62,11 +61,11 @@ def crop(pool: Tensor, draws: Draws, count: int, frames: int, height: int, width
 def train_vae_on(
     folder: Path, minutes: float, device: torch.device, sizes: VaeSizes, seed: int = 1
 ) -> Path:
-    """Train for ``minutes``, from the VAE of the folder on, or from the shipped one."""
+    """Train for ``minutes``, from the VAE of the folder on, or from where it starts."""
     log, begin = stage_logger("vae"), time.monotonic()
     path = folder / WEIGHTS
     vae = ClipVAE(VAE_DIM)
-    vae.load_stock(load_file(path if path.exists() else ASSETS / VAE_FILE))
+    vae.load_stock(load_file(path if path.exists() else START))
     vae.to(device)
     trained = list(vae.named_parameters())
     optimizer = TwoOptimizers(trained, lambda n, p: p.ndim == 2 and n not in ENDS, RATE, RATE)

@@ -52,6 +52,16 @@ def archive(repository: Path, sources: set[str]) -> set[str]:
     return sources - listed(repository, "--ignored", "--exclude-from=.comfyignore")
 
 
+def test_no_link_is_versioned(repository: Path) -> None:
+    command = ["git", "ls-files", "--stage"]
+    try:
+        done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs git and a working copy")
+    links = [line for line in done.stdout.splitlines() if line.startswith("120000")]
+    assert not links, f"A link in place of a folder empties it where it is merged: {links}"
+
+
 def test_archive_holds_only_what_users_need(archive: set[str]) -> None:
     extra = {name for name in archive if name.split("/")[0] not in SHIPPED}
     assert not extra, f"Add these to .comfyignore, or to SHIPPED here: {sorted(extra)}"

@@ -103,10 +103,11 @@ def test_whatever_happens_each_prompt_is_made_once_and_in_order(
             assert ended.job in given_up
         else:
             lost[prompt] += 1
+            stopped = ended.job in given_up
             given_up.update(schedule.lost(worker))
             schedule.down(worker)
             waiting.add(worker)
-            assert (ended.job in given_up) == (lost[prompt] > rules.retries)
+            assert (ended.job in given_up) == (stopped or lost[prompt] > rules.retries)
         assert given_up == schedule.stopped
     # Nothing waits for ever: what is left belongs to what was given up.
     for _ in range(400):
@@ -129,6 +130,22 @@ def test_whatever_happens_each_prompt_is_made_once_and_in_order(
         later = [j for j in range(job, len(jobs)) if jobs[j].stream == jobs[job].stream]
         unmade = [j for j in later if any(p[0] == j for p in every)]
         assert jobs[job].stream is None or given_up >= set(unmade)
+
+
+@pytest.mark.parametrize("lost_first", [False, True])
+def test_a_lost_prompt_of_a_failed_job_is_not_made_again(lost_first: bool) -> None:
+    schedule = Schedule([Plan(None, 3)])
+    assert prompts(up(schedule, 0, 1)) == [(0, 0, 0), (1, 0, 1)]
+    if lost_first:
+        schedule.lost(1)
+        schedule.down(1)
+        assert schedule.failed(0) == [0]
+    else:
+        assert schedule.failed(0) == [0]
+        assert schedule.lost(1) == []
+        schedule.down(1)
+    assert schedule.finished
+    assert up(schedule, 1) == []
 
 
 def test_streams_spread_and_stay(subtests: pytest.Subtests) -> None:

@@ -144,8 +144,8 @@ def test_a_lost_prompt_of_a_failed_job_is_not_made_again(lost_first: bool) -> No
         assert schedule.failed(0) == [0]
         assert schedule.lost(1) == []
         schedule.down(1)
-    assert schedule.finished
     assert up(schedule, 1) == []
+    assert schedule.finished
 
 
 def test_streams_spread_and_stay(subtests: pytest.Subtests) -> None:

@@ -202,8 +202,6 @@ class Schedule:
         chain = self._take(worker)
         self._leave(chain)
         self._idle[worker] = None
-        if chain.left[0][0] in self.stopped:
-            return []  # another prompt of its job failed while this one ran
         chain.attempt += 1
         if chain.left[0][0] in self.stopped:
             return []  # another prompt of its job failed in the meantime

@@ -6,11 +6,16 @@ and not every barrier of all of them. Updates race now and then, which descent f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import TypeVar
 
 import torch
 import torch.multiprocessing as multiprocessing
 from torch import Tensor
+
+Job = TypeVar("Job")
+Made = TypeVar("Made")
 
 # A shared vector: updates so far (of all workers) and seconds of training so far.
 Progress = Tensor
@@ -45,3 +50,17 @@ def run_workers(count: int, work: Callable[..., None], *arguments: object) -> No
 def one_thread(work: Callable[..., None], *arguments: object) -> None:
     torch.set_num_threads(1)
     work(*arguments)
+
+
+def run_jobs(count: int, work: Callable[[Job], Made], jobs: Sequence[Job]) -> Iterator[Made]:
+    """Yield ``work(job)`` of every job in order, made by ``count`` processes, or by this one for 1.
+
+    Raises:
+        BrokenProcessPool: A process ended; what is not done is not done.
+    """
+    if count == 1:
+        yield from map(work, jobs)
+        return
+    # Unlike `multiprocessing.Pool`, it does not wait for ever for a process that ended.
+    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(work, jobs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from training.measure.statistics import Interval, frechet, frechet_interval
 from training.measure.streams import Kept, Row, Source
 from training.panorama.journey import Journey
 from training.panorama.prompts import split
+from training.workers import run_jobs
 
 SEED = 40_000
 # Fewer streams say too little about a covariance of 24 features.
@@ -169,12 +169,11 @@ def make_streams(bench: Bench, sources: Sequence[Source], say: Callable[[str], N
     ]
     if not batches and not looks:
         return
-    with multiprocessing.get_context("spawn").Pool(plan.workers) as pool:
-        for done, seconds in enumerate(pool.imap(_make, batches), 1):
-            bench.add("making streams", seconds)
-            say(f"streams: batch {done} of {len(batches)}, {seconds:.0f} s")
-        for seconds in pool.imap(_look, looks, chunksize=4):
-            bench.add("decoding and looking", seconds)
+    for done, seconds in enumerate(run_jobs(plan.workers, _make, batches), 1):
+        bench.add("making streams", seconds)
+        say(f"streams: batch {done} of {len(batches)}, {seconds:.0f} s")
+    for seconds in run_jobs(plan.workers, _look, looks):
+        bench.add("decoding and looking", seconds)
 
 
 @dataclass(slots=True)

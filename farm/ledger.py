@@ -57,6 +57,10 @@ class Entry:
     revision: int = 0
     failed: str = ""
 
+    def done_of(self, times: int) -> int:
+        """Count the prompts that are done of the first ones; a list may have been made shorter."""
+        return sum(number < times for number in self.done)
+
 
 class Ledger:
     """The ledger of a list of jobs; a context manager, since only one run may have it.

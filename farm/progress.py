@@ -118,4 +118,4 @@ class _Rate(ProgressColumn):
 
 
 def _chunks(job: Job, entry: Entry | None) -> int:
-    return job.chunks * sum(n < job.times for n in entry.done) if entry is not None else 0
+    return job.chunks * entry.done_of(job.times) if entry is not None else 0

@@ -81,4 +81,4 @@ def show_jobs(
 
 def _done(job: Job, entries: Mapping[str, Entry]) -> int:
     entry = entries.get(job.name)
-    return sum(number < job.times for number in entry.done) if entry is not None else 0
+    return entry.done_of(job.times) if entry is not None else 0

@@ -14,8 +14,8 @@ Named = Iterable[tuple[str, Tensor]]
 class SingleMuon(torch.optim.Muon):
     """Muon that orthogonalises in single precision, for processors.
 
-    The stock one multiplies in bfloat16, which a processor without such units only emulates: a
-    hundred times slower. State and options are those of the stock one.
+    The stock one multiplies in bfloat16, which a processor without such units only emulates. State
+    and options are those of the stock one.
     """
 
     @torch.no_grad()

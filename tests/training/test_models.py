@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import os
-import sys
+from collections.abc import Callable
 from types import ModuleType
-from typing import Protocol
 
 import pytest
 import torch
@@ -24,30 +21,13 @@ from training.vae import ClipVAE
 TEXT = "red circle moving left, camera pans right, blue hills"
 
 
-class Import(Protocol):
-    def __call__(self, name: str) -> ModuleType: ...
-
-
-@pytest.fixture(scope="module")
-def comfy() -> Import:
-    """Import modules of the ComfyUI at COMFYUI_PATH, on the CPU."""
-    path = os.environ.get("COMFYUI_PATH")
-    assert path, "set COMFYUI_PATH to a ComfyUI folder"
-    sys.path.insert(0, path)
-    argv, sys.argv = sys.argv, ["comfy", "--cpu"]
-    importlib.import_module("comfy.options").enable_args_parsing()
-    importlib.import_module("comfy.cli_args")
-    sys.argv = argv
-    return importlib.import_module
-
-
 def random_params(config: DitConfig, seed: int = 0) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     params = dit.init_params(config, generator)
     return {n: v + 0.05 * torch.randn(v.shape, generator=generator) for n, v in params.items()}
 
 
-def test_dit_equals_stock(comfy: Import) -> None:
+def test_dit_equals_stock(comfy: Callable[[str], ModuleType]) -> None:
     config = DitConfig(dim=256, ffn_dim=64, layers=2, text_dim=32)
     params = random_params(config)
     ops = comfy("comfy.ops").disable_weight_init
@@ -123,7 +103,7 @@ def test_rollout_is_deterministic(row: str) -> None:
 
 
 @pytest.mark.parametrize("frames", [1, 5, 9, 17])
-def test_vae_equals_stock(comfy: Import, frames: int) -> None:
+def test_vae_equals_stock(comfy: Callable[[str], ModuleType], frames: int) -> None:
     vae = ClipVAE(dim=8)
     state = vae.stock_state_dict()
     stock = comfy("comfy.ldm.wan.vae").WanVAE(
@@ -157,7 +137,7 @@ def test_folded_scale_is_undone_by_the_host() -> None:
         torch.testing.assert_close(vae.decode(plain), folded.decode(host), atol=1e-4, rtol=1e-4)
 
 
-def test_assets_load_through_stock_loaders(comfy: Import) -> None:
+def test_assets_load_through_stock_loaders(comfy: Callable[[str], ModuleType]) -> None:
     sd = comfy("comfy.sd")
     with torch.inference_mode():
         state = load_file(ASSETS / TEXT_FILE)

@@ -103,10 +103,10 @@ def run_stage(options: argparse.Namespace, folder: Path, device: torch.device) -
 
         print(progress_table(folder))
     else:
-        run_lent(options, folder, device)
+        run_lease(options, folder, device)
 
 
-def run_lent(options: argparse.Namespace, folder: Path, device: torch.device) -> None:
+def run_lease(options: argparse.Namespace, folder: Path, device: torch.device) -> None:
     """Run a stage of a lease."""
     from training.anchors.lease import PARCELS, Sizes, lease
     from training.anchors.parcels import deliver, unpack

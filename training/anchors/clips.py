@@ -77,16 +77,21 @@ def state_places() -> list[int]:
     return [frames_of(chunk + 1) - 1 for chunk in range(CHUNKS)]
 
 
+def middles(frames: Tensor) -> Tensor:
+    """Times of the middles of latent frames, in pictures since the first one."""
+    # A latent frame stands for four pictures; its middle is a picture and a half before its last.
+    return (4.0 * frames.to(torch.float32) - 1.5).clamp(min=0.0)
+
+
 def begins(clips: Sequence[Clip]) -> Tensor:
     return torch.tensor([[float(clip.begin)] for clip in clips])
 
 
 def subject_mask(clips: Sequence[Clip]) -> Tensor:
     """Latent cells that the subject touches ``(N, 6, 4, h, w)``, state first, then content."""
-    # A latent frame stands for four pictures; its middle is a picture and a half before its last.
-    middles = (4.0 * torch.arange(CHUNK_FRAMES * CHUNKS) - 1.5).clamp(min=0.0)
+    content = middles(torch.arange(CHUNK_FRAMES * CHUNKS))
     states = torch.tensor(state_places(), dtype=torch.float32)
-    when = torch.cat([states[:, None], middles.view(CHUNKS, CHUNK_FRAMES)], 1)
+    when = torch.cat([states[:, None], content.view(CHUNKS, CHUNK_FRAMES)], 1)
     told = truth([clip.journey for clip in clips], begins(clips) + when.flatten())
     shape = (len(clips), CHUNKS, 1 + CHUNK_FRAMES, 1, 1)
     x, y = told.x.view(shape), told.y.view(shape)

@@ -25,10 +25,11 @@ from training.anchors.clips import (
     state_places,
     subject_mask,
 )
-from training.anchors.train_vae import WEIGHTS, load_vae
+from training.anchors.train_vae import WEIGHTS
 from training.panorama.journey import Journey
 from training.panorama.render import render
 from training.settings import CHUNK_FRAMES, stage_logger
+from training.train_vae import load_vae
 from training.vae import ClipVAE
 
 SHARD = 8
@@ -83,7 +84,7 @@ def shard_path(folder: Path, index: int) -> Path:
 def encode_shards(folder: Path, indices: list[int], device: torch.device) -> None:
     """Encode the shards of a folder that are not there yet."""
     indices = [index for index in indices if not shard_path(folder, index).exists()]
-    vae = load_vae(load_file(folder / FOLDER / WEIGHTS)).to(device)
+    vae = load_vae(folder / FOLDER / WEIGHTS).to(device)
     clips = [Clip.draw(SHARD * index + row) for index in indices for row in range(SHARD)]
     batch = BATCH_CPU if device.type == "cpu" else BATCH_CARD
     parts = [
@@ -117,10 +118,15 @@ def make_latents(
 
     Returns:
         How many shards there are.
+
+    Raises:
+        FileNotFoundError: There is no VAE to encode with.
     """
     log, begin = stage_logger("latents"), time.monotonic()
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     if not (folder / FOLDER / WEIGHTS).exists():
+        if not (folder / WEIGHTS).exists():
+            raise FileNotFoundError(f"{folder / WEIGHTS} is missing, train stage vae first")
         shutil.copyfile(folder / WEIGHTS, folder / FOLDER / "vae.part")
         (folder / FOLDER / "vae.part").rename(folder / FOLDER / WEIGHTS)
     wanted = (i for i in range(most) if not shard_path(folder, i).exists())

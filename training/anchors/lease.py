@@ -1,4 +1,4 @@
-"""Everything in one go, in given minutes, for a card that is lent: VAE, latents, base, variants.
+"""Everything in one go, in given minutes, for a card that is rented: VAE, latents, base, variants.
 
 All variants get the same number of updates, as many as the time allows by the speed of the base.
 What is whole is packed at the end of every stage, so a lease that is cut short has brought that.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from training.panorama.journey import HEIGHT, SPEEDS, WIDTH, Journey, truth
 from training.panorama.prompts import Prompt, split
 from training.panorama.render import render
+from training.workers import run_jobs
 
 CLIPS, FRAMES = 320, 33
 # Half of the crops show the subject, which covers a thirtieth of a picture.
@@ -55,8 +55,7 @@ class Pictures:
         """Open the pictures of a folder; paint them first where there are none."""
         paths = folder / "pictures.npy", folder / "middles.npy"
         if not all(path.exists() for path in paths):
-            with multiprocessing.get_context("spawn").Pool(workers) as pool:
-                painted = pool.map(paint, range(CLIPS), chunksize=4)
+            painted = list(run_jobs(workers, paint, range(CLIPS)))
             for path, parts in zip(paths, zip(*painted, strict=True), strict=True):
                 np.save(path, np.stack(parts))
         return cls(np.load(paths[0], mmap_mode="r"), np.load(paths[1]))

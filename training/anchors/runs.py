@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from torch import Tensor
 
 from training.anchors.latents import write_whole
 from training.anchors.memory import ANCHORS, EMA_RATE
@@ -19,7 +18,7 @@ from training.dit import DitConfig, Params, parameter_shapes
 from training.export import DIT_FILE, MARKER, TEXT_FILE
 from training.optim import Average, TwoOptimizers
 from training.settings import ASSETS
-from training.train_dit import CONFIG
+from training.train_dit import CONFIG, is_hidden
 
 AVERAGE, RESUME = "average.safetensors", "resume.pt"
 BASE = "base"
@@ -153,12 +152,6 @@ class Losses:
         """Return both means, NaN where there is none yet."""
         means = [sum(x) / len(x) if x else float("nan") for x in (self.first, self.later)]
         return means[0], means[1]
-
-
-def is_hidden(name: str, value: Tensor) -> bool:
-    """Matrices inside the networks; embeddings, ends and vectors go to AdamW."""
-    outside = ("shared.weight", "relative_attention_bias", "head.head", "patch_embedding")
-    return value.ndim == 2 and not any(part in name for part in outside)
 
 
 @dataclass(slots=True)

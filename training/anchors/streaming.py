@@ -19,6 +19,7 @@ from adastate_core.config import StreamConfig
 from training import dit, text
 from training.anchors.memory import EMA_RATE, Memory, anchor_config
 from training.anchors.network import Network, Words
+from training.anchors.runs import AVERAGE
 from training.anchors.words import tokens
 from training.dit import DitConfig, Params
 from training.panorama.journey import HEIGHT, WIDTH
@@ -49,7 +50,7 @@ class Weights:
     @classmethod
     def load(cls, path: Path, device: torch.device | None = None) -> Weights:
         """Read the average of a run, given the file or the folder of the run."""
-        path = path / "average.safetensors" if path.is_dir() else path
+        path = path / AVERAGE if path.is_dir() else path
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
         params = {n: v.float().to(device or "cpu") for n, v in load_file(path).items()}

@@ -10,14 +10,13 @@ import time
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import load_file
 
 from training.anchors.pictures import Crops, Pictures
 from training.optim import Average, TwoOptimizers, warmup_stable_decay
 from training.panorama.journey import HEIGHT, WIDTH
 from training.settings import VAE_DIM, stage_logger
-from training.train_vae import loss_of
+from training.train_vae import loss_of, save_vae
 from training.vae import ClipVAE
 from training.workers import Progress, new_progress, run_workers
 
@@ -92,31 +91,4 @@ def work(
             )
             told.zero_()
         if local % 50 == 0 or float(progress[1]) >= limit:
-            save(folder, vae, average, optimizer, progress)
-
-
-def save(
-    folder: Path, vae: ClipVAE, average: Average, optimizer: TwoOptimizers, progress: Progress
-) -> None:
-    """Write the averaged weights in stock names, and what a stopped run goes on from."""
-    holder = ClipVAE(VAE_DIM)
-    holder.load_state_dict(vae.state_dict() | average.values)
-    resume = {
-        "model": vae.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "average": average.values,
-        "step": int(progress[0]),
-        "spent": float(progress[1]),
-    }
-    # Written aside and renamed: a stop may come at any moment.
-    torch.save(resume, folder / f"{RESUME}.part")
-    save_file(holder.stock_state_dict(), folder / f"{WEIGHTS}.part")
-    for name in (RESUME, WEIGHTS):
-        (folder / f"{name}.part").rename(folder / name)
-
-
-def load_vae(state: dict[str, Tensor]) -> ClipVAE:
-    """Return a VAE for encoding and decoding from parameters in stock names."""
-    vae = ClipVAE(VAE_DIM)
-    vae.load_stock(state)
-    return vae.eval().requires_grad_(False)
+            save_vae(folder, "vae", vae, average, optimizer, progress)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from training.anchors.draws import Draws
-from training.anchors.latents import write_whole
+from training.anchors.latents import to_video, write_whole
 from training.anchors.pictures import draw_prompt, last_departure
 from training.anchors.train_vae import DECAY, ENDS, RATE, START, WEIGHTS, clip_shape
 from training.optim import Average, TwoOptimizers, warmup_stable_decay
@@ -54,8 +54,7 @@ def crop(pool: Tensor, draws: Draws, count: int, frames: int, height: int, width
     free = (len(pool), FRAMES - frames + 1, HEIGHT - height + 1, WIDTH - width + 1)
     places = (rolls * torch.tensor(free)).long().tolist()
     cut = [pool[n, t : t + frames, :, y : y + height, x : x + width] for n, t, y, x in places]
-    video = torch.stack(cut).transpose(1, 2).float() / 127.5 - 1.0
-    return video.contiguous(memory_format=torch.channels_last_3d)
+    return to_video(torch.stack(cut))
 
 
 def train_vae_on(

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from training.anchors.latents import write_whole
 from training.measure.moments import STRIDE
 from training.measure.space import Space, pieces
 from training.panorama.canvas import Canvas
@@ -53,9 +54,7 @@ def kept(paths: Sequence[Path], make: Callable[[list[int]], Tensor]) -> list[Ten
 
 def write(path: Path, latents: dict[str, Tensor]) -> None:
     """Write tensors in half precision, aside and renamed: a stop may come at any moment."""
-    part = path.with_suffix(".part")
-    save_file({name: value.half().contiguous() for name, value in latents.items()}, part)
-    part.rename(path)
+    write_whole({name: value.half() for name, value in latents.items()}, path)
 
 
 @torch.no_grad()

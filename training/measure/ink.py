@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from PIL import Image, ImageDraw, ImageFont
 
-Colour = tuple[int, int, int]
-CARD: Colour = (17, 18, 23)
-LIGHT: Colour = (226, 228, 233)
-FAINT: Colour = (134, 140, 153)
+from tools.contact_sheet import DARK, FAINT, LIGHT, Colour
+
+__all__ = ["FAINT", "LIGHT", "RULE", "Card", "Colour", "colour_of", "font"]
+
 RULE: Colour = (46, 49, 58)
 # Told apart by people who see colours differently: Okabe and Ito's, on dark.
 ROWS: tuple[Colour, ...] = (
@@ -35,7 +35,7 @@ class Card:
 
     def __init__(self, width: int, height: int) -> None:
         self.size = (width, height)
-        self.image = Image.new("RGB", (width * FINE, height * FINE), CARD)
+        self.image = Image.new("RGB", (width * FINE, height * FINE), DARK)
         self.draw = ImageDraw.Draw(self.image)
 
     def line(self, *points: tuple[float, float], colour: Colour, width: float = 1.0) -> None:
@@ -44,7 +44,7 @@ class Card:
 
     def dot(self, x: float, y: float, radius: float, colour: Colour, *, filled: bool) -> None:
         box = [(v * FINE) for v in (x - radius, y - radius, x + radius, y + radius)]
-        inside = colour if filled else CARD
+        inside = colour if filled else DARK
         self.draw.ellipse(box, fill=inside, outline=colour, width=2 * FINE)
 
     def words(

@@ -16,8 +16,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from training.anchors.clips import Clip, middles
 from training.measure.clips import empty_world, write
-from training.measure.moments import STRIDE, asked, middles
+from training.measure.moments import STRIDE, asked
 from training.measure.reader import angle_of
 from training.measure.space import Space
 from training.panorama.journey import ARRIVAL, SPEEDS, Journey
@@ -166,8 +167,6 @@ def training_examples(folder: Path, space: Space) -> list[Examples]:
         folder: Where training keeps its shards of latents, in the scale of its VAE.
         space: The space that is read.
     """
-    from training.anchors.clips import Clip
-
     found = []
     for path in sorted(folder.glob("shard_*.safetensors"))[:MOST_SHARDS]:
         content = space.normalised(load_file(path)["content"].float())

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.anchors.clips import middles
 from training.panorama.journey import Journey, truth
 from training.panorama.prompts import REGION_LENGTH, REGIONS
 from training.settings import CHUNK_FRAMES
@@ -20,11 +21,6 @@ from training.settings import CHUNK_FRAMES
 Array = NDArray[np.float64]
 STRIDE = 4
 RING = REGION_LENGTH * len(REGIONS)
-
-
-def middles(frames: Tensor) -> Tensor:
-    """Times of the middles of latent frames, in pictures since the first one."""
-    return (STRIDE * frames.to(torch.float32) - 1.5).clamp(min=0.0)
 
 
 def first_picture(frame: int) -> int:

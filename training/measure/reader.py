@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from training.anchors.latents import write_whole
 from training.measure.moments import RING
 from training.panorama.prompts import COLOURS, SUBJECTS
 from training.settings import CHUNK_FRAMES
@@ -177,9 +178,7 @@ class Reader(nn.Module):
         return Reading.join([_reading(self(part)) for part in chunks.split(BATCH)])
 
     def save(self, path: Path, about: dict[str, object]) -> None:
-        part = path.with_suffix(".part")
-        save_file(self.state_dict(), part, {"about": json.dumps(about)})
-        part.rename(path)
+        write_whole(self.state_dict(), path, {"about": json.dumps(about)})
 
     @classmethod
     def load(cls, path: Path, space: str) -> tuple[Reader, dict[str, object]]:

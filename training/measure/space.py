@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from training.anchors.latents import to_video
 from training.export import WAN_MEAN, WAN_STD
 from training.measure.moments import STRIDE
-from training.settings import VAE_DIM
+from training.train_vae import load_vae
 from training.vae import ClipVAE
 
 # A piece begins with latent frames that are thrown away: they stand in for the past that it lacks.
@@ -36,8 +37,7 @@ class Space:
     @classmethod
     def open(cls, vae: Path, scale: Path | None) -> Space:
         """Open a VAE in stock names; without a file of scales it speaks Wan's, as shipped."""
-        model = ClipVAE(VAE_DIM)
-        model.load_stock(load_file(vae))
+        model = load_vae(vae)
         if scale is None:
             mean, std = torch.tensor(WAN_MEAN), torch.tensor(WAN_STD)
         else:
@@ -45,7 +45,7 @@ class Space:
             mean, std = stored["mean"].float(), stored["std"].float()
         told = hashlib.sha256(vae.read_bytes())
         told.update(torch.stack([mean, std]).numpy().tobytes())
-        return cls(model.eval().requires_grad_(False), mean, std, told.hexdigest()[:16])
+        return cls(model, mean, std, told.hexdigest()[:16])
 
     def normalised(self, latents: Tensor) -> Tensor:
         """Bring latents ``(B, 16, ...)`` of the VAE to the scale that the DiT sees."""
@@ -61,8 +61,7 @@ class Space:
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
         """Encode clips ``(B, 1 + 4 n, 3, H, W)`` of bytes to ``(B, 16, 1 + n, H / 8, W / 8)``."""
-        video = pictures.transpose(1, 2).float() / 127.5 - 1.0
-        parts = [self.vae.encode(pair)[0] for pair in in_pairs(video)]
+        parts = [self.vae.encode(pair)[0] for pair in in_pairs(to_video(pictures))]
         return self.normalised(torch.cat(parts)[: len(pictures)])
 
     @torch.no_grad()

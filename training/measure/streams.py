@@ -6,16 +6,15 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from training.anchors.memory import ANCHORS
+from training.anchors.runs import AVERAGE
 from training.measure.clips import Pair, kept, name_of, write
 from training.panorama.prompts import Prompt
-
-Anchor = Literal["adaptive", "frozen", "none", "ema"]
-ANCHORS: tuple[Anchor, ...] = ("adaptive", "frozen", "none", "ema")
 
 
 class Source(Protocol):
@@ -35,7 +34,7 @@ class Row:
     """A row of the table: weights under the anchor that they were trained with."""
 
     name: str
-    anchor: Anchor
+    anchor: str
     weights: Path | None = None
 
     @classmethod
@@ -47,10 +46,9 @@ class Row:
         """
         head, _, path = text.partition("=")
         name, _, anchor = head.rpartition(":")
-        for known in ANCHORS:
-            if anchor == known:
-                return cls(name or anchor, known, Path(path) if path else None)
-        raise ValueError(f"row {text!r} has the anchor {anchor!r}, expected one of {ANCHORS}")
+        if anchor not in ANCHORS:
+            raise ValueError(f"row {text!r} has the anchor {anchor!r}, expected one of {ANCHORS}")
+        return cls(name or anchor, anchor, Path(path) if path else None)
 
 
 class TrainedStreams:
@@ -61,7 +59,7 @@ class TrainedStreams:
             raise ValueError(f"row {row.name!r} names no file of weights, expected {row.name}=FILE")
         self.row, self.steps, self.cfg, self.batch = row, steps, cfg, batch
         # Training keeps a run as a folder, of which its average is what streams.
-        file = row.weights / "average.safetensors" if row.weights.is_dir() else row.weights
+        file = row.weights / AVERAGE if row.weights.is_dir() else row.weights
         told = hashlib.sha256(file.read_bytes())
         told.update(f"{row.anchor} {steps} {cfg}".encode())
         self.digest = told.hexdigest()[:16]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import os
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
 
 import pytest
 import torch
@@ -22,28 +19,12 @@ from training.anchors.memory import Memory, anchor_config
 from training.anchors.network import Network
 from training.anchors.runs import BASE, run_folder
 from training.anchors.streaming import Weights, embedded
-from training.anchors.train_vae import WEIGHTS, load_vae
+from training.anchors.train_vae import WEIGHTS
 from training.export import DIT_FILE, TEXT_FILE, VAE_FILE, WAN_MEAN, WAN_STD
 from training.panorama.prompts import split
 from training.settings import ASSETS
 from training.train_dit import part
-
-
-class Import(Protocol):
-    def __call__(self, name: str) -> ModuleType: ...
-
-
-@pytest.fixture(scope="module")
-def comfy() -> Import:
-    """Import modules of the ComfyUI at COMFYUI_PATH, on the CPU."""
-    path = os.environ.get("COMFYUI_PATH")
-    assert path, "set COMFYUI_PATH to a ComfyUI folder"
-    sys.path.insert(0, path)
-    argv, sys.argv = sys.argv, ["comfy", "--cpu"]
-    importlib.import_module("comfy.options").enable_args_parsing()
-    importlib.import_module("comfy.cli_args")
-    sys.argv = argv
-    return importlib.import_module
+from training.train_vae import load_vae
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +49,7 @@ def test_the_basis_is_a_rotation_and_is_kept(folder: Path) -> None:
 
 
 @torch.inference_mode()
-def test_the_host_says_what_training_says(comfy: Import, folder: Path) -> None:
+def test_the_host_says_what_training_says(comfy: Callable[[str], ModuleType], folder: Path) -> None:
     sd, out = comfy("comfy.sd"), folder / "out"
     state = load_file(out / TEXT_FILE)
     with safe_open(out / TEXT_FILE, "pt") as file:
@@ -103,9 +84,11 @@ def test_the_host_says_what_training_says(comfy: Import, folder: Path) -> None:
 
 
 @torch.no_grad()
-def test_the_vae_speaks_the_scale_of_the_host(comfy: Import, folder: Path) -> None:
-    vae = load_vae(load_file(folder / FOLDER / WEIGHTS))
-    exported = load_vae(load_file(folder / "out" / VAE_FILE))
+def test_the_vae_speaks_the_scale_of_the_host(
+    comfy: Callable[[str], ModuleType], folder: Path
+) -> None:
+    vae = load_vae(folder / FOLDER / WEIGHTS)
+    exported = load_vae(folder / "out" / VAE_FILE)
     video = torch.rand(2, 3, 5, 32, 32, generator=torch.Generator().manual_seed(2)) * 2.0 - 1.0
     scale, shape = load_file(folder / FOLDER / SCALE), (1, -1, 1, 1, 1)
     ours = (vae.encode(video)[0] - scale["mean"].view(shape)) / scale["std"].view(shape)

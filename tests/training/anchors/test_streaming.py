@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 import torch
@@ -34,23 +32,6 @@ from training.train_dit import part
 PROMPTS, SEEDS, CHUNKS, GRID = split(unseen=True)[:2], (3, 4), 4, (4, 6)
 
 
-class Import(Protocol):
-    def __call__(self, name: str) -> ModuleType: ...
-
-
-@pytest.fixture(scope="module")
-def comfy() -> Import:
-    """Import modules of the ComfyUI at COMFYUI_PATH, on the CPU."""
-    path = os.environ.get("COMFYUI_PATH")
-    assert path, "set COMFYUI_PATH to a ComfyUI folder"
-    sys.path.insert(0, path)
-    argv, sys.argv = sys.argv, ["comfy", "--cpu"]
-    importlib.import_module("comfy.options").enable_args_parsing()
-    importlib.import_module("comfy.cli_args")
-    sys.argv = argv
-    return importlib.import_module
-
-
 @pytest.fixture(scope="module")
 def weights() -> Weights:
     return Weights(tiny_params(), TINY)
@@ -59,7 +40,7 @@ def weights() -> Weights:
 class Host:
     """ComfyUI's model, with the pack's views of a block in its attention."""
 
-    def __init__(self, comfy: Import, weights: Weights) -> None:
+    def __init__(self, comfy: Callable[[str], ModuleType], weights: Weights) -> None:
         self.model = comfy("comfy.ldm.wan.model").WanModel(
             model_type="t2v",
             in_dim=16,
@@ -128,7 +109,9 @@ def by_the_pack(host: Host, weights: Weights, anchor: str, steps: int) -> Tensor
 
 
 @pytest.mark.parametrize("anchor", ANCHORS)
-def test_a_stream_is_that_of_the_pack(comfy: Import, weights: Weights, anchor: str) -> None:
+def test_a_stream_is_that_of_the_pack(
+    comfy: Callable[[str], ModuleType], weights: Weights, anchor: str
+) -> None:
     expected = by_the_pack(Host(comfy, weights), weights, anchor, steps=2)
     content, states = stream(weights, anchor, PROMPTS, SEEDS, CHUNKS, steps=2, grid=GRID)
     chunks = content.unflatten(2, (CHUNKS, 3))

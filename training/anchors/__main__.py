@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
         return added
 
     stage("vae", "train the VAE of the panorama on", 60.0)
+    stage("polish", "train only its decoder on: latents stay valid", 30.0)
     latents = stage("latents", "encode clips, shard by shard", 60.0)
     latents.add_argument("--shards", type=int, default=100_000, help="no more than these")
     trained("base", "train what all variants begin with", 120.0)
@@ -70,15 +71,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run_stage(options: argparse.Namespace, folder: Path, device: torch.device) -> None:
     # Imported late: workers must not pay for what they do not use.
-    if options.stage == "vae":
-        if device.type == "cuda":
+    if options.stage in ("vae", "polish"):
+        if device.type == "cuda" and options.stage == "vae":
             from training.anchors.vae_device import VaeSizes, train_vae_on
 
             train_vae_on(folder, options.minutes, device, VaeSizes())
         else:
             from training.anchors.train_vae import train_vae
 
-            train_vae(folder, options.minutes, options.workers)
+            train_vae(folder, options.minutes, options.workers, stage=options.stage)
     elif options.stage == "latents":
         from training.anchors.latents import make_latents
 

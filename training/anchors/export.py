@@ -15,7 +15,7 @@ from training.anchors.clips import Clip, picture_times
 from training.anchors.latents import FOLDER, ROTATION, SCALE, whole_shards, write_whole
 from training.anchors.runs import AVERAGE, run_folder, told
 from training.anchors.streaming import sizes
-from training.anchors.train_vae import WEIGHTS
+from training.anchors.train_vae import newest_vae
 from training.anchors.words import panorama_vocabulary
 from training.export import (
     DIT_FILE,
@@ -85,8 +85,8 @@ def export(folder: Path, name: str, target: Path) -> list[Path]:
     target.mkdir(parents=True, exist_ok=True)
     weights, header = load_file(average), told(average)
     scale, rotation = load_file(folder / FOLDER / SCALE), preview_basis(folder)
-    encoded_by = {name: v.float() for name, v in load_file(folder / FOLDER / WEIGHTS).items()}
-    vae = fold_scale(encoded_by, scale["mean"], scale["std"])
+    vae = {name: v.float() for name, v in load_file(newest_vae(folder)).items()}
+    vae = fold_scale(vae, scale["mean"], scale["std"])
     vae = rotate_vae(vae, rotation, torch.tensor(WAN_MEAN), torch.tensor(WAN_STD))
     note = f"WanVAE dim {VAE_DIM}, trained on from the demo's: L1 and edge loss, small KL"
     save_file(half(vae), target / VAE_FILE, ABOUT | {"description": note})

@@ -9,7 +9,9 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -138,20 +140,18 @@ def make_latents(
 
     if device.type == "cuda":
         group = BATCH_CARD // SHARD
-        while indices := [index for index, _ in zip(wanted, range(group), strict=False)]:
+        while indices := list(islice(wanted, group)):
             encode_shards(folder, indices, device)
             told(indices[-1])
             if time.monotonic() - begin > 60.0 * minutes:
                 break
     else:
-        with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            jobs = ((folder, index) for index in wanted)
-            first = [job for job, _ in zip(jobs, range(workers), strict=False)]
-            pending = [pool.apply_async(encode_job, (job,)) for job in first]
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            pending = [pool.submit(encode_job, (folder, i)) for i in islice(wanted, workers)]
             while pending:
-                told(pending.pop(0).get())
-                if time.monotonic() - begin < 60.0 * minutes and (job := next(jobs, None)):
-                    pending.append(pool.apply_async(encode_job, (job,)))
+                told(pending.pop(0).result())
+                if time.monotonic() - begin < 60.0 * minutes:
+                    pending += [pool.submit(encode_job, (folder, i)) for i in islice(wanted, 1)]
     if not (folder / FOLDER / SCALE).exists():
         measure_scale(folder)
     return len(whole_shards(folder))

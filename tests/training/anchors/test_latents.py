@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.support.tiny_anchors import fill_folder
+from training.anchors import latents
 from training.anchors.clips import CHUNKS, FRAMES, Clip, picture_times, subject_mask
 from training.anchors.latents import LatentSet, encode_clips, shard_path
 from training.panorama.journey import Journey, truth
@@ -55,6 +58,21 @@ def test_the_mask_is_where_the_subject_is() -> None:
     # Most of what is coloured is under it, and it is little more than that.
     assert float((cells * mask).sum() / cells.sum()) > 0.95
     assert 0.03 < float(mask.float().mean()) < 0.2
+
+
+def test_no_shard_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADASTATE_TRAIN_DIR", str(tmp_path))
+
+    def encode(job: tuple[Path, int]) -> int:
+        save_file({"content": torch.randn(1, 16, 3, 2, 2)}, shard_path(*job))
+        return job[1]
+
+    monkeypatch.setattr(latents, "encode_job", encode)
+    monkeypatch.setattr(latents, "ProcessPoolExecutor", lambda n, _: ThreadPoolExecutor(n))
+    (tmp_path / "vae.safetensors").touch()
+    assert latents.make_latents(tmp_path, 1.0, 2, CPU, most=5) == 5
+    shard_path(tmp_path, 3).unlink()
+    assert latents.make_latents(tmp_path, 0.0, 2, CPU, most=7) == 6
 
 
 def test_rows_do_not_depend_on_their_company() -> None:

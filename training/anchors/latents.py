@@ -37,8 +37,8 @@ from training.vae import ClipVAE
 SHARD = 8
 # Clips at a time: never one alone, for which a CPU has no fast convolution.
 BATCH_CPU, BATCH_CARD = 2, 32
-# Shards after which the scale is measured, once and for all.
-MEASURED = 3
+# Mean and scale of every latent channel, over 264 clips; fixed, since a DiT depends on them.
+SCALE_START = Path(__file__).with_name("scale_start.safetensors")
 FOLDER, SCALE, ROTATION = "latents", "scale.safetensors", "rotation.safetensors"
 
 
@@ -131,12 +131,12 @@ def make_latents(
             raise FileNotFoundError(f"{folder / WEIGHTS} is missing, train stage vae first")
         shutil.copyfile(folder / WEIGHTS, folder / FOLDER / "vae.part")
         (folder / FOLDER / "vae.part").rename(folder / FOLDER / WEIGHTS)
+    if not (folder / FOLDER / SCALE).exists():
+        shutil.copyfile(SCALE_START, folder / FOLDER / SCALE)
     wanted = (i for i in range(most) if not shard_path(folder, i).exists())
 
     def told(index: int) -> None:
         log.info("%.0f s: shard %d", time.monotonic() - begin, index)
-        if index >= MEASURED - 1 and not (folder / FOLDER / SCALE).exists():
-            measure_scale(folder)
 
     if device.type == "cuda":
         group = BATCH_CARD // SHARD
@@ -152,8 +152,6 @@ def make_latents(
                 told(pending.pop(0).result())
                 if time.monotonic() - begin < 60.0 * minutes:
                     pending += [pool.submit(encode_job, (folder, i)) for i in islice(wanted, 1)]
-    if not (folder / FOLDER / SCALE).exists():
-        measure_scale(folder)
     return len(whole_shards(folder))
 
 
@@ -161,15 +159,6 @@ def whole_shards(folder: Path) -> list[Path]:
     """Return the shards from the first on, up to the first that is missing."""
     paths = sorted((folder / FOLDER).glob("shard_*.safetensors"))
     return [path for index, path in enumerate(paths) if path == shard_path(folder, index)]
-
-
-def measure_scale(folder: Path) -> None:
-    """Write mean and scale of every latent channel, over the shards that exist."""
-    content = torch.cat([load_file(path)["content"].float() for path in whole_shards(folder)])
-    mean, std = content.mean((0, 2, 3, 4)), content.std((0, 2, 3, 4))
-    # A channel that hardly varies holds no picture; blowing it up would only add noise to learn.
-    std = torch.maximum(std, 0.4 * std.square().mean().sqrt())
-    write_whole({"mean": mean, "std": std}, folder / FOLDER / SCALE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,12 @@ from safetensors.torch import load_file
 from training.anchors.latents import write_whole
 from training.anchors.memory import ANCHORS, EMA_RATE
 from training.anchors.rollout import Task
-from training.anchors.words import carried_embedding
 from training.dit import DitConfig, Params, parameter_shapes
-from training.export import DIT_FILE, MARKER, TEXT_FILE
 from training.optim import Average, TwoOptimizers
-from training.settings import ASSETS
 from training.train_dit import CONFIG, is_hidden
 
+# What the base begins with, so that training does not begin anew on another machine.
+START = Path(__file__).with_name("base_start.safetensors")
 AVERAGE, RESUME = "average.safetensors", "resume.pt"
 BASE = "base"
 # Updates over which progress is told.
@@ -33,7 +32,7 @@ class Run:
     Args:
         name: Folder of the run, and what it is called.
         anchors: Policies, in turn.
-        begins_with: Run whose average it begins with; None for the shipped model.
+        begins_with: Run whose average it begins with; None for `START`.
         seed: Seed of all draws. Runs of one seed see the same clips and noise.
         alpha: By how much more the last chunk of a clip counts than the first.
         own_from: Share of the run from which on the past is what the model makes.
@@ -102,17 +101,9 @@ def run_folder(folder: Path, name: str) -> Path:
     return folder / "runs" / name
 
 
-def shipped_params(seed: int) -> Params:
-    """Return the shipped DiT and text encoder, with the words of the panorama."""
-    params = {f"dit.{n}": value.float() for n, value in load_file(ASSETS / DIT_FILE).items()}
-    encoder = load_file(ASSETS / TEXT_FILE)
-    vocabulary = bytes(encoder.pop("spiece_model").numpy())
-    encoder.pop(MARKER)
-    params |= {f"text.{name}": value.float() for name, value in encoder.items()}
-    params["text.shared.weight"] = carried_embedding(
-        params["text.shared.weight"], vocabulary, torch.Generator().manual_seed(seed)
-    )
-    return params
+def start_params() -> Params:
+    """Return what the base begins with: DiT and text encoder as far as they have come."""
+    return {name: value.float() for name, value in load_file(START).items()}
 
 
 def first_params(folder: Path, run: Run) -> Params:
@@ -123,7 +114,7 @@ def first_params(folder: Path, run: Run) -> Params:
         ValueError: The sizes differ.
     """
     if run.begins_with is None:
-        params = shipped_params(run.seed)
+        params = start_params()
     else:
         path = run_folder(folder, run.begins_with) / AVERAGE
         if not path.exists():

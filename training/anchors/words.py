@@ -1,4 +1,4 @@
-"""The words of the panorama for the text encoder, and what is kept of those of the shipped one."""
+"""The words of the panorama, for the text encoder."""
 
 from __future__ import annotations
 
@@ -34,21 +34,3 @@ def tokens(texts: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:
     ids, lengths = tokenizer()(list(texts))
     padded = torch.nn.functional.pad(ids, (0, max(0, longest() - ids.shape[1])))
     return padded.to(device), lengths.to(device)
-
-
-def carried_embedding(old: Tensor, old_vocabulary: bytes, generator: torch.Generator) -> Tensor:
-    """Embed the pieces of the panorama: shared pieces as they were, others like any of those.
-
-    Args:
-        old: Embeddings of the other vocabulary, one row a piece.
-        old_vocabulary: Its sentencepiece model.
-        generator: Draws the new rows, with the mean and spread of the old ones.
-    """
-    model, before = tokenizer().model, text.Tokenizer(old_vocabulary).model
-    known = {before.id_to_piece(i): i for i in range(before.get_piece_size())}
-    noise = torch.randn(model.get_piece_size(), old.shape[1], generator=generator)
-    rows = old.mean(0) + old.std(0) * noise
-    for i in range(model.get_piece_size()):
-        if (place := known.get(model.id_to_piece(i))) is not None:
-            rows[i] = old[place]
-    return rows

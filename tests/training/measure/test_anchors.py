@@ -47,7 +47,7 @@ def streaming_place(clip: object, time: float) -> float:
 
 
 def test_streams_are_those_of_training_and_named_by_all_they_depend_on(tmp_path: Path) -> None:
-    params = runs.shipped_params(0)
+    params = runs.start_params()
     tensors = {name: value.contiguous().clone() for name, value in params.items()}
     save_file(tensors, tmp_path / "average.safetensors")
     pairs = fixed_pairs(2)

@@ -42,7 +42,7 @@ kill-test:
 	@ADASTATE_KILLS=20 $(DEV) -m tools.run_tests integration-0.30.0 -- -k killed
 
 farm-kill-test:
-	@ADASTATE_FARM_KILLS=10 $(DEV) -m tools.run_tests farm -- -k killed_costs
+	@ADASTATE_FARM_KILLS=10 $(DEV) -m tools.run_tests farm -- -k "killed or machine"
 
 check:
 	@$(DEV) -m nox --session check

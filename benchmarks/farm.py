@@ -98,8 +98,11 @@ class Farm:
     def measure(self) -> Measured:
         """Return the ratios of real farms, and what a prompt and a stream cost the driver."""
         with tempfile.TemporaryDirectory(prefix="adastate-bench-") as base:
-            rows, details = self._real(Path(base))
-            more, others = self._asleep(Path(base))
+            bases = [Path(base) / name for name in ("real", "asleep")]
+            for each in bases:
+                each.mkdir()
+            rows, details = self._real(bases[0])
+            more, others = self._asleep(bases[1])
         return Measured([*rows, *more], {**details, **others, "setting": dict(vars(self))})
 
     def _real(self, base: Path) -> tuple[list[Row], dict[str, Any]]:
@@ -151,7 +154,7 @@ class Farm:
         ], details
 
     def _asleep(self, base: Path) -> tuple[list[Row], dict[str, Any]]:
-        folder = SharedFolder(base / "asleep")
+        folder = SharedFolder(base / "output")
         folder.prepare()
         lists, taken = Lists(base), {}
         with (

@@ -153,7 +153,7 @@ class ComfyServer:
     def _start(self) -> None:
         # Another process may take the free port before ComfyUI binds it: then try the next one.
         for last in (False, False, True):
-            self.port = _free_port()
+            self.port = free_port()
             self._spawn()
             try:
                 self._wait_until_ready()
@@ -246,7 +246,8 @@ def _raise_exit(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port on which nobody listens just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from tests.support.farm import Crew  # noqa: E402
+from tests.support.farm import CHUNKS, SHOWN, STREAMS, Crew, job  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +27,15 @@ def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
         raise pytest.UsageError("This tier needs ComfyUI: run `make test TIERS=farm`.")
     with Crew.open(tmp_path_factory.mktemp("farm"), Path(tree), workers=2) as crew:
         yield crew
+
+
+@pytest.fixture(scope="session")
+def alone(crew: Crew) -> Crew:
+    """Have one server make all streams, each in one prompt."""
+    lines = [
+        job(f"alone {n}", f"alone {n}", n11_seed=n, n11_chunks=CHUNKS, video=n < SHOWN)
+        for n in range(STREAMS)
+    ]
+    report, _ = crew.run(lines, "alone", workers=1)
+    assert not report.failed
+    return crew

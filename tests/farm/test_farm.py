@@ -5,58 +5,28 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import Any
 
 import psutil
 import pytest
 
 from farm.driver import Driver
-from tests.support.farm import Crew, Killer, equal, job
-
-KILLS = int(os.environ.get("ADASTATE_FARM_KILLS", "2"))
-"""How often something is killed; `make farm-kill-test` does it more often."""
-STREAMS, CHUNKS = 6, 5
-SHOWN = 2
-"""Streams of which a video is made as well."""
+from tests.support.farm import (
+    CHUNKS,
+    KILLS,
+    STREAMS,
+    Crew,
+    Killer,
+    assert_as_alone,
+    equal,
+    job,
+    two_jobs,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
 
-@pytest.fixture(scope="module")
-def alone(crew: Crew) -> Crew:
-    """Have one server make all streams, each in one prompt."""
-    lines = [
-        job(f"alone {n}", f"alone {n}", n11_seed=n, n11_chunks=CHUNKS, video=n < SHOWN)
-        for n in range(STREAMS)
-    ]
-    report, _ = crew.run(lines, "alone", workers=1)
-    assert not report.failed
-    return crew
-
-
-def lines_of(run: str) -> list[dict[str, Any]]:
-    """Return two jobs for every stream, the second of which adds the last chunk."""
-    streams = [(n, f"{run} {n}") for n in range(STREAMS)]
-    return [
-        *(job(f"{name} begins", name, times=CHUNKS - 1, n11_seed=n) for n, name in streams),
-        *(job(f"{name} ends", name, n11_seed=n, video=n < SHOWN) for n, name in streams),
-    ]
-
-
-def assert_as_alone(crew: Crew, run: str) -> None:
-    for number in range(STREAMS):
-        made = crew.stream(f"{run} {number}")
-        assert len(made) == CHUNKS
-        assert equal(made, crew.stream(f"alone {number}"))
-        assert crew.folder.revision(f"{run} {number}") == CHUNKS
-    for number in range(SHOWN):
-        frames = crew.video(f"{run} {number} ends")
-        assert len(frames) > 12 * (CHUNKS - 1)
-        assert frames == crew.video(f"alone {number}")
-
-
 def test_many_streams_equal_those_of_one_server(alone: Crew) -> None:
-    report, watched = alone.run(lines_of("many"), "many")
+    report, watched = alone.run(two_jobs("many"), "many")
     assert not report.failed
     assert not report.stopped
     assert (report.prompts, report.chunks) == (STREAMS * CHUNKS, STREAMS * CHUNKS)
@@ -70,14 +40,19 @@ def test_many_streams_equal_those_of_one_server(alone: Crew) -> None:
 
 def test_what_is_killed_costs_the_prompt_in_flight_and_nothing_else(alone: Crew) -> None:
     killer = Killer(KILLS, seed=3)
-    report, watched = alone.run(lines_of("killed"), "killed", meanwhile=killer)
-    assert len(killer.killed) == KILLS, watched.texts
-    assert not report.failed, watched.texts
-    assert not report.stopped, watched.texts
-    # One that was killed between two prompts had nothing to lose.
-    assert report.retries <= KILLS
-    assert report.prompts + report.found == STREAMS * CHUNKS
-    assert_as_alone(alone, "killed")
+    for number in range(KILLS):
+        before = len(killer.killed)
+        name = f"killed {number}"
+        report, watched = alone.run(two_jobs(name), name, meanwhile=killer)
+        assert not report.failed, watched.texts
+        assert not report.stopped, watched.texts
+        # One that was killed between two prompts had nothing to lose.
+        assert report.retries <= len(killer.killed) - before
+        assert report.prompts + report.found == STREAMS * CHUNKS
+        assert_as_alone(alone, name)
+        if len(killer.killed) == KILLS:
+            break
+    assert len(killer.killed) == KILLS
 
 
 def test_a_broken_job_does_not_stop_the_others(crew: Crew) -> None:

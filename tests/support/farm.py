@@ -30,6 +30,11 @@ ROOT = Path(__file__).parents[2]
 WORKFLOW = ROOT / "workflows" / "api" / "09 Continue a named stream.json"
 SMALL = {"5.steps": 1, "7.width": 32, "7.height": 32, "11.chunks": 1}
 """As little as the demo models can be asked for."""
+KILLS = int(os.environ.get("ADASTATE_FARM_KILLS", "2"))
+"""How often something is killed; `make farm-kill-test` does it more often."""
+STREAMS, CHUNKS = 6, 5
+SHOWN = 2
+"""Streams of which a video is made as well."""
 _SHOWS = ("12", "13", "14")
 """Nodes that decode the whole stream and save it as a video, which costs most of a prompt."""
 
@@ -53,6 +58,15 @@ def job(
     given = {key.removeprefix("n").replace("_", ".", 1): value for key, value in values.items()}
     line = {"name": name, "workflow": workflow, "set": {**SMALL, **given}}
     return {**line, "times": times, "stream": stream}
+
+
+def two_jobs(run: str, streams: int = STREAMS) -> list[dict[str, Any]]:
+    """Return two jobs for every stream, the second of which adds the last chunk."""
+    named = [(n, f"{run} {n}") for n in range(streams)]
+    return [
+        *(job(f"{name} begins", name, times=CHUNKS - 1, n11_seed=n) for n, name in named),
+        *(job(f"{name} ends", name, n11_seed=n, video=n < SHOWN) for n, name in named),
+    ]
 
 
 def written(path: Path, lines: Sequence[dict[str, Any]]) -> list[Job]:
@@ -152,11 +166,24 @@ def equal(ours: Sequence[Any], theirs: Sequence[Any]) -> bool:
     )
 
 
+def assert_as_alone(crew: Crew, run: str, streams: int = STREAMS) -> None:
+    """Check that streams of a run, and their videos, are those that one server made."""
+    for number in range(streams):
+        made = crew.stream(f"{run} {number}")
+        assert len(made) == CHUNKS
+        assert equal(made, crew.stream(f"alone {number}"))
+        assert crew.folder.revision(f"{run} {number}") == CHUNKS
+    for number in range(SHOWN):
+        frames = crew.video(f"{run} {number} ends")
+        assert len(frames) > 12 * (CHUNKS - 1)
+        assert frames == crew.video(f"alone {number}")
+
+
 class Killer:
     """Ends processes of a farm by kill -9, at random moments while prompts run.
 
     Args:
-        kills: How often.
+        kills: How often, in all the runs that it is given.
         seed: Of the moments and victims.
     """
 
@@ -167,17 +194,16 @@ class Killer:
         self.killed: list[str] = []
 
     def __call__(self, driver: Driver) -> None:
-        for number in range(self._kills):
-            kind = self.KINDS[number % len(self.KINDS)]
-            victim = self._busy(driver)
-            if victim is None:
-                return
+        while len(self.killed) < self._kills and (victim := self._busy(driver)) is not None:
+            kind = self.KINDS[len(self.killed) % len(self.KINDS)]
             pids = {"server": [victim.server_pid], "actor": [victim.pid]}.get(
                 kind, [victim.pid, victim.server_pid]
             )
-            for pid in pids:
-                os.kill(pid, signal.SIGKILL)
-            self.killed.append(kind)
+            # One that is gone already was killed before, and its worker is not known to be lost.
+            if _kill(pids[0]):
+                for pid in pids[1:]:
+                    _kill(pid)
+                self.killed.append(kind)
 
     def _busy(self, driver: Driver) -> WorkerRecord | None:
         """Wait until a worker is at work, and then for a moment; None if the run ends before."""
@@ -190,3 +216,12 @@ class Killer:
                     return victim
             time.sleep(0.02)
         return None
+
+
+def _kill(pid: int) -> bool:
+    """End a process, and say whether it was there."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True

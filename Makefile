@@ -13,7 +13,7 @@ help:
 	@echo "make test          everything: checks and all test tiers (TIERS=\"unit nodes\" for some)"
 	@echo "make test-browser  ComfyUI's page in Chromium: every template runs, panels and errors are read"
 	@echo "make kill-test     kill the server 20 times in the middle of a relay (about 4 minutes)"
-	@echo "make farm-kill-test  kill servers and workers of a farm 10 times"
+	@echo "make farm-kill-test  kill servers, workers and machines of a farm, and measure at small sizes"
 	@echo "make check         format, lint, types"
 	@echo "make bench         what the pack costs, in time and memory, beside targets (about 30 minutes)"
 	@echo "make train-demo    train the small models in assets/demo again"
@@ -42,7 +42,7 @@ kill-test:
 	@ADASTATE_KILLS=20 $(DEV) -m tools.run_tests integration-0.30.0 -- -k killed
 
 farm-kill-test:
-	@ADASTATE_FARM_KILLS=10 $(DEV) -m tools.run_tests farm -- -k "killed or machine"
+	@ADASTATE_FARM_KILLS=10 $(DEV) -m tools.run_tests farm -- -k "killed or machine or costs"
 
 check:
 	@$(DEV) -m nox --session check

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.farm import KILLS
+
 ROOT = Path(__file__).parents[2]
 TARGETS = {
     "a farm of one worker over bare queueing": 1.03,
@@ -21,6 +23,7 @@ TARGETS = {
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(KILLS < 10, reason="make farm-kill-test runs it")
 def test_every_figure_comes_out(tmp_path: Path) -> None:
     output = tmp_path / "bench.json"
     command = [sys.executable, "-m", "benchmarks", "--small", "--only", "farm"]

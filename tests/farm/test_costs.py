@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.farm import KILLS
+from tests.support.farm import only_in_full
 
 ROOT = Path(__file__).parents[2]
 TARGETS = {
@@ -23,7 +23,7 @@ TARGETS = {
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(KILLS < 10, reason="make farm-kill-test runs it")
+@only_in_full
 def test_every_figure_comes_out(tmp_path: Path) -> None:
     output = tmp_path / "bench.json"
     command = [sys.executable, "-m", "benchmarks", "--small", "--only", "farm"]

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from farm.__main__ import ledger_path
 from farm.ledger import read_ledger
-from tests.support.farm import CHUNKS, KILLS, Crew, assert_as_alone, two_jobs, written
+from tests.support.farm import CHUNKS, Crew, assert_as_alone, only_in_full, two_jobs, written
 from tests.support.machines import Machine, Machines
 
 STREAMS = 2
@@ -24,20 +25,20 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 def test_a_machine_that_ends_costs_its_prompt_and_nothing_else(alone: Crew, tmp_path: Path) -> None:
     with Machines.start(tmp_path, 3) as machines:
         farm = start(alone, tmp_path, "ended", machines)
-        busy_machine(alone, tmp_path / "ended.jsonl.ledger", machines).end()
+        busy_machine(alone, tmp_path / "ended.jsonl", machines).end()
         summary = finish(farm, tmp_path)
     assert summary["retries"] == 1
     assert summary["prompts"] + summary["found"] == STREAMS * CHUNKS
     assert_as_alone(alone, "ended", STREAMS)
 
 
-@pytest.mark.skipif(KILLS < 10, reason="make farm-kill-test runs it")
+@only_in_full
 def test_a_machine_out_of_reach_that_goes_on_does_nothing_twice(
     alone: Crew, tmp_path: Path
 ) -> None:
     with Machines.start(tmp_path, 3) as machines:
         farm = start(alone, tmp_path, "cut", machines)
-        cut = busy_machine(alone, tmp_path / "cut.jsonl.ledger", machines)
+        cut = busy_machine(alone, tmp_path / "cut.jsonl", machines)
         cut.lose_touch()
         # Its server does not know, and may commit. The farm goes on with a worker elsewhere.
         while sum(machine.serves() for machine in machines.all_) < 3:
@@ -71,9 +72,10 @@ def finish(farm: subprocess.Popen[bytes], folder: Path) -> dict[str, Any]:
     return summary
 
 
-def busy_machine(crew: Crew, ledger: Path, machines: Machines) -> Machine:
+def busy_machine(crew: Crew, jobs: Path, machines: Machines) -> Machine:
     """Wait for a prompt that goes on with a stream, and return the machine that has just got it."""
     known: set[tuple[str, int]] = set()
+    ledger = ledger_path(jobs)
     while True:
         begun = {name: entry.begun for name, entry in read_ledger(ledger).items() if entry.begun}
         for name, prompt in begun.items():

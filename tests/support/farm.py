@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from adastate_core.files.named_stream import open_stream
@@ -32,6 +33,7 @@ SMALL = {"5.steps": 1, "7.width": 32, "7.height": 32, "11.chunks": 1}
 """As little as the demo models can be asked for."""
 KILLS = int(os.environ.get("ADASTATE_FARM_KILLS", "2"))
 """How often something is killed; `make farm-kill-test` does it more often."""
+only_in_full = pytest.mark.skipif(KILLS < 10, reason="make farm-kill-test runs it")
 STREAMS, CHUNKS = 6, 5
 SHOWN = 2
 """Streams of which a video is made as well."""
@@ -101,9 +103,7 @@ class Crew:
 
     @classmethod
     @contextmanager
-    def open(
-        cls, base: Path, tree: Path, *, workers: int, address: str | None = None
-    ) -> Iterator[Crew]:
+    def open(cls, base: Path, tree: Path, *, workers: int) -> Iterator[Crew]:
         """Start Ray, the workers and their servers."""
         folder = SharedFolder(base / "output")
         folder.prepare()
@@ -114,7 +114,7 @@ class Crew:
             scratch=base / "scratch",
             args=("--preview-method", "none"),
         )
-        settings = ClusterSettings(workers, address, cpus=1)
+        settings = ClusterSettings(workers, cpus=1)
         with Cluster(settings) as cluster, cluster.workers(server) as crew:
             for started in [worker.start() for worker in crew]:
                 started.result()

@@ -27,7 +27,7 @@ from training.anchors.clips import (
     state_places,
     subject_mask,
 )
-from training.anchors.train_vae import WEIGHTS
+from training.anchors.train_vae import ENCODED_BY, WEIGHTS
 from training.panorama.journey import Journey
 from training.panorama.render import render
 from training.settings import CHUNK_FRAMES, stage_logger
@@ -39,7 +39,7 @@ SHARD = 8
 BATCH_CPU, BATCH_CARD = 2, 32
 # Mean and scale of every latent channel, over 264 clips; fixed, since a DiT depends on them.
 SCALE_START = Path(__file__).with_name("scale_start.safetensors")
-FOLDER, SCALE, ROTATION = "latents", "scale.safetensors", "rotation.safetensors"
+FOLDER, SCALE, ROTATION = ENCODED_BY.parent, "scale.safetensors", "rotation.safetensors"
 
 
 def to_video(pictures: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ def shard_path(folder: Path, index: int) -> Path:
 def encode_shards(folder: Path, indices: list[int], device: torch.device) -> None:
     """Encode the shards of a folder that are not there yet."""
     indices = [index for index in indices if not shard_path(folder, index).exists()]
-    vae = load_vae(folder / FOLDER / WEIGHTS).to(device)
+    vae = load_vae(folder / ENCODED_BY).to(device)
     clips = [Clip.draw(SHARD * index + row) for index in indices for row in range(SHARD)]
     batch = BATCH_CPU if device.type == "cpu" else BATCH_CARD
     parts = [
@@ -126,11 +126,11 @@ def make_latents(
     """
     log, begin = stage_logger("latents"), time.monotonic()
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-    if not (folder / FOLDER / WEIGHTS).exists():
+    if not (folder / ENCODED_BY).exists():
         if not (folder / WEIGHTS).exists():
             raise FileNotFoundError(f"{folder / WEIGHTS} is missing, train stage vae first")
         shutil.copyfile(folder / WEIGHTS, folder / FOLDER / "vae.part")
-        (folder / FOLDER / "vae.part").rename(folder / FOLDER / WEIGHTS)
+        (folder / FOLDER / "vae.part").rename(folder / ENCODED_BY)
     if not (folder / FOLDER / SCALE).exists():
         shutil.copyfile(SCALE_START, folder / FOLDER / SCALE)
     wanted = (i for i in range(most) if not shard_path(folder, i).exists())

@@ -17,7 +17,7 @@ from training.anchors.memory import ANCHORS
 from training.anchors.parcels import deliver, pack
 from training.anchors.runs import AVERAGE, BASE, Run, run_folder, told
 from training.anchors.train import Length, train
-from training.anchors.train_vae import WEIGHTS
+from training.anchors.train_vae import ENCODED_BY
 from training.anchors.vae_device import VaeSizes, train_vae_on
 from training.settings import stage_logger
 
@@ -82,7 +82,7 @@ def lease(
     packed(vae)
     until += SHARES["latents"]
     make_latents(folder, max(0.0, left(until)), 1, device, sizes.shards)
-    packed(folder / FOLDER / WEIGHTS, folder / FOLDER / SCALE)
+    packed(folder / ENCODED_BY, folder / FOLDER / SCALE)
     until += SHARES["base"]
     base = Run.base(clips=sizes.clips, copies=sizes.copies)
     if not (run_folder(folder, BASE) / AVERAGE).exists():

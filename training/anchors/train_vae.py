@@ -77,7 +77,9 @@ def newest_vae(folder: Path) -> Path:
     if not polished.exists():
         return made
     before, after = load_file(made), load_file(polished)
-    if not all(torch.equal(before[n], after[n]) for n in before if n.startswith(ENCODER)):
+    if not all(
+        torch.equal(before[n].float(), after[n].float()) for n in before if n.startswith(ENCODER)
+    ):
         raise ValueError(f"{polished} does not decode these latents, remove it and polish again")
     return polished
 

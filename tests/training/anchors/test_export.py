@@ -19,7 +19,7 @@ from training.anchors.memory import Memory, anchor_config
 from training.anchors.network import Network
 from training.anchors.runs import BASE, run_folder
 from training.anchors.streaming import Weights, embedded
-from training.anchors.train_vae import WEIGHTS
+from training.anchors.train_vae import ENCODED_BY
 from training.export import DIT_FILE, TEXT_FILE, VAE_FILE, WAN_MEAN, WAN_STD
 from training.panorama.prompts import split
 from training.settings import ASSETS
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("ADASTATE_TRAIN_DIR", str(folder))
         fill_folder(folder)
         vae = {name: value.float() for name, value in load_file(ASSETS / VAE_FILE).items()}
-        save_file(vae, folder / FOLDER / WEIGHTS)
+        save_file(vae, folder / ENCODED_BY)
         generator = torch.Generator().manual_seed(4)
         scale = {"mean": torch.randn(16, generator=generator), "std": torch.full((16,), 1.5)}
         save_file(scale, folder / FOLDER / SCALE)
@@ -87,7 +87,7 @@ def test_the_host_says_what_training_says(comfy: Callable[[str], ModuleType], fo
 def test_the_vae_speaks_the_scale_of_the_host(
     comfy: Callable[[str], ModuleType], folder: Path
 ) -> None:
-    vae = load_vae(folder / FOLDER / WEIGHTS)
+    vae = load_vae(folder / ENCODED_BY)
     exported = load_vae(folder / "out" / VAE_FILE)
     video = torch.rand(2, 3, 5, 32, 32, generator=torch.Generator().manual_seed(2)) * 2.0 - 1.0
     scale, shape = load_file(folder / FOLDER / SCALE), (1, -1, 1, 1, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder with the VAE of latents, and two clips to learn from."""
     monkeypatch.setenv("ADASTATE_TRAIN_DIR", str(tmp_path))
     (tmp_path / ENCODED_BY).parent.mkdir()
-    vae = {name: value.float() for name, value in load_file(ASSETS / VAE_FILE).items()}
-    save_file(vae, tmp_path / ENCODED_BY)
+    # In half precision, as what is kept of a VAE: what is polished is written in single.
+    shutil.copyfile(ASSETS / VAE_FILE, tmp_path / ENCODED_BY)
     generator = np.random.default_rng(1)
     clips = generator.integers(0, 256, (2, FRAMES, 3, HEIGHT, WIDTH), np.uint8)
     np.save(tmp_path / "pictures.npy", clips)
@@ -36,7 +37,7 @@ def test_polishing_changes_the_decoder_alone(folder: Path) -> None:
     polished = train_vae(folder, minutes=1e-4, workers=1, stage="polish")
     assert newest_vae(folder) == polished
     before, after = load_file(folder / ENCODED_BY), load_file(polished)
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    changed = {name for name in before if not torch.equal(before[name].float(), after[name])}
     assert any(name.startswith("decoder.") for name in changed)
     assert not any(name.startswith(ENCODER) for name in changed)
 

@@ -101,7 +101,8 @@ class Machines:
             )
             started.append(machine)
             for number in range(count):
-                log, given = base / f"machine {number}.log", ("--address", address, "--num-cpus", "1")
+                log = base / f"machine {number}.log"
+                given = ("--address", address, "--num-cpus", "1")
                 started.append(_start(log, environment, given, "(--block)")[0])
             yield cls(address, environment, started[1:])
         finally:

@@ -10,16 +10,18 @@ import itertools
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import requests
 import torch
 
-from benchmarks.harness import Measured, Row, in_turns, resident
+from benchmarks.harness import Measured, Row, in_turns, resident, seconds
 from farm.cluster import Cluster, ClusterSettings, RemoteWorker, reason_of
 from farm.driver import Driver
 from farm.jobs import Job, read_jobs
@@ -80,6 +82,41 @@ class Lists:
         return path, read_jobs(path)
 
 
+@dataclass
+class Waits:
+    """Seconds of runs in which a server had no prompt, and those in which it had one.
+
+    Between two prompts a farm and a bare queue do all that they do; the prompts themselves take
+    now longer and now shorter, which hides a few milliseconds in any ratio of whole runs.
+
+    Args:
+        url: Address of the server.
+    """
+
+    url: str
+    waiting: list[float] = field(default_factory=list)
+    working: list[float] = field(default_factory=list)
+
+    def note(self, run: Callable[[], object]) -> None:
+        """Make a run and note both."""
+        since = time.time()
+        whole = seconds(run)
+        work = executing(self.url, since)
+        self.working.append(work)
+        self.waiting.append(whole - work)
+
+
+def executing(url: str, since: float) -> float:
+    """Return the seconds that a server was at work on prompts that it began after a moment."""
+    history = requests.get(f"{url}/history", timeout=60).json()
+    total = 0.0
+    for entry in history.values():
+        told = {name: data["timestamp"] / 1000 for name, data in entry["status"]["messages"]}
+        if told["execution_start"] >= since:
+            total += told["execution_success"] - told["execution_start"]
+    return total
+
+
 @dataclass(frozen=True)
 class Farm:
     """Sizes: of the real streams, and of those that only sleep."""
@@ -132,25 +169,39 @@ class Farm:
                 path, jobs = new()
                 run(path, jobs, folder, workers[:count], Rules(streams=1))
 
-            def bare() -> None:
+            def bare(count: int) -> None:
                 _, jobs = new()
-                with ComfyClient(urls[0]) as client:
-                    for job in jobs:
-                        for number in range(job.times):
-                            client.run(job.prompt(number))
+                with ThreadPoolExecutor(count) as pool:
+                    parts = [jobs[number::count] for number in range(count)]
+                    list(pool.map(queue, urls, parts))
 
+            ours, theirs = Waits(urls[0]), Waits(urls[0])
             farm(2)  # loads the models
-            overhead = in_turns(lambda: farm(1), bare, self.pairs)
+            overhead = in_turns(
+                lambda: ours.note(lambda: farm(1)), lambda: theirs.note(lambda: bare(1)), self.pairs
+            )
             both = in_turns(lambda: farm(1), lambda: farm(2), self.pairs)
+            bare_both = in_turns(lambda: farm(2), lambda: bare(2), self.pairs)
+        prompts = self.streams * self.prompts
+        more = median(ours.waiting) - median(theirs.waiting)
+        between = 1 + more / median(ours.working + theirs.working)
         details = {
             **overhead.details("farm_over_bare", "one_worker_seconds", "bare_seconds"),
+            "waiting_seconds_a_prompt": median(ours.waiting) / prompts,
+            "bare_waiting_seconds_a_prompt": median(theirs.waiting) / prompts,
             "two_workers": both.details(
                 "one_over_two", "one_worker_seconds", "two_workers_seconds"
             ),
+            "two_bare": bare_both.details(
+                "farm_over_bare", "two_workers_seconds", "two_bare_seconds"
+            ),
+            "two_bare_over_one_bare": median(overhead.bare) / median(bare_both.bare),
         }
         return [
             Row("a farm of one worker over bare queueing", overhead.ratio, 1.03),
+            Row("the same, by what lies between the prompts", between, 1.03),
             Row("two workers over one, a thread each", both.ratio, 1.7, at_least=True),
+            Row("two workers over two servers queued bare", bare_both.ratio, 1.03),
         ], details
 
     def _asleep(self, base: Path) -> tuple[list[Row], dict[str, Any]]:
@@ -187,6 +238,14 @@ class Farm:
         run(path, jobs, folder, workers, Rules())
         used = time.process_time() - started
         return used / sum(job.times for job in jobs), max(0, resident() - before)
+
+
+def queue(url: str, jobs: Sequence[Job]) -> None:
+    """Make jobs by one server, one prompt after the other."""
+    with ComfyClient(url) as client:
+        for job in jobs:
+            for number in range(job.times):
+                client.run(job.prompt(number))
 
 
 def run(

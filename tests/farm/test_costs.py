@@ -15,7 +15,9 @@ from tests.support.farm import only_in_full
 ROOT = Path(__file__).parents[2]
 TARGETS = {
     "a farm of one worker over bare queueing": 1.03,
+    "the same, by what lies between the prompts": 1.03,
     "two workers over one, a thread each": 1.7,
+    "two workers over two servers queued bare": 1.03,
     "driver, 8 streams over 4 workers": 10,
     "driver, 8 streams over 4 workers, over 4": 1.2,
     "memory of the driver, 8 streams over 4 workers": 50,
@@ -40,5 +42,7 @@ def test_every_figure_comes_out(tmp_path: Path) -> None:
     result = json.loads(output.read_text("utf-8"))
     assert {row["name"]: row["target"] for row in result["rows"]} == TARGETS
     measured = result["farm"]
+    assert measured["waiting_seconds_a_prompt"] > 0
+    assert measured["bare_waiting_seconds_a_prompt"] > 0
     assert measured["two_workers"]["one_worker_seconds"] > 0
     assert measured["driver_seconds_a_prompt_many"] > 0

@@ -72,10 +72,10 @@ def main(arguments: list[str] | None = None) -> None:
 def run_stage(options: argparse.Namespace, folder: Path, device: torch.device) -> None:
     # Imported late: workers must not pay for what they do not use.
     if options.stage in ("vae", "polish"):
-        if device.type == "cuda" and options.stage == "vae":
+        if device.type == "cuda":
             from training.anchors.vae_device import VaeSizes, train_vae_on
 
-            train_vae_on(folder, options.minutes, device, VaeSizes())
+            train_vae_on(folder, options.minutes, device, VaeSizes(), stage=options.stage)
         else:
             from training.anchors.train_vae import train_vae
 

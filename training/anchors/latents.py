@@ -27,7 +27,7 @@ from training.anchors.clips import (
     state_places,
     subject_mask,
 )
-from training.anchors.train_vae import ENCODED_BY, WEIGHTS
+from training.anchors.train_vae import ENCODED_BY, START, WEIGHTS
 from training.panorama.journey import Journey
 from training.panorama.render import render
 from training.settings import CHUNK_FRAMES, stage_logger
@@ -118,18 +118,17 @@ def make_latents(
 ) -> int:
     """Encode shards until time is up or there are ``most``; at least one each time.
 
+    The VAE is the folder's, or, if none was trained there, the one that training begins with, which
+    the kept base knows.
+
     Returns:
         How many shards there are.
-
-    Raises:
-        FileNotFoundError: There is no VAE to encode with.
     """
     log, begin = stage_logger("latents"), time.monotonic()
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     if not (folder / ENCODED_BY).exists():
-        if not (folder / WEIGHTS).exists():
-            raise FileNotFoundError(f"{folder / WEIGHTS} is missing, train stage vae first")
-        shutil.copyfile(folder / WEIGHTS, folder / FOLDER / "vae.part")
+        vae = folder / WEIGHTS if (folder / WEIGHTS).exists() else START
+        shutil.copyfile(vae, folder / FOLDER / "vae.part")
         (folder / FOLDER / "vae.part").rename(folder / ENCODED_BY)
     if not (folder / FOLDER / SCALE).exists():
         shutil.copyfile(SCALE_START, folder / FOLDER / SCALE)

@@ -1,7 +1,9 @@
-"""Everything in one go, in given minutes, for a card that is rented: VAE, latents, base, variants.
+"""Everything in one go, in given minutes, for a card that is rented: latents, base, variants.
 
-All variants get the same number of updates, as many as the time allows by the speed of the base.
-What is whole is packed at the end of every stage, so a lease that is cut short has brought that.
+The VAE is the one that the kept base knows, so that no time goes into meeting another; its decoder
+alone is trained on. All variants get the same number of updates, as many as the time allows by the
+speed of the base. What is whole is packed at the end of every stage, so a lease that is cut short
+has brought that.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from training.anchors.vae_device import VaeSizes, train_vae_on
 from training.settings import stage_logger
 
 # Shares of the minutes; the variants get what is left, but for a little.
-SHARES = {"vae": 0.16, "latents": 0.14, "base": 0.28}
+SHARES = {"latents": 0.14, "polish": 0.08, "base": 0.32}
 SPARE = 0.02
 # An update of a variant is dearer than one of the base: half of them make their own past.
 DEARER = 1.4
@@ -37,7 +39,7 @@ class Sizes:
     Args:
         clips: Clips of an update.
         copies: Noise levels of each chunk.
-        vae: Sizes of the VAE's training.
+        vae: Sizes of the decoder's training.
         shards: Most shards of latents.
     """
 
@@ -77,12 +79,11 @@ def lease(
             pack(folder, file, parcels)
         log.info("%.0f s: %s", time.monotonic() - begin, ", ".join(file.name for file in files))
 
-    until = SHARES["vae"]
-    vae = train_vae_on(folder, left(until), device, sizes.vae)
-    packed(vae)
-    until += SHARES["latents"]
-    make_latents(folder, max(0.0, left(until)), 1, device, sizes.shards)
+    until = SHARES["latents"]
+    make_latents(folder, left(until), 1, device, sizes.shards)
     packed(folder / ENCODED_BY, folder / FOLDER / SCALE)
+    until += SHARES["polish"]
+    packed(train_vae_on(folder, max(1e-3, left(until)), device, sizes.vae, stage="polish"))
     until += SHARES["base"]
     base = Run.base(clips=sizes.clips, copies=sizes.copies)
     if not (run_folder(folder, BASE) / AVERAGE).exists():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from training.anchors.pictures import Crops, Pictures
 from training.optim import Average, TwoOptimizers, warmup_stable_decay
@@ -52,12 +53,8 @@ def train_vae(
     Raises:
         FileNotFoundError: There are no latents to polish it for.
     """
-    begin = START if stage == "vae" else folder / ENCODED_BY
-    if not begin.exists():
-        raise FileNotFoundError(f"{begin} is missing, make latents with stage latents first")
+    vae, step, spent = first_vae(folder, stage), 0, 0.0
     Pictures.kept(folder, workers)
-    vae, step, spent = ClipVAE(VAE_DIM), 0, 0.0
-    vae.load_stock(load_file(begin))
     if (folder / f"{stage}_resume.pt").exists():
         saved = torch.load(folder / f"{stage}_resume.pt", weights_only=True)
         vae.load_state_dict(saved["model"])
@@ -65,6 +62,28 @@ def train_vae(
     progress = new_progress(step, spent)
     run_workers(workers, work, vae.share_memory(), progress, folder, 60.0 * minutes, seed, stage)
     return folder / f"{stage}.safetensors"
+
+
+def first_vae(folder: Path, stage: VaeStage) -> ClipVAE:
+    """Return what a stage begins with.
+
+    Raises:
+        FileNotFoundError: There are no latents to polish it for.
+    """
+    begin = START if stage == "vae" else folder / ENCODED_BY
+    if not begin.exists():
+        raise FileNotFoundError(f"{begin} is missing, make latents with stage latents first")
+    vae = ClipVAE(VAE_DIM)
+    vae.load_stock(load_file(begin))
+    return vae
+
+
+def require_grad(vae: ClipVAE, stage: VaeStage) -> list[tuple[str, Tensor]]:
+    """Let the parameters that a stage trains require gradients, and no others; return them."""
+    fixed = ENCODER if stage == "polish" else ()
+    for name, value in vae.named_parameters():
+        value.requires_grad_(requires_grad=not name.startswith(fixed))
+    return [(name, value) for name, value in vae.named_parameters() if value.requires_grad]
 
 
 def newest_vae(folder: Path) -> Path:
@@ -94,17 +113,10 @@ def work(
     stage: VaeStage,
 ) -> None:
     """Update the shared parameters; the first worker also keeps time, averages and checkpoints."""
-    log, polish = stage_logger(stage), stage == "polish"
+    log = stage_logger(stage)
     seed = 1000 * seed + 10 * int(progress[0]) + rank
     crops, generator = Crops(Pictures.kept(folder, 1), seed), torch.Generator().manual_seed(seed)
-    trained = [
-        (name, value)
-        for name, value in vae.named_parameters()
-        if not (polish and name.startswith(ENCODER))
-    ]
-    vae.requires_grad_(requires_grad=False)
-    for _, value in trained:
-        value.requires_grad_()
+    trained = require_grad(vae, stage)
     optimizer = TwoOptimizers(trained, lambda n, p: p.ndim == 2 and n not in ENDS, RATE, RATE)
     average = Average(DECAY)
     if progress[0] > 0:
@@ -113,7 +125,7 @@ def work(
         average = Average(DECAY, saved["average"], int(progress[0]))
     local, told, begin = 0, torch.zeros(4), time.monotonic()
     while (spent := float(progress[1])) < limit:
-        clips = crops(*clip_shape(1.0 if polish else spent / limit, int(progress[0])))
+        clips = crops(*clip_shape(1.0 if stage == "polish" else spent / limit, int(progress[0])))
         loss, kl, psnr = loss_of(vae, clips, generator)
         loss.backward()
         still, _, still_psnr = loss_of(vae, crops(4, 1, 64, 64), generator)

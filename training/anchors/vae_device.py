@@ -17,13 +17,12 @@ from torch import Tensor
 from training.anchors.draws import Draws
 from training.anchors.latents import to_video, write_whole
 from training.anchors.pictures import draw_prompt, last_departure
-from training.anchors.train_vae import DECAY, ENDS, RATE, START, WEIGHTS, clip_shape
+from training.anchors.train_vae import DECAY, ENDS, RATE, clip_shape, first_vae, require_grad
 from training.optim import Average, TwoOptimizers, warmup_stable_decay
 from training.panorama.journey import HEIGHT, WIDTH, Journey
 from training.panorama.render import render
-from training.settings import VAE_DIM, stage_logger
-from training.train_vae import loss_of
-from training.vae import ClipVAE
+from training.settings import stage_logger
+from training.train_vae import VaeStage, loss_of
 
 FRAMES = 17
 
@@ -58,15 +57,25 @@ def crop(pool: Tensor, draws: Draws, count: int, frames: int, height: int, width
 
 
 def train_vae_on(
-    folder: Path, minutes: float, device: torch.device, sizes: VaeSizes, seed: int = 1
+    folder: Path,
+    minutes: float,
+    device: torch.device,
+    sizes: VaeSizes,
+    seed: int = 1,
+    stage: VaeStage = "vae",
 ) -> Path:
-    """Train for ``minutes``, from the VAE of the folder on, or from where it starts."""
-    log, begin = stage_logger("vae"), time.monotonic()
-    path = folder / WEIGHTS
-    vae = ClipVAE(VAE_DIM)
-    vae.load_stock(load_file(path if path.exists() else START))
+    """Train a stage for ``minutes``, from what the folder has of it on, or from where it begins.
+
+    Raises:
+        FileNotFoundError: There are no latents to polish the decoder for.
+    """
+    log, begin = stage_logger(stage), time.monotonic()
+    path = folder / f"{stage}.safetensors"
+    vae = first_vae(folder, stage)
+    if path.exists():
+        vae.load_stock(load_file(path))
     vae.to(device)
-    trained = list(vae.named_parameters())
+    trained = require_grad(vae, stage)
     optimizer = TwoOptimizers(trained, lambda n, p: p.ndim == 2 and n not in ENDS, RATE, RATE)
     average, step = Average(DECAY), 0
     while (spent := time.monotonic() - begin) < 60.0 * minutes or not step:
@@ -74,7 +83,8 @@ def train_vae_on(
         if step % sizes.repaint_every == 0:
             painted = Draws(seed, step // sizes.repaint_every, device)
             pool = paint_pool(painted, sizes.pool)
-        count, *shape = clip_shape(spent / (60.0 * minutes), step)
+        share = spent / (60.0 * minutes)
+        count, *shape = clip_shape(1.0 if stage == "polish" else share, step)
         source = draws.generator("latent", device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             clips = crop(pool, draws, count * sizes.times, *shape)
@@ -82,7 +92,7 @@ def train_vae_on(
             stills = crop(pool, draws, 4 * sizes.times, 1, 64, 64)
             still, _, still_psnr = loss_of(vae, stills, source)
         (loss + still).backward()
-        optimizer.step(warmup_stable_decay(spent / (60.0 * minutes), step))
+        optimizer.step(warmup_stable_decay(share, step))
         average.update(trained)
         step += 1
         if step % 25 == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from training.anchors.pictures import FRAMES
 from training.anchors.train_vae import ENCODED_BY, ENCODER, newest_vae, train_vae
+from training.anchors.vae_device import VaeSizes, train_vae_on
 from training.export import VAE_FILE
 from training.panorama.journey import HEIGHT, WIDTH
 from training.settings import ASSETS
@@ -31,10 +33,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def by_workers(folder: Path) -> Path:
+    """Polish as a CPU does."""
+    return train_vae(folder, minutes=1e-4, workers=1, stage="polish")
+
+
+def in_one_process(folder: Path) -> Path:
+    """Polish as a card does."""
+    sizes = VaeSizes(pool=2, times=1)
+    return train_vae_on(folder, 1e-4, torch.device("cpu"), sizes, stage="polish")
+
+
 @pytest.mark.slow
-def test_polishing_changes_the_decoder_alone(folder: Path) -> None:
+@pytest.mark.parametrize("polish", [by_workers, in_one_process])
+def test_polishing_changes_the_decoder_alone(folder: Path, polish: Callable[[Path], Path]) -> None:
     assert newest_vae(folder) == folder / ENCODED_BY
-    polished = train_vae(folder, minutes=1e-4, workers=1, stage="polish")
+    polished = polish(folder)
     assert newest_vae(folder) == polished
     before, after = load_file(folder / ENCODED_BY), load_file(polished)
     changed = {name for name in before if not torch.equal(before[name].float(), after[name])}

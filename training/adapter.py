@@ -3,6 +3,11 @@
 python -m training.adapter --steps 150                  # clips as the demo model knows them
 python -m training.adapter --steps 150 --look negative  # the same in colours that it does not know
 python -m training.adapter --steps 150 --anchor frozen  # a layout that it was not trained for
+
+An exported run of the panorama learns a layout that it was not trained for, and the adapter is
+kept, to be measured by `training.measure --through-nodes`:
+
+python -m training.adapter --steps 300 --models folder --save adapter.safetensors
 """
 
 from __future__ import annotations
@@ -13,12 +18,19 @@ import math
 import statistics
 import time
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from tools.inprocess import Pack, open_comfyui
+from training.measure.models import open_models
+from training.panorama import prompts as panorama
+from training.panorama.journey import Journey
+from training.panorama.render import render as render_journeys
 from training.prompts import split
 from training.world import render
 
@@ -27,8 +39,24 @@ FRAMES, LEVELS = 45, (0.05, 0.25, 0.45, 0.65, 0.85)
 NAME = "held-out measurement"
 
 
-def clips(count: int, *, unseen: bool, look: str) -> tuple[list[Tensor], list[str]]:
-    """Return rendered clips and the text of their prompts."""
+Clips = tuple[list[Tensor], list[str]]
+"""Clips ``(T, H, W, 3)`` in 0 to 1, and the texts of their prompts."""
+
+
+def journeys(count: int, *, unseen: bool) -> Clips:
+    """Return painted clips of the panorama, from departure on."""
+    prompts = panorama.split(unseen=unseen)
+    seed = 90_000_000 if unseen else 80_000_000
+    drawn = np.random.default_rng(seed).choice(len(prompts), count, replace=False)
+    chosen = [prompts[number] for number in drawn]
+    times = torch.arange(FRAMES, dtype=torch.float32)[None]
+    painted = [render_journeys([Journey.draw(p, seed + i)], times) for i, p in enumerate(chosen)]
+    images = [clip[0].permute(0, 2, 3, 1).float() / 255.0 for clip in painted]
+    return images, [prompt.text for prompt in chosen]
+
+
+def clips(count: int, *, unseen: bool, look: str) -> Clips:
+    """Return rendered clips of the demo model's world."""
     prompts = list(islice(iter(split(unseen=unseen)[:: 37 if not unseen else 3]), count))
     seed = 90_000_000 if unseen else 80_000_000
     images = [
@@ -141,10 +169,12 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=3e-4)
     parser.add_argument("--look", choices=("as trained", "negative"), default="as trained")
     parser.add_argument("--anchor", default="adaptive")
+    parser.add_argument("--models", type=Path, help="an exported run of the panorama")
+    parser.add_argument("--save", type=Path, help="where to write the adapter")
     given = parser.parse_args()
     open_comfyui()
     pack = Pack()
-    bare, clip, vae = pack.run("AdaStateLoadDemo")
+    bare, clip, vae = open_models(pack, given.models)
     (model,) = pack.run(
         "AdaStateApply",
         model=bare,
@@ -160,8 +190,12 @@ def main() -> None:
         with torch.inference_mode():
             return nodes.CLIPTextEncode().encode(clip, text)[0]
 
-    images, texts = clips(given.clips, unseen=False, look=given.look)
-    others, words = clips(given.held_out, unseen=True, look=given.look)
+    if given.models is None:
+        images, texts = clips(given.clips, unseen=False, look=given.look)
+        others, words = clips(given.held_out, unseen=True, look=given.look)
+    else:
+        images, texts = journeys(given.clips, unseen=False)
+        others, words = journeys(given.held_out, unseen=True)
     held_out = Measurement(pack, model, vae, others, [encode(text) for text in words])
     before = held_out.losses(None)
     begin = time.monotonic()
@@ -177,13 +211,15 @@ def main() -> None:
     listed |= {"clips": images, "positive": [encode(text) for text in texts]}
     lora, losses, _ = pack.run("AdaStateTrainAdapter", **listed)
     minutes = (time.monotonic() - begin) / 60
+    if given.save is not None:
+        save_file(lora, given.save)
     after = held_out.losses(lora)
     change = [new / old - 1.0 for old, new in zip(before, after, strict=True)]
     spread = statistics.stdev(change) / math.sqrt(len(change))
     print(
         json.dumps(
             {
-                "look": given.look,
+                "look": given.look if given.models is None else "panorama",
                 "anchor": given.anchor,
                 "steps": given.steps,
                 "minutes": round(minutes, 2),

@@ -4,6 +4,7 @@
 ``table`` (the default) writes a table, its numbers as JSON and two pictures. Rows are given as
 ``--rows adaptive=FILE frozen=FILE``; with ``--through-nodes`` the shipped files are streamed by
 the pack's own nodes under each anchor, and rows need no file: ``--rows adaptive frozen none``.
+There a row may also name the folder of an export, and an adapter: ``--rows adaptive=FOLDER,LORA``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from pathlib import Path
 
 import torch
 
+from training.anchors.latents import FOLDER, ROTATION, SCALE
 from training.anchors.settings import panorama_dir
+from training.anchors.train_vae import ENCODED_BY
 from training.export import VAE_FILE
 from training.measure.evaluate import Bench, Plan, evaluate, fixed_pairs
 from training.measure.plane import draw_plane
@@ -60,9 +63,10 @@ def open_space(options: argparse.Namespace) -> tuple[Space, Path | None]:
     if options.vae is not None:
         return Space.open(options.vae, options.scale), None
     # Training copies its VAE beside the latents: these are what its DiT speaks.
-    latents = panorama_dir() / "latents"
-    own, scale = latents / "vae.safetensors", latents / "scale.safetensors"
-    if options.through_nodes or not (own.exists() and scale.exists()):
+    latents = panorama_dir() / FOLDER
+    own, scale = panorama_dir() / ENCODED_BY, latents / SCALE
+    shipped = options.through_nodes and not any(row.weights for row in options.rows)
+    if shipped or not (own.exists() and scale.exists()):
         return Space.open(ASSETS / VAE_FILE, None), None
     return Space.open(own, scale), latents
 
@@ -73,7 +77,8 @@ def source_of(row: Row, options: argparse.Namespace) -> Source:
     # Needs a ComfyUI, which streams of training do without.
     from training.measure.nodes import NodeStreams
 
-    return NodeStreams(row, options.steps, options.cfg)
+    basis = panorama_dir() / FOLDER / ROTATION if row.weights is not None else None
+    return NodeStreams(row, options.steps, options.cfg, basis)
 
 
 def main(arguments: list[str] | None = None) -> None:

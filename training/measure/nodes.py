@@ -1,35 +1,43 @@
-"""Streams of files as they ship, made by the pack's own nodes as ComfyUI's executor calls them."""
+"""Streams of files as they ship, or as a run exports them, made by the pack's own nodes."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tools.inprocess import Pack, open_comfyui
-from training.export import DIT_FILE, TEXT_FILE, VAE_FILE
+from training.measure.models import files_of, open_models
 from training.measure.streams import Row
 from training.panorama.journey import HEIGHT, WIDTH
 from training.panorama.prompts import Prompt
-from training.settings import ASSETS
 
 
 class NodeStreams:
-    """Load Demo Models, Apply AdaState, New Stream and Stream Chunks, one stream after another.
+    """Models, Apply AdaState, New Stream and Stream Chunks, one stream after another.
 
     The nodes make one prompt at a time, so nothing is batched here.
+
+    Args:
+        row: The anchor; without weights, the shipped models are streamed.
+        steps: Of a chunk.
+        cfg: Guidance.
+        basis: The file of the rotation with which a run was exported: its streams are turned back
+            to the latents of training, which one reader reads.
     """
 
     batch = 1
 
-    def __init__(self, row: Row, steps: int, cfg: float) -> None:
-        self.row, self.steps, self.cfg = row, steps, cfg
+    def __init__(self, row: Row, steps: int, cfg: float, basis: Path | None = None) -> None:
+        self.row, self.steps, self.cfg, self.basis = row, steps, cfg, basis
         told = hashlib.sha256(f"nodes {row.anchor} {steps} {cfg}".encode())
-        for name in (DIT_FILE, TEXT_FILE, VAE_FILE):
-            told.update((ASSETS / name).read_bytes())
+        for file in [*files_of(row.weights, row.adapter), *([basis] if basis is not None else [])]:
+            told.update(file.read_bytes())
         self.digest = told.hexdigest()[:16]
         self.loaded: tuple[Pack, Any, Any] | None = None
 
@@ -37,19 +45,21 @@ class NodeStreams:
         """Load the models once, and only in the process that streams."""
         if self.loaded is None:
             open_comfyui()
-            pack = Pack()
-            model, clip, _ = pack.run("AdaStateLoadDemo")
-            (applied,) = pack.run(
-                "AdaStateApply",
-                model=model,
-                anchor=self.row.anchor,
-                chunk_frames=3,
-                window_frames=3,
-                state_frames=1,
-                anchor_frames=3,
-            )
-            self.loaded = pack, applied, clip
+            self.loaded = self._open_with(Pack())
         return self.loaded
+
+    def _open_with(self, pack: Pack) -> tuple[Pack, Any, Any]:
+        model, clip, _ = open_models(pack, self.row.weights, self.row.adapter)
+        (applied,) = pack.run(
+            "AdaStateApply",
+            model=model,
+            anchor=self.row.anchor,
+            chunk_frames=3,
+            window_frames=3,
+            state_frames=1,
+            anchor_frames=3,
+        )
+        return pack, applied, clip
 
     def __getstate__(self) -> dict[str, object]:
         """Travel to another process without the models."""
@@ -58,7 +68,10 @@ class NodeStreams:
     def __call__(self, prompts: Sequence[Prompt], seeds: Sequence[int], chunks: int) -> Tensor:
         """Make streams ``(N, 16, 3 chunks, 14, 24)`` in the scale that the DiT sees."""
         pairs = zip(prompts, seeds, strict=True)
-        return torch.cat([self._stream(prompt, seed, chunks) for prompt, seed in pairs])
+        streams = torch.cat([self._stream(prompt, seed, chunks) for prompt, seed in pairs])
+        if self.basis is None:
+            return streams
+        return torch.einsum("ij,bithw->bjthw", load_file(self.basis)["rotation"], streams)
 
     def _stream(self, prompt: Prompt, seed: int, chunks: int) -> Tensor:
         pack, model, clip = self._open()

@@ -31,24 +31,38 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of the table: weights under the anchor that they were trained with."""
+    """A row of the table: weights under the anchor that they were trained with.
+
+    Args:
+        name: Of the row; rows of one name are pooled.
+        anchor: Policy of slot 0.
+        weights: Where they are.
+        adapter: A LoRA on them, as *Train State Adapter* makes it.
+    """
 
     name: str
     anchor: str
     weights: Path | None = None
+    adapter: Path | None = None
 
     @classmethod
     def parse(cls, text: str) -> Row:
-        """Read ``adaptive=FILE``, or ``NAME:adaptive=FILE`` for more rows of an anchor.
+        """Read ``adaptive=WEIGHTS``, ``NAME:adaptive=WEIGHTS`` or ``adaptive=WEIGHTS,ADAPTER``.
 
         Raises:
             ValueError: It names no anchor.
         """
-        head, _, path = text.partition("=")
+        head, _, paths = text.partition("=")
         name, _, anchor = head.rpartition(":")
         if anchor not in ANCHORS:
             raise ValueError(f"row {text!r} has the anchor {anchor!r}, expected one of {ANCHORS}")
-        return cls(name or anchor, anchor, Path(path) if path else None)
+        weights, _, adapter = paths.partition(",")
+        return cls(
+            name or anchor,
+            anchor,
+            Path(weights) if weights else None,
+            Path(adapter) if adapter else None,
+        )
 
 
 class TrainedStreams:
@@ -57,6 +71,11 @@ class TrainedStreams:
     def __init__(self, row: Row, steps: int, cfg: float, batch: int) -> None:
         if row.weights is None:
             raise ValueError(f"row {row.name!r} names no file of weights, expected {row.name}=FILE")
+        if row.adapter is not None:
+            raise ValueError(
+                f"row {row.name!r} names the adapter {row.adapter}, which only the nodes can take: "
+                "add --through-nodes, and give the folder of an export as its weights"
+            )
         self.row, self.steps, self.cfg, self.batch = row, steps, cfg, batch
         # Training keeps a run as a folder, of which its average is what streams.
         file = row.weights / AVERAGE if row.weights.is_dir() else row.weights

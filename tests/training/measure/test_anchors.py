@@ -64,3 +64,5 @@ def test_streams_are_those_of_training_and_named_by_all_they_depend_on(tmp_path:
     assert TrainedStreams(Row("x", "frozen", file), 2, 1.0, 8).digest != source.digest
     with pytest.raises(ValueError, match="names no file of weights"):
         TrainedStreams(Row("x", "frozen"), 1, 1.0, 8)
+    with pytest.raises(ValueError, match="add --through-nodes"):
+        TrainedStreams(Row("x", "frozen", file, file), 1, 1.0, 8)

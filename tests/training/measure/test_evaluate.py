@@ -166,6 +166,7 @@ def test_rows_are_read_from_a_command_line() -> None:
     assert Row.parse("adaptive=a.safetensors") == Row("adaptive", "adaptive", Path("a.safetensors"))
     assert Row.parse("alpha 0:adaptive=b") == Row("alpha 0", "adaptive", Path("b"))
     assert Row.parse("none") == Row("none", "none")
+    assert Row.parse("x:none=a,b") == Row("x", "none", Path("a"), Path("b"))
     with pytest.raises(ValueError, match="expected one of"):
         Row.parse("sometimes=a")
 

@@ -38,6 +38,7 @@ def applied(harness: NodeHarness, **options: Any) -> Any:
     return harness.run("AdaStateApply", harness.bare, "adaptive", 3, 3, 1, 3, **options)[0]
 
 
+@pytest.mark.newest
 def test_a_changed_preset_says_that_it_is_not_the_published_method(
     harness: NodeHarness, written: list[tuple[str, str]]
 ) -> None:

@@ -107,6 +107,7 @@ def test_the_same_latents_from_one_graph(harness: NodeHarness, order: str) -> No
     assert graphs_and_breaks() == (1, 0)
 
 
+@pytest.mark.newest
 def test_the_graph_is_no_more_broken_than_without_a_stream(
     harness: NodeHarness, as_on_a_gpu: Fused
 ) -> None:

@@ -120,6 +120,7 @@ def test_no_chunk_is_compiled_again(
     close(other.content(), harness.step(harness.fresh(), 1, prompt=4, seed=5)[0].content())
 
 
+@pytest.mark.newest
 def test_guidance_is_a_graph_of_its_own_and_only_once(harness: NodeHarness, graphs: Graphs) -> None:
     """Its forwards have two conditionings in a batch, its commits one."""
     model = compiled(harness, graphs)
@@ -135,6 +136,7 @@ def test_guidance_is_a_graph_of_its_own_and_only_once(harness: NodeHarness, grap
     close(state.content(), expected.content())
 
 
+@pytest.mark.newest
 def test_the_fastest_attention_is_chosen_outside_the_graph(
     harness: NodeHarness, graphs: Graphs, pack: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,7 @@ def heard(vae: Any, latents: Tensor) -> Tensor:
         return vae.decode(latents).movedim(-1, 1)
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("sizes", [(26, 25, 25), (50,), (1, 2, 9, 30), (75, 25)])
 def test_sound_in_parts_is_the_whole_sound(sounds: Any, sound: Any, sizes: tuple[int, ...]) -> None:
     latents = random(1, 8, sum(sizes), 16)
@@ -107,6 +108,7 @@ def test_sound_in_parts_is_the_whole_sound(sounds: Any, sound: Any, sizes: tuple
     assert not decoder.note
 
 
+@pytest.mark.newest
 def test_how_far_the_sound_is_off_is_measured(
     pack: Any, sounds: Any, sound: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +133,7 @@ def test_the_control_sound_of_chunks_decoded_alone_is_too_short(sound: Any) -> N
     assert sum(part.shape[2] for part in alone) < heard(sound, latents).shape[2]
 
 
+@pytest.mark.newest
 def test_a_mark_is_heard_in_time_after_60_chunks(sounds: Any) -> None:
     vae = ltx_2_sound(channels=8, vocoder=32)
     sizes = [26, *[25] * 59]

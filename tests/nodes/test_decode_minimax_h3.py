@@ -179,6 +179,7 @@ def heard(vae: Any, latents: Tensor) -> Tensor:
         return vae.decode(as_host(latents)).movedim(-1, 1)
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("sizes", [(29, 28, 28, 29), (85, 29), (3,) * 19, (57,)])
 def test_sound_in_parts_is_the_whole_sound(sounds: Any, sound: Any, sizes: tuple[int, ...]) -> None:
     latents = random(1, 32, sum(sizes), 2)
@@ -192,6 +193,7 @@ def test_sound_in_parts_is_the_whole_sound(sounds: Any, sound: Any, sizes: tuple
     assert not decoder.note
 
 
+@pytest.mark.newest
 def test_sound_of_a_vae_of_the_published_size(sounds: Any) -> None:
     vae = minimax_h3_sound(small=False)
     latents = random(1, 32, 40, 2)
@@ -216,6 +218,7 @@ def test_sound_is_held_back_and_given_in_the_end(sounds: Any, quick: Any) -> Non
     assert lengths == [0, 12, 28, 17]
 
 
+@pytest.mark.newest
 def test_a_mark_is_heard_in_time_after_60_chunks(sounds: Any, quick: Any) -> None:
     """A tone in one latent of the last chunk; all else is silence, which decodes to silence."""
     sizes = [ticks_of for ticks_of, _ in zip(ticks(), range(60), strict=False)]

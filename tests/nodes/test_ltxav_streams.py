@@ -60,6 +60,7 @@ def same(a: Any, b: Any) -> bool:
     return all(torch.equal(x, y) for x, y in zip(both(a), both(b), strict=True))
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("file", [LTX2, LTX2_INTERLEAVED, LTX23, LTX25])
 @pytest.mark.parametrize("sound", [True, False])
 def test_a_stream_at_constant_memory(

@@ -52,6 +52,7 @@ def test_a_file_holds_what_decode_shows(
     assert video.get_components().images.shape == shown.shape
 
 
+@pytest.mark.newest
 def test_what_is_held_does_not_grow_with_the_length(harness: NodeHarness, render: Any) -> None:
     def held(history: int, chunks: tuple[int, int]) -> list[int]:
         counts: list[int] = []

@@ -108,6 +108,7 @@ def test_chunks_are_those_of_stream_timeline(
     assert not torch.equal(content(harness, state), content(harness, plain))
 
 
+@pytest.mark.newest
 def test_what_is_held_does_not_grow_with_the_length(
     harness: NodeHarness, render: Any, output: Path
 ) -> None:

@@ -118,6 +118,7 @@ def test_a_file_holds_what_decode_gives(
     assert events[-1] == {"event": "end", "reason": "complete", "frames": 68}
 
 
+@pytest.mark.newest
 def test_a_second_file_goes_on_where_the_first_ended(
     harness: NodeHarness, vaes: Any, render: Any, output: Path
 ) -> None:
@@ -162,6 +163,7 @@ def failing_in(model: Any, chunk: int) -> Any:
     return broken
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("apart", [False, True])
 def test_a_failure_leaves_whole_chunks_with_their_sound(
     harness: NodeHarness, model: Any, vaes: Any, render: Any, output: Path, apart: bool
@@ -185,6 +187,7 @@ def test_a_failure_leaves_whole_chunks_with_their_sound(
     assert alike(heard[:, fade:], sound[:, begin + fade :][:, : heard.shape[1] - fade]) > 0.9
 
 
+@pytest.mark.newest
 def test_a_full_disk_leaves_whole_chunks_with_their_sound(
     harness: NodeHarness, render: Any, output: Path
 ) -> None:
@@ -294,6 +297,7 @@ def test_a_silent_video_is_said(
     assert "silent" not in said[-1]
 
 
+@pytest.mark.newest
 def test_what_is_held_does_not_grow_with_the_length(
     harness: NodeHarness, model: Any, render: Any
 ) -> None:

@@ -89,6 +89,7 @@ def fragments(data: bytes) -> Iterator[tuple[int, int]]:
     assert start == len(data)
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize(("rate", "fps"), CLOCKS)
 def test_a_click_is_heard_where_it_was_laid(
     files: Any, tmp_path: Path, rate: int, fps: float
@@ -107,6 +108,7 @@ def test_a_click_is_heard_where_it_was_laid(
     assert played(video.path.read_bytes()).shape == (2, total)
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("codec", ["h264", "h265", "h264_nvenc", "hevc_nvenc"])
 def test_the_index_lists_what_the_fragments_hold(
     files: Any, tmp_path: Path, codec: str, monkeypatch: pytest.MonkeyPatch
@@ -159,6 +161,7 @@ def test_without_room_in_front_the_index_of_both_is_at_the_end(
     assert np.array_equal(played(one), played(two))
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("back", [BACK, 0.0, -0.5, 2.0])
 def test_a_kill_after_any_fragment_leaves_what_plays(
     files: Any, tmp_path: Path, back: float
@@ -192,6 +195,7 @@ def test_a_kill_after_any_fragment_leaves_what_plays(
         assert np.array_equal(sounds[:, max(-begins, 0) :], whole[:, max(begins, 0) : length])
 
 
+@pytest.mark.newest
 def test_sound_that_comes_in_other_parts_is_the_same(files: Any, tmp_path: Path) -> None:
     """One piece after the other, and all that is left when it is closed."""
     rate, fps = 48000, 23.976
@@ -211,6 +215,7 @@ def test_sound_that_comes_in_other_parts_is_the_same(files: Any, tmp_path: Path)
     assert error < 0.02
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize(("rate", "fps"), CLOCKS[:3])
 def test_two_files_one_after_the_other_sound_as_one(
     files: Any, tmp_path: Path, rate: int, fps: float

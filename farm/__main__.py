@@ -24,7 +24,7 @@ from farm.progress import Bars
 from farm.schedule import Rules
 from farm.server import ServerSettings
 from farm.shared_folder import SharedFolder
-from farm.summary import as_json, show_jobs, show_report
+from farm.summary import as_json, prompts_left, show_jobs, show_report
 from tools import environment
 
 INTERRUPTED = 130
@@ -70,6 +70,13 @@ def run(options: argparse.Namespace, console: Console) -> int:
     with Ledger(ledger_path(options.jobs)) as ledger:
         for job in jobs:
             ledger.entry(job.name, job.digest)  # refuses before anything starts
+        if not prompts_left(jobs, ledger.entries):
+            console.print(
+                f"nothing is left to make: {ledger.path.name} says that all prompts are done; "
+                "raise times or add jobs for more",
+                highlight=False,
+            )
+            return 0
         console.print(f"{len(jobs)} jobs, {options.workers} workers; starting Ray and ComfyUI")
         with (
             tempfile.TemporaryDirectory(prefix="adastate-farm-") as scratch,

@@ -75,8 +75,14 @@ def show_jobs(
         done = f"{_done(job, entries)}/{job.times}"
         table.add_row(job.name, done, job.stream or "", failed)
     console.print(table)
-    total = sum(_done(job, entries) for job in jobs)
-    console.print(f"{total} of {sum(job.times for job in jobs)} prompts are done", highlight=False)
+    total = sum(job.times for job in jobs)
+    made = total - prompts_left(jobs, entries)
+    console.print(f"{made} of {total} prompts are done", highlight=False)
+
+
+def prompts_left(jobs: Sequence[Job], entries: Mapping[str, Entry]) -> int:
+    """Return how many prompts are not done."""
+    return sum(job.times - _done(job, entries) for job in jobs)
 
 
 def _done(job: Job, entries: Mapping[str, Entry]) -> int:

@@ -1,7 +1,9 @@
 """Fits the colours that latents of the shipped demo model stand for.
 
-``python -m training.preview_factors`` prints the factors and the constant that
-`adastate_comfy/model/demo_models.py` keeps, and how much of the pictures they explain.
+``python -m training.preview_factors`` writes the factors and the constant, and the fingerprint of
+the model, into `assets/demo/world.json`, and prints how much of the pictures they explain. The
+words in that file are written by hand, in the order of the grammar; a test holds them against the
+text encoder.
 
 The rotation of :mod:`training.preview` turns the latents so that Wan's own factors come as near as
 a rotation can; these factors are those of the demo itself.
@@ -9,6 +11,7 @@ a rotation can; these factors are those of the demo itself.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import torch
@@ -17,6 +20,9 @@ from torch.nn.functional import avg_pool2d
 
 from training.generate import NodeGenerator
 from training.prompts import parse_prompt
+from training.settings import ASSETS
+
+WORLD = ASSETS / "world.json"
 
 PROMPTS = (
     "red square moving left, camera still, blue hills",
@@ -36,10 +42,11 @@ class LatentGenerator(NodeGenerator):
     """Streams of which the latents are kept, in the model's space."""
 
     latents: Tensor
+    fingerprint: str
 
     def _stream(self, *arguments: Any) -> Any:
         state, latent = super()._stream(*arguments)
-        self.latents = state.content()
+        self.latents, self.fingerprint = state.content(), state.fingerprint.sampled
         return state, latent
 
 
@@ -58,8 +65,28 @@ def fit(latents: Tensor, colours: Tensor) -> tuple[Tensor, float]:
     return solution, 1.0 - float(left / spread)
 
 
+def world_text(words: list[str], fingerprint: str, solution: Tensor) -> str:
+    """Return the content of the file: a line for each channel of a latent.
+
+    Args:
+        words: All that the text encoder knows.
+        fingerprint: What a fingerprint says of the weights of the DiT.
+        solution: As `fit` returns it.
+    """
+    *factors, bias = [[round(value, 4) for value in row] for row in solution.tolist()]
+    rows = ",\n".join(f"  {json.dumps(row)}" for row in factors)
+    return (
+        "{\n"
+        f' "words": {json.dumps(words)},\n'
+        f' "fingerprint": {json.dumps(fingerprint)},\n'
+        f' "latent_rgb_factors": [\n{rows}\n ],\n'
+        f' "latent_rgb_factors_bias": {json.dumps(bias)}\n'
+        "}\n"
+    )
+
+
 def main() -> None:
-    """Print the factors of the shipped models."""
+    """Fit the colours of the shipped models and keep them."""
     torch.set_num_threads(1)  # the models are small
     generate = LatentGenerator(STEPS, CFG)
     points, colours = [], []
@@ -71,9 +98,9 @@ def main() -> None:
         points.append(generate.latents[0].float().movedim(0, -1).flatten(0, 2))
         colours.append(means.movedim(1, -1).flatten(0, 2))
     solution, explained = fit(torch.cat(points), torch.cat(colours))
-    for row in solution.tolist():
-        print("    (" + ", ".join(f"{value:.4f}" for value in row) + "),")
-    print(f"# explained: {explained:.3f}")
+    words = json.loads(WORLD.read_text("utf-8"))["words"]
+    WORLD.write_text(world_text(words, generate.fingerprint, solution), "utf-8")
+    print(f"{WORLD}: explained {explained:.3f}")
 
 
 if __name__ == "__main__":

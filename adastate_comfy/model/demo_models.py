@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import comfy.model_management
@@ -16,43 +15,17 @@ from ...adastate_core.fingerprint import ModelFingerprint
 from ..devices import private_rng
 from .checkpoint import declared_shift
 from .demo_words import mark_demo
+from .demo_world import FOLDER, demo_world
 from .loading import load_streaming_model, with_shift
 
-_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "demo"
 _DIT = "adastate_demo_dit.safetensors"
 _TEXT = "adastate_demo_umt5.safetensors"
 _VAE = "adastate_demo_vae.safetensors"
-_SAMPLED = "e25d3dd0edc9fc20e098ea641c1fc731"
-"""What a fingerprint says of the weights of the DiT."""
-_COLOURS = (
-    (-0.0777, -0.0118, 0.1218),
-    (0.0342, -0.0849, 0.1158),
-    (0.1574, 0.0437, 0.0475),
-    (-0.0207, 0.0426, 0.0609),
-    (0.0105, 0.0822, -0.0370),
-    (0.0375, -0.1158, -0.0442),
-    (-0.0758, 0.0744, -0.2539),
-    (-0.0751, 0.0995, 0.0599),
-    (-0.0236, -0.0305, -0.0134),
-    (-0.0309, 0.1344, -0.0511),
-    (-0.0028, 0.0434, 0.0105),
-    (-0.0106, -0.0150, 0.0523),
-    (-0.0909, 0.1326, -0.0080),
-    (0.0352, -0.0091, -0.0496),
-    (0.1854, -0.0289, 0.1507),
-    (0.0679, 0.1307, 0.0199),
-    (0.3762, 0.3863, 0.4767),
-)
-"""Red, green and blue of each channel of a latent, and the constant last.
-
-Fitted by `python -m training.preview_factors`: the least squares between the latents of streams of
-six prompts and the mean colours of the decoded pictures where each latent is.
-"""
 
 
 def load_demo_model() -> ModelPatcher:
     """Load the demo's DiT with the schedule shift that its file declares, and its own colours."""
-    path = str(_FOLDER / _DIT)
+    path = str(FOLDER / _DIT)
     model = with_shift(load_streaming_model(path, {}), declared_shift(path))
     with_demo_colours(model.get_model_object("latent_format"))
     return mark_demo(model)
@@ -60,7 +33,7 @@ def load_demo_model() -> ModelPatcher:
 
 def is_demo(fingerprint: ModelFingerprint | None) -> bool:
     """Return whether it is that of the demo's DiT."""
-    return fingerprint is not None and fingerprint.sampled == _SAMPLED
+    return fingerprint is not None and fingerprint.sampled == demo_world().fingerprint
 
 
 def with_demo_colours(form: Any) -> Any:
@@ -68,14 +41,15 @@ def with_demo_colours(form: Any) -> Any:
 
     It stays of its class, by whose name streams record it.
     """
-    form.latent_rgb_factors = [list(row) for row in _COLOURS[:-1]]
-    form.latent_rgb_factors_bias = list(_COLOURS[-1])
+    world = demo_world()
+    form.latent_rgb_factors = [list(row) for row in world.latent_rgb_factors]
+    form.latent_rgb_factors_bias = list(world.latent_rgb_factors_bias)
     return form
 
 
 def load_demo_clip(disable_dynamic: bool = False) -> comfy.sd.CLIP:
     """Load the demo's text encoder; the host can load it again."""
-    text, header = comfy.utils.load_torch_file(str(_FOLDER / _TEXT), return_metadata=True)
+    text, header = comfy.utils.load_torch_file(str(FOLDER / _TEXT), return_metadata=True)
     with private_rng(comfy.model_management.get_torch_device()):
         clip = comfy.sd.load_text_encoder_state_dicts(
             [text],
@@ -89,7 +63,7 @@ def load_demo_clip(disable_dynamic: bool = False) -> comfy.sd.CLIP:
 
 def load_demo_vae() -> comfy.sd.VAE:
     """Load the demo's VAE; the host can load it again."""
-    weights, header = comfy.utils.load_torch_file(str(_FOLDER / _VAE), return_metadata=True)
+    weights, header = comfy.utils.load_torch_file(str(FOLDER / _VAE), return_metadata=True)
     with private_rng(comfy.model_management.get_torch_device()):
         vae = comfy.sd.VAE(sd=weights, dtype=_fast_vae_dtype(), metadata=header)
     vae.patcher.cached_patcher_init = (_demo_patcher, ("vae",))

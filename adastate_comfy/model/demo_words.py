@@ -8,15 +8,9 @@ from difflib import get_close_matches
 
 from comfy.model_patcher import ModelPatcher
 
+from .demo_world import demo_world
 from .keys import DEMO
 
-WORDS = (
-    *("red", "yellow", "green", "cyan", "blue", "pink"),
-    *("circle", "square", "triangle", "star"),
-    *("moving", "left", "right", "up", "down"),
-    *("camera", "pans", "still"),
-    *("golden", "violet", "hills", "mountains", "city"),
-)
 _SMALL = frozenset(("a", "an", "and", "at", "in", "is", "of", "on", "over", "the", "to", "with"))
 """Words that nobody means anything by here."""
 _LETTERS = re.compile(r"[^\W\d_]+")
@@ -50,7 +44,7 @@ def demo_note(model: ModelPatcher, texts: Iterable[str]) -> str:
     meant = f" Did you mean: {', '.join(dict.fromkeys(near))}?" if near else ""
     more = " and more" if len(unknown) > _MOST_NAMED else ""
     named = ", ".join(unknown[:_MOST_NAMED]) + more
-    return f"the demo does not know: {named}.{meant} It knows: {', '.join(WORDS)}"
+    return f"the demo does not know: {named}.{meant} It knows: {', '.join(demo_world().words)}"
 
 
 def unknown_words(text: str) -> list[str]:
@@ -61,8 +55,8 @@ def unknown_words(text: str) -> list[str]:
     >>> unknown_words("Red circle")  # it tells capitals apart
     ['Red']
     """
-    words = dict.fromkeys(_LETTERS.findall(text))
-    return [word for word in words if word not in WORDS and word.lower() not in _SMALL]
+    words, known = dict.fromkeys(_LETTERS.findall(text)), demo_world().words
+    return [word for word in words if word not in known and word.lower() not in _SMALL]
 
 
 def nearest_words(word: str) -> list[str]:
@@ -71,6 +65,6 @@ def nearest_words(word: str) -> list[str]:
     >>> nearest_words("moves"), nearest_words("Red"), nearest_words("cat")
     (['moving'], ['red'], [])
     """
-    word = word.lower()
-    begins = [known for known in WORDS if len(word) >= _STEM and known.startswith(word[:_STEM])]
-    return begins[:1] or get_close_matches(word, WORDS, n=1, cutoff=_ALIKE)
+    word, words = word.lower(), demo_world().words
+    begins = [known for known in words if len(word) >= _STEM and known.startswith(word[:_STEM])]
+    return begins[:1] or get_close_matches(word, words, n=1, cutoff=_ALIKE)

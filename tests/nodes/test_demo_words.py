@@ -45,7 +45,7 @@ def demo(node_classes: dict[str, Any]) -> Any:
     return node_classes["AdaStateLoadDemo"].execute().args
 
 
-def test_they_are_those_of_its_text_encoder(words: Any) -> None:
+def test_they_are_those_of_its_text_encoder(pack: Any) -> None:
     import sentencepiece
     from safetensors import safe_open
 
@@ -55,7 +55,8 @@ def test_they_are_those_of_its_text_encoder(words: Any) -> None:
     pieces = sentencepiece.SentencePieceProcessor(model_proto=vocabulary)
     known = [pieces.id_to_piece(number) for number in range(pieces.vocab_size())]
     whole = [piece[1:] for piece in known if piece.startswith("\u2581") and len(piece) > 2]
-    assert sorted(words.WORDS) == sorted(whole)
+    world = importlib.import_module(f"{pack.__name__}.adastate_comfy.model.demo_world")
+    assert sorted(world.demo_world().words) == sorted(whole)
 
 
 def test_its_examples_are_true(words: Any) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import torch
 
 from training import dit
 from training.dit import DitConfig
 from training.preview import WAN_RGB, fit_colours, preview_rotation, rotate_dit, rotate_vae
+from training.preview_factors import WORLD, world_text
 
 SOURCE = torch.Generator().manual_seed(0)
 ROTATION = torch.linalg.qr(torch.randn((16, 16), generator=SOURCE))[0]
@@ -66,3 +69,11 @@ def test_the_dit_predicts_the_same_in_the_new_basis() -> None:
     again = dit.unpatchify(dit.head(turned, tokens, e), 2, 2)
     expected = torch.einsum("ij,bjthw->bithw", ROTATION, plain)
     torch.testing.assert_close(again, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_file_of_the_world_is_written_as_it_ships() -> None:
+    text = WORLD.read_text("utf-8")
+    said = json.loads(text)
+    colours = torch.tensor([*said["latent_rgb_factors"], said["latent_rgb_factors_bias"]])
+    assert colours.shape == (17, 3)
+    assert world_text(said["words"], said["fingerprint"], colours) == text

@@ -29,7 +29,7 @@ from docs.thumbnails import named as _named
 from docs.thumbnails import save_thumbnail
 from tools import environment
 from tools.client import ComfyClient
-from tools.contact_sheet import FAINT, GOLD, LIGHT, Canvas, read_frames
+from tools.contact_sheet import FAINT, GOLD, LIGHT, Canvas, fitted, read_frames
 from tools.export_api import LATER
 from tools.graph import load_prompt
 from tools.server import ComfyServer
@@ -189,32 +189,34 @@ def _chunk_of(frame: int) -> int:
 
 def _sheet(frames: Pictures, states: Pictures) -> Image.Image:
     """Return two frames of every chunk and its hidden state, all chunks side by side."""
-    side, gap, left, top = 128, 6, 100, 44
+    gap, left, top = 6, 100, 44
+    wide, high = fitted(frames[0], 168, 128)
     rows = (("first frame", FAINT), ("middle frame", FAINT), ("hidden state", GOLD))
-    canvas = Canvas(left + CHUNKS * (side + gap) + 12, top + 3 * (side + gap) + 22)
+    canvas = Canvas(left + CHUNKS * (wide + gap) + 12, top + 3 * (high + gap) + 22)
     for k in range(CHUNKS):
-        x = left + k * (side + gap)
+        x = left + k * (wide + gap)
         canvas.words(f"chunk {k}", x, 14, FAINT, 16)
         pictures = (frame_at(frames, k, 0.0), frame_at(frames, k, 0.5), states[k])
         for row, picture in enumerate(pictures):
-            y = top + row * (side + gap) + (8 if row == 2 else 0)
-            canvas.frame(picture, x, y, (side, side), hidden=row == 2)
+            y = top + row * (high + gap) + (8 if row == 2 else 0)
+            canvas.frame(picture, x, y, (wide, high), hidden=row == 2)
     for row, (text, colour) in enumerate(rows):
-        canvas.words(text, 8, top + row * (side + gap) + side // 2 - 8, colour, 15)
+        canvas.words(text, 8, top + row * (high + gap) + high // 2 - 8, colour, 15)
     return canvas.image.quantize(192)
 
 
 def _animation(frames: Pictures, states: Pictures) -> None:
     """Write the video and, beside it, the hidden state of the chunk that is shown."""
-    side, every = 224, 2
+    every = 2
+    wide, high = fitted(frames[0], 320, 224)
     pictures = []
     for i in range(0, len(frames), every):
         chunk = min((i + STRIDE - 1) // (STRIDE * CHUNK_FRAMES), CHUNKS - 1)
-        canvas = Canvas(2 * side + 48, side + 58)
+        canvas = Canvas(2 * wide + 48, high + 58)
         canvas.words("the video", 16, 10, LIGHT, 16)
-        canvas.words(f"hidden state of chunk {chunk}", side + 32, 10, GOLD, 16)
-        canvas.frame(frames[i], 16, 38, (side, side), hidden=False)
-        canvas.frame(states[chunk], side + 32, 38, (side, side), hidden=True)
+        canvas.words(f"hidden state of chunk {chunk}", wide + 32, 10, GOLD, 16)
+        canvas.frame(frames[i], 16, 38, (wide, high), hidden=False)
+        canvas.frame(states[chunk], wide + 32, 38, (wide, high), hidden=True)
         pictures.append(canvas.image)
     palette = pictures[len(pictures) // 2].quantize(128)
     no_dither = Image.Dither.NONE
@@ -231,15 +233,16 @@ def _chart(frames: Pictures) -> Image.Image:
 
 def _strip(frames: Pictures, states: Pictures) -> Image.Image:
     """Return six chunks for the narrow panel of the help pages."""
-    side, gap = 150, 10
-    canvas = Canvas(6 * (side + gap) + 14, 2 * side + 112)
+    gap = 10
+    wide, high = fitted(frames[0], 150, 150)
+    canvas = Canvas(6 * (wide + gap) + 14, 2 * high + 112)
     canvas.words("what is shown", 12, 8, LIGHT, 18)
-    canvas.words("hidden state", 12, side + 48, GOLD, 18)
+    canvas.words("hidden state", 12, high + 48, GOLD, 18)
     for i, k in enumerate(range(0, CHUNKS, 2)):
-        x = 12 + i * (side + gap)
-        canvas.frame(frame_at(frames, k, 0.5), x, 36, (side, side), hidden=False)
-        canvas.frame(states[k], x, side + 76, (side, side), hidden=True)
-        canvas.words(f"chunk {k}", x + 44, 2 * side + 84, FAINT, 17)
+        x = 12 + i * (wide + gap)
+        canvas.frame(frame_at(frames, k, 0.5), x, 36, (wide, high), hidden=False)
+        canvas.frame(states[k], x, high + 76, (wide, high), hidden=True)
+        canvas.words(f"chunk {k}", x + 44, 2 * high + 84, FAINT, 17)
     return canvas.image.quantize(192)
 
 

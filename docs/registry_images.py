@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 DARK, NIGHT, LIGHT, GOLD = (
     (17, 18, 23),
@@ -89,7 +89,8 @@ def _card(
     glow.paste(shape, (x, y))
     glow = glow.filter(ImageFilter.GaussianBlur(12 * SCALE)).point(lambda v: round(v * 0.45))
     picture.paste(GOLD if frame else (0, 0, 0), mask=glow)
-    large = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+    # Of a wide frame, its middle.
+    large = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BICUBIC)
     large = Image.blend(Image.new("RGB", large.size, DARK), large, shade)
     picture.paste(large, (x, y), shape)
     if frame:

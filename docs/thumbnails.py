@@ -11,26 +11,30 @@ from pathlib import Path
 
 from PIL import Image
 
-from tools.contact_sheet import DARK, FAINT, Canvas
+from tools.contact_sheet import DARK, FAINT, Canvas, fitted
 
 WIDTH, HEIGHT = 512, 288
 MOST_BYTES = 250_000
-_SIDE, _FRAMES_PER_SECOND = 240, 6
+_SIDE, _EDGE, _FRAMES_PER_SECOND = 240, 10, 6
 
 
 def named(frame: Image.Image, words: str) -> Image.Image:
     """Return a frame in the middle of a card, with words below it."""
     canvas = Canvas(WIDTH, HEIGHT)
-    canvas.frame(frame, (WIDTH - _SIDE) // 2, 12, (_SIDE, _SIDE), hidden=False)
-    canvas.words(words, (WIDTH - _SIDE) // 2, 258, FAINT, 18)
+    size = fitted(frame, WIDTH - 2 * _EDGE, _SIDE)
+    left = (WIDTH - size[0]) // 2
+    canvas.frame(frame, left, 12, size, hidden=False)
+    canvas.words(words, left, 258, FAINT, 18)
     return canvas.image
 
 
 def beside(one: Image.Image, other: Image.Image, *, hidden: bool = True) -> Image.Image:
     """Return two frames side by side, the second one with a golden frame if it is hidden."""
     canvas = Canvas(WIDTH, HEIGHT)
-    canvas.frame(one, 10, 24, (_SIDE, _SIDE), hidden=False)
-    canvas.frame(other, WIDTH - 10 - _SIDE, 24, (_SIDE, _SIDE), hidden=hidden)
+    size = fitted(one, _SIDE, _SIDE)
+    top = (HEIGHT - size[1]) // 2
+    canvas.frame(one, _EDGE, top, size, hidden=False)
+    canvas.frame(other, WIDTH - _EDGE - size[0], top, size, hidden=hidden)
     return canvas.image
 
 

@@ -54,6 +54,16 @@ class ChunkPictures:
     state: Image.Image | None
 
 
+def fitted(picture: Image.Image, width: int, height: int) -> tuple[int, int]:
+    """Return the largest size of a picture's shape that a box holds.
+
+    >>> fitted(Image.new("RGB", (192, 112)), 240, 240)
+    (240, 140)
+    """
+    scale = min(width / picture.width, height / picture.height)
+    return round(scale * picture.width), round(scale * picture.height)
+
+
 def read_frames(video: Path) -> list[Image.Image]:
     """Return all frames of a video file."""
     with av.open(str(video)) as container:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from PIL import Image
 
-from tools.contact_sheet import ChunkPictures, compose, split_chunks
+from tools.contact_sheet import ChunkPictures, compose, fitted, split_chunks
 
 
 def numbered(count: int) -> list[Image.Image]:
@@ -52,3 +53,18 @@ def test_long_streams_take_more_bands() -> None:
     assert one_band.width == two_bands.width
     assert one_band.width > 8 * 256
     assert two_bands.height > one_band.height + 3 * 256
+
+
+@pytest.mark.parametrize(
+    ("size", "box", "expected"),
+    [
+        ((128, 128), (240, 240), (240, 240)),
+        ((192, 112), (240, 240), (240, 140)),
+        ((192, 112), (492, 240), (411, 240)),
+        ((112, 192), (240, 240), (140, 240)),
+    ],
+)
+def test_a_frame_keeps_its_shape(
+    size: tuple[int, int], box: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    assert fitted(Image.new("RGB", size), *box) == expected

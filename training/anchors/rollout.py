@@ -37,6 +37,8 @@ class Task:
             (Tang et al. 2025, "Diffusion Models without Classifier-free Guidance").
         alpha: By how much more the last chunk counts than the first.
         copies: Noise levels at which each chunk is learned.
+        first_copies: Noise levels at which the first chunk of a way is learned.
+        first_weight: How much that chunk counts beside what ``alpha`` gives it.
         shift: Shift of the noise levels.
         text_dropout: Share of clips without their prompt.
         context_noise: Most noise on the past of clips.
@@ -50,6 +52,8 @@ class Task:
     guided: bool = False
     alpha: float = 2.0
     copies: int = 2
+    first_copies: int = 2
+    first_weight: float = 1.0
     shift: float = 3.0
     text_dropout: float = 0.09
     context_noise: float = 0.3
@@ -98,7 +102,9 @@ class Update:
         first = 0 if self.batch.departs else 1
         if first and memory.policy.sink_frames(memory.config):
             self._commit_origin(p, words, memory)
-        weights = horizon_weights(count, self.task.alpha)[first:]
+        weights = list(horizon_weights(count, self.task.alpha)[first:])
+        if not first:
+            weights[0] *= self.task.first_weight
         losses = []
         for k in range(count):
             block = self.batch.blocks[:, k, :, 1 - states :]
@@ -132,7 +138,8 @@ class Update:
         k: int,
     ) -> Tensor:
         """Weighted mean squared velocity error of each noised copy ``(copies * B,)``."""
-        task, copies = self.task, self.task.copies
+        task = self.task
+        copies = task.copies if k else task.first_copies
         clean = block.repeat(copies, 1, 1, 1, 1)
         noise = self.draws.noise(f"noise:{k}", clean, memory.state_frames)
         sigma = self.draws.sigmas(f"sigma:{k}", len(clean), task.shift).to(clean.device)

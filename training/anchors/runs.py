@@ -39,6 +39,8 @@ class Run:
         guide_from: Share of the run from which on the target is guided.
         clips: Clips of an update.
         copies: Noise levels at which each chunk is learned.
+        first_copies: Noise levels at which the first chunk of a way is learned.
+        first_weight: How much that chunk counts beside what ``alpha`` gives it.
         ema_rate: Rate of the averaged anchor.
         rate: Factor on the learning rates.
         config: Sizes of the DiT.
@@ -53,6 +55,8 @@ class Run:
     guide_from: float = 0.0
     clips: int = 2
     copies: int = 2
+    first_copies: int = 2
+    first_weight: float = 1.0
     ema_rate: float = EMA_RATE
     rate: float = 1.0
     muon_lr: float = 2e-3
@@ -61,8 +65,13 @@ class Run:
 
     @classmethod
     def base(cls, **options: object) -> Run:
-        """The run that all variants begin with: every layout in turn, on the past of clips."""
-        given = {"own_from": 1.0, "guide_from": 0.5, "seed": 0} | options
+        """The run that all variants begin with: every layout in turn, on the past of clips.
+
+        What stands in a first chunk has to be found without any past, and everything that follows
+        copies it: one chunk in twelve, it would be learned last.
+        """
+        first = {"alpha": 0.0, "first_copies": 10, "first_weight": 3.0}
+        given = {"own_from": 1.0, "guide_from": 0.5, "seed": 0} | first | options
         return cls(BASE, ANCHORS, None, **given)  # type: ignore[arg-type]
 
     @classmethod
@@ -80,6 +89,8 @@ class Run:
             guided=share >= self.guide_from,
             alpha=self.alpha,
             copies=self.copies,
+            first_copies=self.first_copies,
+            first_weight=self.first_weight,
             ema_rate=self.ema_rate,
         )
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from training import dit, text
-from training.anchors.latents import FOLDER, SCALE, SHARD, shard_path, write_whole
+from training.anchors.latents import FOLDER, ROWS, SCALE, SHARD, shard_path, write_whole
 from training.anchors.runs import AVERAGE, BASE, run_folder
 from training.anchors.words import tokenizer
 from training.dit import DitConfig, Params
@@ -34,7 +34,7 @@ def tiny_params(config: DitConfig = TINY, seed: int = 0) -> Params:
 
 
 def fill_folder(folder: Path, shards: int = 1) -> None:
-    """Write latents of noise, their scale, and a base of the tiny size."""
+    """Write latents of noise, openings too, their scale, and a base of the tiny size."""
     generator = torch.Generator().manual_seed(9)
     (folder / FOLDER).mkdir(parents=True)
     for index in range(shards):
@@ -44,6 +44,11 @@ def fill_folder(folder: Path, shards: int = 1) -> None:
             for name, count in frames.items()
         }
         write_whole(shard, shard_path(folder, index))
+        opening = {
+            name: torch.randn(ROWS["opening"], 16, count, 14, 24, generator=generator).half()
+            for name, count in (("content", 3), ("state", 1))
+        }
+        write_whole(opening, shard_path(folder, index, "opening"))
     write_whole({"mean": torch.zeros(16), "std": torch.ones(16)}, folder / FOLDER / SCALE)
     home = run_folder(folder, BASE)
     home.mkdir(parents=True)

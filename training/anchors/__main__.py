@@ -15,6 +15,14 @@ from training.anchors.memory import ANCHORS, EMA_RATE
 from training.anchors.settings import panorama_dir, pick_device
 
 
+def kinds_of(text: str) -> tuple[str, ...]:
+    """Read a list of kinds of updates."""
+    kinds = tuple(text.split(","))
+    if unknown := set(kinds) - {"departing", "passing", "opening"}:
+        raise argparse.ArgumentTypeError(f"there are no updates of kind {', '.join(unknown)}")
+    return kinds
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m training.anchors", description=__doc__)
@@ -32,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
         added.add_argument("--updates", type=int, help="length of the run, instead of minutes")
         added.add_argument("--clips", type=int, help="clips of an update")
         added.add_argument("--copies", type=int, help="noise levels of each chunk")
+        added.add_argument("--kinds", type=kinds_of, help="what updates learn in turn, by commas")
         added.add_argument("--rate", type=float, help="factor on the learning rates")
         added.add_argument("--ema-rate", type=float, default=EMA_RATE, help="of the anchor ema")
         return added
@@ -40,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     stage("polish", "train only its decoder on: latents stay valid", 30.0)
     latents = stage("latents", "encode clips, shard by shard", 60.0)
     latents.add_argument("--shards", type=int, default=100_000, help="no more than these")
+    stage("openings", "encode first chunks alone, of more journeys", 15.0)
     trained("base", "train what all variants begin with", 120.0)
     variant = trained("variant", "train one anchor from the base on", 60.0)
     variant.add_argument("--anchor", choices=ANCHORS, required=True)
@@ -84,11 +94,15 @@ def run_stage(options: argparse.Namespace, folder: Path, device: torch.device) -
         from training.anchors.latents import make_latents
 
         make_latents(folder, options.minutes, options.workers, device, options.shards)
+    elif options.stage == "openings":
+        from training.anchors.latents import make_latents
+
+        make_latents(folder, options.minutes, options.workers, device, kind="opening")
     elif options.stage in ("base", "variant"):
         from training.anchors.runs import Run
         from training.anchors.train import Length, train
 
-        names = ("clips", "copies", "rate", "ema_rate")
+        names = ("clips", "copies", "kinds", "rate", "ema_rate")
         given = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
         if options.stage == "base":
             run = Run.base(**given)

@@ -22,6 +22,8 @@ FRAMES = frames_of(CHUNKS)
 
 # Seeds below are those of the pictures from which the VAE learns.
 FIRST_SEED = 1_000_000
+# Numbers of clips of which only the first chunk is encoded.
+FIRST_OPENING = 50_000_000
 # Pictures around the moment of rest at which a clip of an arrival begins.
 BEFORE_REST, AFTER_REST = 60, 12
 # Reach of a subject around its middle, in pixels: half its width, and up and down.
@@ -50,6 +52,11 @@ class Clip:
         else:
             begin = 1 + int(roll * last_departure(prompt, FRAMES))
         return cls(number, prompt, begin)
+
+    @classmethod
+    def draw_opening(cls, number: int) -> Clip:
+        """Draw opening ``number``: of another journey than any clip, from its departure on."""
+        return cls.draw(FIRST_OPENING + 2 * number)
 
     @property
     def journey(self) -> Journey:

@@ -1,7 +1,8 @@
 """Encodes clips of journeys into latents, shard by shard, and draws batches of them.
 
-A row is a pure function of its number and the VAE. The VAE is copied when the first shard is made:
-latents of two VAEs do not mix, whatever goes on to be trained.
+Beside whole clips there are openings: first chunks alone, of many more journeys. A row is a pure
+function of its number and the VAE. The VAE is copied when the first shard is made: latents of two
+VAEs do not mix, whatever goes on to be trained.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -39,6 +41,9 @@ SHARD = 8
 BATCH_CPU, BATCH_CARD = 2, 32
 # Mean and scale of every latent channel, over 264 clips; fixed, since a DiT depends on them.
 SCALE_START = Path(__file__).with_name("scale_start.safetensors")
+Kind = Literal["shard", "opening"]
+"""What a shard holds, and how its file is called."""
+ROWS: dict[Kind, int] = {"shard": SHARD, "opening": 4 * SHARD}
 FOLDER, SCALE, ROTATION = ENCODED_BY.parent, "scale.safetensors", "rotation.safetensors"
 
 
@@ -79,30 +84,49 @@ def encode_clips(vae: ClipVAE, clips: list[Clip], device: torch.device) -> dict[
     return {name: value.half().cpu().contiguous() for name, value in made.items()}
 
 
-def shard_path(folder: Path, index: int) -> Path:
-    return folder / FOLDER / f"shard_{index:05d}.safetensors"
+@torch.no_grad()
+def encode_openings(vae: ClipVAE, clips: list[Clip], device: torch.device) -> dict[str, Tensor]:
+    """Paint first chunks and encode them: ``content`` ``(N, 16, 3, h, w)`` and one ``state``."""
+    times = origin_times(len(clips)).to(device)
+    video = to_video(render([clip.journey for clip in clips], times))
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        content, state = vae.encode(video)[0], vae.encode(video[:, :, -1:])[0]
+    made = {"content": content, "state": state}
+    return {name: value.float().half().cpu().contiguous() for name, value in made.items()}
 
 
-def encode_shards(folder: Path, indices: list[int], device: torch.device) -> None:
+def clips_of(kind: Kind, index: int) -> list[Clip]:
+    """Return the clips of a shard."""
+    draw = Clip.draw if kind == "shard" else Clip.draw_opening
+    return [draw(ROWS[kind] * index + row) for row in range(ROWS[kind])]
+
+
+def shard_path(folder: Path, index: int, kind: Kind = "shard") -> Path:
+    return folder / FOLDER / f"{kind}_{index:05d}.safetensors"
+
+
+def encode_shards(
+    folder: Path, indices: list[int], device: torch.device, kind: Kind = "shard"
+) -> None:
     """Encode the shards of a folder that are not there yet."""
-    indices = [index for index in indices if not shard_path(folder, index).exists()]
+    indices = [index for index in indices if not shard_path(folder, index, kind).exists()]
     vae = load_vae(folder / ENCODED_BY).to(device)
-    clips = [Clip.draw(SHARD * index + row) for index in indices for row in range(SHARD)]
+    clips = [clip for index in indices for clip in clips_of(kind, index)]
     batch = BATCH_CPU if device.type == "cpu" else BATCH_CARD
+    encode = encode_clips if kind == "shard" else encode_openings
     parts = [
-        encode_clips(vae, clips[first : first + batch], device)
-        for first in range(0, len(clips), batch)
+        encode(vae, clips[first : first + batch], device) for first in range(0, len(clips), batch)
     ]
     for place, index in enumerate(indices):
-        rows = slice(SHARD * place, SHARD * (place + 1))
+        rows = slice(ROWS[kind] * place, ROWS[kind] * (place + 1))
         shard = {name: torch.cat([part[name] for part in parts])[rows] for name in parts[0]}
-        write_whole(shard, shard_path(folder, index))
+        write_whole(shard, shard_path(folder, index, kind))
 
 
-def encode_job(job: tuple[Path, int]) -> int:
+def encode_job(job: tuple[Path, int, Kind]) -> int:
     torch.set_num_threads(1)
-    folder, index = job
-    encode_shards(folder, [index], torch.device("cpu"))
+    folder, index, kind = job
+    encode_shards(folder, [index], torch.device("cpu"), kind)
     return index
 
 
@@ -114,9 +138,14 @@ def write_whole(tensors: dict[str, Tensor], path: Path, meta: dict[str, str] | N
 
 
 def make_latents(
-    folder: Path, minutes: float, workers: int, device: torch.device, most: int = 100_000
+    folder: Path,
+    minutes: float,
+    workers: int,
+    device: torch.device,
+    most: int = 100_000,
+    kind: Kind = "shard",
 ) -> int:
-    """Encode shards until time is up or there are ``most``; at least one each time.
+    """Encode shards of a kind until time is up or there are ``most``; at least one each time.
 
     The VAE is the folder's, or, if none was trained there, the one that training begins with, which
     the kept base knows.
@@ -132,32 +161,33 @@ def make_latents(
         (folder / FOLDER / "vae.part").rename(folder / ENCODED_BY)
     if not (folder / FOLDER / SCALE).exists():
         shutil.copyfile(SCALE_START, folder / FOLDER / SCALE)
-    wanted = (i for i in range(most) if not shard_path(folder, i).exists())
+    wanted = (i for i in range(most) if not shard_path(folder, i, kind).exists())
 
     def told(index: int) -> None:
-        log.info("%.0f s: shard %d", time.monotonic() - begin, index)
+        log.info("%.0f s: %s %d", time.monotonic() - begin, kind, index)
 
     if device.type == "cuda":
         group = BATCH_CARD // SHARD
         while indices := list(islice(wanted, group)):
-            encode_shards(folder, indices, device)
+            encode_shards(folder, indices, device, kind)
             told(indices[-1])
             if time.monotonic() - begin > 60.0 * minutes:
                 break
     else:
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-            pending = [pool.submit(encode_job, (folder, i)) for i in islice(wanted, workers)]
+            pending = [pool.submit(encode_job, (folder, i, kind)) for i in islice(wanted, workers)]
             while pending:
                 told(pending.pop(0).result())
                 if time.monotonic() - begin < 60.0 * minutes:
-                    pending += [pool.submit(encode_job, (folder, i)) for i in islice(wanted, 1)]
-    return len(whole_shards(folder))
+                    more = islice(wanted, 1)
+                    pending += [pool.submit(encode_job, (folder, i, kind)) for i in more]
+    return len(whole_shards(folder, kind))
 
 
-def whole_shards(folder: Path) -> list[Path]:
+def whole_shards(folder: Path, kind: Kind = "shard") -> list[Path]:
     """Return the shards from the first on, up to the first that is missing."""
-    paths = sorted((folder / FOLDER).glob("shard_*.safetensors"))
-    return [path for index, path in enumerate(paths) if path == shard_path(folder, index)]
+    paths = sorted((folder / FOLDER).glob(f"{kind}_*.safetensors"))
+    return [path for index, path in enumerate(paths) if path == shard_path(folder, index, kind)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +195,7 @@ class Batch:
     """Clips of one kind, normalised.
 
     Args:
-        blocks: State and content of every chunk ``(B, 6, 16, 4, h, w)``.
+        blocks: State and content of every chunk ``(B, 6, 16, 4, h, w)``; of openings, one.
         origin: The first chunk after departure ``(B, 16, 3, h, w)``.
         chunks_before: Chunks between departure and the clip ``(B,)``, 0 for all that begin there.
         mask: Cells that the subject touches ``(B, 6, 4, h, w)``.
@@ -237,4 +267,51 @@ class LatentSet:
             chunks_before=torch.tensor(before, device=content.device),
             mask=self.mask[rows],
             prompts=tuple(numbers[clip.prompt] for clip in clips),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OpeningSet:
+    """All openings on disk, in memory, half precision, in the scale of the VAE."""
+
+    content: Tensor
+    state: Tensor
+    clips: tuple[Clip, ...]
+    mask: Tensor
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device) -> OpeningSet:
+        """Read a folder.
+
+        Raises:
+            FileNotFoundError: It holds no openings.
+        """
+        paths = whole_shards(folder, "opening")
+        if not paths or not (folder / FOLDER / SCALE).exists():
+            raise FileNotFoundError(f"{folder} holds no openings, make some with stage openings")
+        shards = [load_file(path) for path in paths]
+        parts = {n: torch.cat([shard[n] for shard in shards]).to(device) for n in shards[0]}
+        clips = tuple(clip for index in range(len(paths)) for clip in clips_of("opening", index))
+        scale = load_file(folder / FOLDER / SCALE)
+        mean, std = (scale[name].view(-1, 1, 1, 1).to(device) for name in ("mean", "std"))
+        mask = subject_mask(clips)[:, :1].to(device)
+        return cls(**parts, clips=clips, mask=mask, mean=mean, std=std)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def batch(self, rows: list[int]) -> Batch:
+        """Put rows together, each a way of one chunk."""
+        content, state = (
+            (latents[rows].float() - self.mean) / self.std for latents in (self.content, self.state)
+        )
+        numbers = prompt_numbers()
+        return Batch(
+            blocks=torch.cat([state, content], 2).unsqueeze(1),
+            origin=content,
+            chunks_before=torch.zeros(len(rows), device=content.device),
+            mask=self.mask[rows],
+            prompts=tuple(numbers[self.clips[row].prompt] for row in rows),
         )

@@ -24,7 +24,7 @@ from training.anchors.vae_device import VaeSizes, train_vae_on
 from training.settings import stage_logger
 
 # Shares of the minutes; the variants get what is left, but for a little.
-SHARES = {"latents": 0.14, "polish": 0.08, "base": 0.32}
+SHARES = {"latents": 0.12, "openings": 0.04, "polish": 0.08, "base": 0.3}
 SPARE = 0.02
 # An update of a variant is dearer than one of the base: half of them make their own past.
 DEARER = 1.4
@@ -39,19 +39,21 @@ class Sizes:
     Args:
         clips: Clips of an update.
         copies: Noise levels of each chunk.
+        openings: First chunks of an update that learns these alone.
         vae: Sizes of the decoder's training.
         shards: Most shards of latents.
     """
 
     clips: int = 48
     copies: int = 2
+    openings: int = 384
     vae: VaeSizes = field(default_factory=VaeSizes)
     shards: int = 1000
 
     @classmethod
     def tiny(cls) -> Sizes:
         """Sizes to rehearse with on a CPU."""
-        return cls(clips=1, copies=1, vae=VaeSizes(pool=2, times=1), shards=1)
+        return cls(clips=1, copies=1, openings=2, vae=VaeSizes(pool=2, times=1), shards=1)
 
 
 def variants(sizes: Sizes) -> list[Run]:
@@ -82,10 +84,12 @@ def lease(
     until = SHARES["latents"]
     make_latents(folder, left(until), 1, device, sizes.shards)
     packed(folder / ENCODED_BY, folder / FOLDER / SCALE)
+    until += SHARES["openings"]
+    make_latents(folder, left(until), 1, device, sizes.shards, kind="opening")
     until += SHARES["polish"]
     packed(train_vae_on(folder, max(1e-3, left(until)), device, sizes.vae, stage="polish"))
     until += SHARES["base"]
-    base = Run.base(clips=sizes.clips, copies=sizes.copies)
+    base = Run.base(clips=sizes.clips, copies=sizes.copies, openings=sizes.openings)
     if not (run_folder(folder, BASE) / AVERAGE).exists():
         length = Length(max(left(until), 1e-3)) if left(until) > 0 else Length(updates=1)
         train(folder, base, length, 1, device)

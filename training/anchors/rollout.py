@@ -25,6 +25,9 @@ from training.dit import Params
 from training.panorama.prompts import split
 from training.train_dit import mix_noise, part
 
+# Shift of the noise levels.
+SHIFT = 3.0
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -37,8 +40,6 @@ class Task:
             (Tang et al. 2025, "Diffusion Models without Classifier-free Guidance").
         alpha: By how much more the last chunk counts than the first.
         copies: Noise levels at which each chunk is learned.
-        first_copies: Noise levels at which the first chunk of a way is learned.
-        first_weight: How much that chunk counts beside what ``alpha`` gives it.
         shift: Shift of the noise levels.
         text_dropout: Share of clips without their prompt.
         context_noise: Most noise on the past of clips.
@@ -52,9 +53,7 @@ class Task:
     guided: bool = False
     alpha: float = 2.0
     copies: int = 2
-    first_copies: int = 2
-    first_weight: float = 1.0
-    shift: float = 3.0
+    shift: float = SHIFT
     text_dropout: float = 0.09
     context_noise: float = 0.3
     subject_weight: float = 4.0
@@ -102,9 +101,7 @@ class Update:
         first = 0 if self.batch.departs else 1
         if first and memory.policy.sink_frames(memory.config):
             self._commit_origin(p, words, memory)
-        weights = list(horizon_weights(count, self.task.alpha)[first:])
-        if not first:
-            weights[0] *= self.task.first_weight
+        weights = horizon_weights(count, self.task.alpha)[first:]
         losses = []
         for k in range(count):
             block = self.batch.blocks[:, k, :, 1 - states :]
@@ -138,8 +135,7 @@ class Update:
         k: int,
     ) -> Tensor:
         """Weighted mean squared velocity error of each noised copy ``(copies * B,)``."""
-        task = self.task
-        copies = task.copies if k else task.first_copies
+        task, copies = self.task, self.task.copies
         clean = block.repeat(copies, 1, 1, 1, 1)
         noise = self.draws.noise(f"noise:{k}", clean, memory.state_frames)
         sigma = self.draws.sigmas(f"sigma:{k}", len(clean), task.shift).to(clean.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import safe_open
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 
 from training.anchors.latents import write_whole
 from training.anchors.memory import ANCHORS, EMA_RATE
-from training.anchors.rollout import Task
+from training.anchors.rollout import SHIFT, Task
 from training.dit import DitConfig, Params, parameter_shapes
 from training.optim import Average, TwoOptimizers
 from training.train_dit import CONFIG, is_hidden
@@ -21,6 +22,10 @@ from training.train_dit import CONFIG, is_hidden
 START = Path(__file__).with_name("base_start.safetensors")
 AVERAGE, RESUME = "average.safetensors", "resume.pt"
 BASE = "base"
+Kind = Literal["departing", "passing", "opening"]
+"""Clips that begin at departure or somewhere on a way, or first chunks alone."""
+# Openings are learned at more noise: what a prompt says is decided there.
+OPENING_SHIFT = 5.0
 # Updates over which progress is told.
 RECENT = 100
 
@@ -39,8 +44,8 @@ class Run:
         guide_from: Share of the run from which on the target is guided.
         clips: Clips of an update.
         copies: Noise levels at which each chunk is learned.
-        first_copies: Noise levels at which the first chunk of a way is learned.
-        first_weight: How much that chunk counts beside what ``alpha`` gives it.
+        kinds: What updates learn, in turn, all anchors one after another.
+        openings: First chunks of an update that learns these alone.
         ema_rate: Rate of the averaged anchor.
         rate: Factor on the learning rates.
         config: Sizes of the DiT.
@@ -55,8 +60,8 @@ class Run:
     guide_from: float = 0.0
     clips: int = 2
     copies: int = 2
-    first_copies: int = 2
-    first_weight: float = 1.0
+    kinds: tuple[Kind, ...] = ("departing", "passing")
+    openings: int = 16
     ema_rate: float = EMA_RATE
     rate: float = 1.0
     muon_lr: float = 2e-3
@@ -67,11 +72,10 @@ class Run:
     def base(cls, **options: object) -> Run:
         """The run that all variants begin with: every layout in turn, on the past of clips.
 
-        What stands in a first chunk has to be found without any past, and everything that follows
-        copies it: one chunk in twelve, it would be learned last.
+        What a prompt means has to be found in first chunks: whatever follows copies them.
         """
-        first = {"alpha": 0.0, "first_copies": 10, "first_weight": 3.0}
-        given = {"own_from": 1.0, "guide_from": 0.5, "seed": 0} | first | options
+        kinds = ("departing", "opening", "passing", "opening")
+        given = {"own_from": 1.0, "guide_from": 0.5, "alpha": 0.0, "kinds": kinds} | options
         return cls(BASE, ANCHORS, None, **given)  # type: ignore[arg-type]
 
     @classmethod
@@ -83,20 +87,20 @@ class Run:
 
     def task(self, step: int, share: float) -> Task:
         """Return what update ``step`` does, at a share of the run."""
+        opening = self.kind(step) == "opening"
         return Task(
             anchor=self.anchors[step % len(self.anchors)],
             own_past=share >= self.own_from,
             guided=share >= self.guide_from,
             alpha=self.alpha,
-            copies=self.copies,
-            first_copies=self.first_copies,
-            first_weight=self.first_weight,
+            copies=1 if opening else self.copies,
+            shift=OPENING_SHIFT if opening else SHIFT,
             ema_rate=self.ema_rate,
         )
 
-    def departs(self, step: int) -> bool:
-        """Whether update ``step`` has clips that begin at departure; each policy sees both."""
-        return (step // len(self.anchors)) % 2 == 0
+    def kind(self, step: int) -> Kind:
+        """Return what update ``step`` learns; each policy sees every kind."""
+        return self.kinds[step // len(self.anchors) % len(self.kinds)]
 
 
 def variant_name(anchor: str, seed: int, alpha: float) -> str:
@@ -144,11 +148,12 @@ class Losses:
     first: list[float] = field(default_factory=list)
     later: list[float] = field(default_factory=list)
 
-    def add(self, losses: tuple[float, ...], departs: bool) -> None:
-        later = losses[1:] if departs else losses
-        if departs:
+    def add(self, losses: tuple[float, ...], kind: Kind) -> None:
+        later = losses if kind == "passing" else losses[1:]
+        if kind == "departing":  # those of openings are at other levels of noise
             self.first = [*self.first, losses[0]][-RECENT:]
-        self.later = [*self.later, sum(later) / len(later)][-RECENT:]
+        if later:
+            self.later = [*self.later, sum(later) / len(later)][-RECENT:]
 
     def means(self) -> tuple[float, float]:
         """Return both means, NaN where there is none yet."""

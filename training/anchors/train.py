@@ -19,10 +19,10 @@ from types import FrameType
 import torch
 
 from training.anchors.draws import Draws
-from training.anchors.latents import LatentSet
+from training.anchors.latents import Batch, LatentSet, OpeningSet
 from training.anchors.network import Network, RunBlock, block
 from training.anchors.rollout import Update
-from training.anchors.runs import AVERAGE, Kept, Run, first_params, run_folder
+from training.anchors.runs import AVERAGE, Kept, Kind, Run, first_params, run_folder
 from training.dit import Params
 from training.optim import warmup_stable_decay
 from training.settings import stage_logger
@@ -113,6 +113,39 @@ def asked_to_stop() -> Iterator[list[bool]]:
             signal.signal(number, handler)
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What updates are drawn from: clips, by where they begin, and openings if a run has any."""
+
+    clips: LatentSet
+    rows: dict[Kind, list[int]]
+    openings: OpeningSet | None
+
+    @classmethod
+    def load(cls, folder: Path, run: Run, device: torch.device) -> Drawn:
+        """Read what a run needs of a folder.
+
+        Raises:
+            FileNotFoundError: It is not there.
+        """
+        clips = LatentSet.load(folder, device)
+        rows: dict[Kind, list[int]] = {"departing": clips.rows(True), "passing": clips.rows(False)}
+        openings = OpeningSet.load(folder, device) if "opening" in run.kinds else None
+        return cls(clips, rows, openings)
+
+    def __str__(self) -> str:
+        return f"{len(self.clips)} clips, {len(self.openings or ())} openings"
+
+    def batch(self, run: Run, step: int, draws: Draws) -> Batch:
+        """Draw the batch of an update."""
+        kind = run.kind(step)
+        if kind == "opening":
+            assert self.openings is not None
+            picked = draws.pick("openings", range(len(self.openings)), run.openings)
+            return self.openings.batch(picked)
+        return self.clips.batch(draws.pick("clips", self.rows[kind], run.clips))
+
+
 def compiled_block() -> RunBlock:
     """Compile the block: layouts, commits and first chunks are graphs of their own."""
     torch._dynamo.config.recompile_limit = 64
@@ -136,13 +169,12 @@ def work(
     resumed = kept.restore(home, device, params=workers == 1)
     if not rank:
         progress[0], progress[1] = kept.updates, kept.seconds
-    data = LatentSet.load(folder, device)
-    rows = {departs: data.rows(departs) for departs in (True, False)}
+    drawn = Drawn.load(folder, run, device)
     run_block = compiled_block() if device.type == "cuda" else block
     network = Network(run.config, run_block)
     if not rank:
         count = sum(value.numel() for value in params.values())
-        log.info("%s, %d parameters, %d clips, %s", run, count, len(data), device)
+        log.info("%s, %d parameters, %s, %s", run, count, drawn, device)
         log.info("goes on from update %d" if resumed else "begins", *[kept.updates] * resumed)
     first, local = kept.updates, 0
     saved = begin = time.monotonic()
@@ -151,9 +183,8 @@ def work(
             if asked or local == stop_after:
                 break
             step = first + workers * local + rank
-            departs = run.departs(step)
             draws = Draws(run.seed, step, device)
-            batch = data.batch(draws.pick("clips", rows[departs], run.clips))
+            batch = drawn.batch(run, step, draws)
             task = run.task(step, share)
             losses = Update(network, params, batch, task, draws).learn()
             norm = kept.optimizer.step(warmup_stable_decay(share, int(progress[0])))
@@ -162,14 +193,13 @@ def work(
             progress[0] += 1
             local += 1
             if local % RELOAD_EVERY == 0 and length.updates is None:
-                data = LatentSet.load(folder, device)
-                rows = {departs: data.rows(departs) for departs in (True, False)}
+                drawn = Drawn.load(folder, run, device)
             if rank:
                 continue
             begin, last = time.monotonic(), begin
             progress[1] += begin - last
             kept.average.update(params.items())
-            kept.losses.add(losses, departs)
+            kept.losses.add(losses, run.kind(step))
             kept.updates, kept.seconds = int(progress[0]), float(progress[1])
             if local % TELL_EVERY == 0:
                 told = kept.updates, kept.seconds, *kept.losses.means(), norm

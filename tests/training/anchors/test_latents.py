@@ -13,7 +13,15 @@ from safetensors.torch import save_file
 from tests.support.tiny_anchors import fill_folder
 from training.anchors import latents
 from training.anchors.clips import CHUNKS, FRAMES, Clip, picture_times, subject_mask
-from training.anchors.latents import LatentSet, encode_clips, shard_path
+from training.anchors.latents import (
+    Kind,
+    LatentSet,
+    OpeningSet,
+    clips_of,
+    encode_clips,
+    encode_openings,
+    shard_path,
+)
 from training.anchors.train_vae import ENCODED_BY, START
 from training.panorama.journey import Journey, truth
 from training.panorama.render import render
@@ -64,7 +72,7 @@ def test_the_mask_is_where_the_subject_is() -> None:
 def test_no_shard_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADASTATE_TRAIN_DIR", str(tmp_path))
 
-    def encode(job: tuple[Path, int]) -> int:
+    def encode(job: tuple[Path, int, Kind]) -> int:
         save_file({"content": torch.randn(1, 16, 3, 2, 2)}, shard_path(*job))
         return job[1]
 
@@ -110,6 +118,27 @@ def test_batches_are_normalised_blocks(tmp_path: Path) -> None:
     assert torch.equal(batch.blocks[0, 2, :, 0], data.state[1, :, 2].float())
     assert torch.equal(batch.blocks[0, 2, :, 1:], data.content[1, :, 6:9].float())
     assert data.batch([0, 2]).departs
+
+
+def test_an_opening_is_the_first_chunk_of_a_journey_of_its_own(tmp_path: Path) -> None:
+    vae = ClipVAE(dim=4).eval()
+    openings = clips_of("opening", 0)[:2]
+    assert [clip.begin for clip in openings] == [0, 0]
+    drawn = {clip.number for index in range(100) for clip in clips_of("shard", index)}
+    assert not drawn & {clip.number for clip in openings}
+    whole, alone = encode_clips(vae, openings, CPU), encode_openings(vae, openings, CPU)
+    for name, frames in (("content", 3), ("state", 1)):
+        assert torch.allclose(alone[name], whole[name][:, :, :frames], atol=2e-3, rtol=2e-3)
+
+    fill_folder(tmp_path, shards=2)
+    data = OpeningSet.load(tmp_path, CPU)
+    assert len(data) == 64
+    batch = data.batch([1, 40])
+    assert batch.departs
+    assert batch.blocks.shape == (2, 1, 16, 4, 14, 24)
+    assert torch.equal(batch.blocks[1, 0, :, 0], data.state[40, :, 0].float())
+    assert torch.equal(batch.blocks[1, 0, :, 1:], data.content[40].float())
+    assert batch.mask.shape == (2, 1, 4, 14, 24)
 
 
 def test_a_shard_behind_a_gap_is_left_out(tmp_path: Path) -> None:

@@ -76,15 +76,14 @@ def test_a_loss_reaches_the_commit_before_it_and_no_further(anchor: str) -> None
 
 def test_the_gradient_through_the_commit_is_the_true_one() -> None:
     """Central differences of both chunks' losses by one number of the commit's own input."""
-    single = {"copies": 1, "first_copies": 1, "text_dropout": 0.0, "context_noise": 0.0}
 
     def loss_at(shift: float) -> float:
-        made = update(Task("adaptive", **single), batch(2))
+        made = update(Task("adaptive", copies=1, text_dropout=0.0, context_noise=0.0), batch(2))
         made.params["dit.blocks.0.self_attn.v.bias"].data[7] += shift
         losses = made.learn()
         return sum(w * x for w, x in zip((0.25, 0.75), losses, strict=True))
 
-    made = update(Task("adaptive", **single), batch(2))
+    made = update(Task("adaptive", copies=1, text_dropout=0.0, context_noise=0.0), batch(2))
     made.learn()
     gradient = made.params["dit.blocks.0.self_attn.v.bias"].grad
     assert gradient is not None
@@ -165,24 +164,3 @@ def test_chunks_count_as_their_horizon_says() -> None:
     even, steep = gradient(0.0), gradient(4.0)
     torch.testing.assert_close(gradient(2.0), 0.25 * even + 0.75 * steep, atol=1e-6, rtol=1e-4)
     assert (even - steep).abs().max() > 1e-3
-
-
-def test_the_first_chunk_of_a_way_may_be_learned_more() -> None:
-    def gradient(weight: float) -> Tensor:
-        made = update(Task("none", alpha=0.0, first_weight=weight, text_dropout=0.0), batch())
-        made.learn()
-        grad = made.params["dit.head.head.bias"].grad
-        assert grad is not None
-        return grad
-
-    # Of three chunks: (1, 1, 1) / 3 and (0, 1, 1) / 2 to three and two parts are (3, 1, 1) / 5.
-    even, without = gradient(1.0), gradient(0.0)
-    torch.testing.assert_close(gradient(3.0), 1.8 * even - 0.8 * without, atol=1e-6, rtol=1e-4)
-    network = Watched()
-    update(Task("none", first_copies=5), batch(), network).learn()
-    blocks = [len(seen) for seen, *_ in network.asked]  # type: ignore[attr-defined]
-    assert blocks == [10, 4, 4]
-    # A clip from the middle begins with another chunk, of which it knows what leads to it.
-    network = Watched()
-    update(Task("none", first_copies=5, first_weight=9.0), batch(before=3.0), network).learn()
-    assert [len(seen) for seen, *_ in network.asked] == [4, 4]  # type: ignore[attr-defined]

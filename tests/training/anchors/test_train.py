@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.support.tiny_anchors import TINY, fill_folder
+from training.anchors.latents import shard_path
 from training.anchors.progress import progress_table
 from training.anchors.runs import AVERAGE, BASE, RESUME, START, Run, first_params, run_folder, told
 from training.anchors.train import Length, train
@@ -58,10 +60,28 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(folder: Path, tmp_path: P
     assert line.split()[:5] == ["adaptive-seed1-alpha2", "adaptive", "1", "2", "4"]
 
 
-def test_a_run_of_all_layouts_sees_both_kinds_of_clips_under_each() -> None:
-    run = Run.base()
-    seen = {(run.task(step, 0.0).anchor, run.departs(step)) for step in range(8)}
-    assert len(seen) == 8
+def test_every_layout_sees_every_kind_of_update() -> None:
+    for run, steps, count in ((Run.base(), 16, 4 * 3), (variant(), 2, 2)):
+        seen = {(run.task(step, 0.0).anchor, run.kind(step)) for step in range(steps)}
+        assert len(seen) == count
+    # Openings are many clips at few levels, with more noise.
+    tasks = {Run.base().kind(step): Run.base().task(step, 0.0) for step in range(16)}
+    assert tasks["opening"].copies == 1 < tasks["departing"].copies
+    assert tasks["opening"].shift > tasks["departing"].shift == tasks["passing"].shift
+
+
+@pytest.mark.slow
+def test_openings_alone_are_learned(folder: Path) -> None:
+    run = Run.base(kinds=("opening", "passing"), openings=2, clips=1, copies=1, config=TINY)
+    run = replace(run, begins_with=BASE, name="openings")
+    begun = first_params(folder, run)
+    path = train(folder, run, Length(updates=5), 1, CPU)
+    assert not torch.equal(load_file(path)["dit.head.head.weight"], begun["dit.head.head.weight"])
+    assert told(path)["first"] == "nan"  # of openings none is told: they are at other noise
+    assert float(told(path)["later"]) > 0
+    shard_path(folder, 0, "opening").unlink()
+    with pytest.raises(FileNotFoundError, match="make some with stage openings"):
+        train(folder, run, Length(updates=6), 1, CPU)
 
 
 def test_the_second_half_is_on_its_own_past() -> None:

@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     stage("polish", "train only its decoder on: latents stay valid", 30.0)
     latents = stage("latents", "encode clips, shard by shard", 60.0)
     latents.add_argument("--shards", type=int, default=100_000, help="no more than these")
+    stage("words", "teach the text encoder the grammar, before a base begins", 4.0)
     stage("openings", "encode first chunks alone, of more journeys", 15.0)
     trained("base", "train what all variants begin with", 120.0)
     variant = trained("variant", "train one anchor from the base on", 60.0)
@@ -94,6 +95,11 @@ def run_stage(options: argparse.Namespace, folder: Path, device: torch.device) -
         from training.anchors.latents import make_latents
 
         make_latents(folder, options.minutes, options.workers, device, options.shards)
+    elif options.stage == "words":
+        from training.anchors.runs import start_params
+        from training.anchors.train_words import teach
+
+        teach(folder, start_params(), options.minutes)
     elif options.stage == "openings":
         from training.anchors.latents import make_latents
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from training.anchors.latents import write_whole
 from training.anchors.memory import ANCHORS, EMA_RATE
 from training.anchors.rollout import SHIFT, Task
+from training.anchors.train_words import taught
 from training.dit import DitConfig, Params, parameter_shapes
 from training.optim import Average, TwoOptimizers
 from training.train_dit import CONFIG, is_hidden
@@ -129,7 +130,7 @@ def first_params(folder: Path, run: Run) -> Params:
         ValueError: The sizes differ.
     """
     if run.begins_with is None:
-        params = start_params()
+        params = start_params() | taught(folder)
     else:
         path = run_folder(folder, run.begins_with) / AVERAGE
         if not path.exists():

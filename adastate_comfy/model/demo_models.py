@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import comfy.model_management
@@ -49,16 +50,21 @@ def with_demo_colours(form: Any) -> Any:
 
 def load_demo_clip(disable_dynamic: bool = False) -> comfy.sd.CLIP:
     """Load the demo's text encoder; the host can load it again."""
-    text, header = comfy.utils.load_torch_file(str(FOLDER / _TEXT), return_metadata=True)
+    clip = load_small_umt5(FOLDER / _TEXT, disable_dynamic)
+    clip.patcher.cached_patcher_init = (_demo_patcher, ("clip",))
+    return clip
+
+
+def load_small_umt5(path: Path, disable_dynamic: bool = False) -> comfy.sd.CLIP:
+    """Load a text encoder whose file names its sizes, which the host's loader does not read."""
+    text, header = comfy.utils.load_torch_file(str(path), return_metadata=True)
     with private_rng(comfy.model_management.get_torch_device()):
-        clip = comfy.sd.load_text_encoder_state_dicts(
+        return comfy.sd.load_text_encoder_state_dicts(
             [text],
             clip_type=comfy.sd.CLIPType.WAN,
             model_options={"umt5xxl_model_config": json.loads(header["umt5xxl_model_config"])},
             disable_dynamic=disable_dynamic,
         )
-    clip.patcher.cached_patcher_init = (_demo_patcher, ("clip",))
-    return clip
 
 
 def load_demo_vae() -> comfy.sd.VAE:

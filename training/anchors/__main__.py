@@ -15,14 +15,6 @@ from training.anchors.memory import ANCHORS, EMA_RATE
 from training.anchors.settings import panorama_dir, pick_device
 
 
-def kinds_of(text: str) -> tuple[str, ...]:
-    """Read a list of kinds of updates."""
-    kinds = tuple(text.split(","))
-    if unknown := set(kinds) - {"departing", "passing", "opening"}:
-        raise argparse.ArgumentTypeError(f"there are no updates of kind {', '.join(unknown)}")
-    return kinds
-
-
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m training.anchors", description=__doc__)
@@ -40,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
         added.add_argument("--updates", type=int, help="length of the run, instead of minutes")
         added.add_argument("--clips", type=int, help="clips of an update")
         added.add_argument("--copies", type=int, help="noise levels of each chunk")
-        added.add_argument("--kinds", type=kinds_of, help="what updates learn in turn, by commas")
+        added.add_argument("--kinds", nargs="+", help="what updates learn, in turn")
         added.add_argument("--rate", type=float, help="factor on the learning rates")
         added.add_argument("--ema-rate", type=float, default=EMA_RATE, help="of the anchor ema")
         return added
@@ -108,8 +100,10 @@ def run_stage(options: argparse.Namespace, folder: Path, device: torch.device) -
         from training.anchors.runs import Run
         from training.anchors.train import Length, train
 
-        names = ("clips", "copies", "kinds", "rate", "ema_rate")
+        names = ("clips", "copies", "rate", "ema_rate")
         given = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
+        if options.kinds is not None:
+            given["kinds"] = tuple(options.kinds)
         if options.stage == "base":
             run = Run.base(**given)
         else:

@@ -41,9 +41,9 @@ SHARD = 8
 BATCH_CPU, BATCH_CARD = 2, 32
 # Mean and scale of every latent channel, over 264 clips; fixed, since a DiT depends on them.
 SCALE_START = Path(__file__).with_name("scale_start.safetensors")
-Kind = Literal["shard", "opening"]
+ShardKind = Literal["shard", "opening"]
 """What a shard holds, and how its file is called."""
-ROWS: dict[Kind, int] = {"shard": SHARD, "opening": 4 * SHARD}
+ROWS: dict[ShardKind, int] = {"shard": SHARD, "opening": 4 * SHARD}
 FOLDER, SCALE, ROTATION = ENCODED_BY.parent, "scale.safetensors", "rotation.safetensors"
 
 
@@ -95,18 +95,18 @@ def encode_openings(vae: ClipVAE, clips: list[Clip], device: torch.device) -> di
     return {name: value.float().half().cpu().contiguous() for name, value in made.items()}
 
 
-def clips_of(kind: Kind, index: int) -> list[Clip]:
+def clips_of(kind: ShardKind, index: int) -> list[Clip]:
     """Return the clips of a shard."""
     draw = Clip.draw if kind == "shard" else Clip.draw_opening
     return [draw(ROWS[kind] * index + row) for row in range(ROWS[kind])]
 
 
-def shard_path(folder: Path, index: int, kind: Kind = "shard") -> Path:
+def shard_path(folder: Path, index: int, kind: ShardKind = "shard") -> Path:
     return folder / FOLDER / f"{kind}_{index:05d}.safetensors"
 
 
 def encode_shards(
-    folder: Path, indices: list[int], device: torch.device, kind: Kind = "shard"
+    folder: Path, indices: list[int], device: torch.device, kind: ShardKind = "shard"
 ) -> None:
     """Encode the shards of a folder that are not there yet."""
     indices = [index for index in indices if not shard_path(folder, index, kind).exists()]
@@ -123,7 +123,7 @@ def encode_shards(
         write_whole(shard, shard_path(folder, index, kind))
 
 
-def encode_job(job: tuple[Path, int, Kind]) -> int:
+def encode_job(job: tuple[Path, int, ShardKind]) -> int:
     torch.set_num_threads(1)
     folder, index, kind = job
     encode_shards(folder, [index], torch.device("cpu"), kind)
@@ -143,7 +143,7 @@ def make_latents(
     workers: int,
     device: torch.device,
     most: int = 100_000,
-    kind: Kind = "shard",
+    kind: ShardKind = "shard",
 ) -> int:
     """Encode shards of a kind until time is up or there are ``most``; at least one each time.
 
@@ -184,7 +184,7 @@ def make_latents(
     return len(whole_shards(folder, kind))
 
 
-def whole_shards(folder: Path, kind: Kind = "shard") -> list[Path]:
+def whole_shards(folder: Path, kind: ShardKind = "shard") -> list[Path]:
     """Return the shards from the first on, up to the first that is missing."""
     paths = sorted((folder / FOLDER).glob(f"{kind}_*.safetensors"))
     return [path for index, path in enumerate(paths) if path == shard_path(folder, index, kind)]
@@ -215,6 +215,44 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class LatentScale:
+    """Mean and spread of every channel ``(16, 1, 1, 1)``, on the device."""
+
+    mean: Tensor
+    std: Tensor
+
+    def normalised(self, latents: Tensor) -> Tensor:
+        """Bring latents ``(B, 16, T, h, w)`` of the VAE to the scale that the DiT sees."""
+        return (latents.float() - self.mean) / self.std
+
+
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """What the whole shards of a kind hold, put together, and the clips that it is of."""
+
+    parts: dict[str, Tensor]
+    clips: tuple[Clip, ...]
+    scale: LatentScale
+
+    @classmethod
+    def read(cls, folder: Path, kind: ShardKind, device: torch.device, stage: str) -> Shards:
+        """Read them.
+
+        Raises:
+            FileNotFoundError: There are none, and ``stage`` makes them.
+        """
+        paths = whole_shards(folder, kind)
+        if not paths or not (folder / FOLDER / SCALE).exists():
+            raise FileNotFoundError(f"{folder} holds no {stage}, make some with stage {stage}")
+        shards = [load_file(path) for path in paths]
+        parts = {n: torch.cat([shard[n] for shard in shards]).to(device) for n in shards[0]}
+        clips = tuple(clip for index in range(len(paths)) for clip in clips_of(kind, index))
+        scale = load_file(folder / FOLDER / SCALE)
+        mean, std = (scale[name].view(-1, 1, 1, 1).to(device) for name in ("mean", "std"))
+        return cls(parts, clips, LatentScale(mean, std))
+
+
+@dataclass(frozen=True, slots=True)
 class LatentSet:
     """All shards on disk, in memory, half precision, in the scale of the VAE."""
 
@@ -223,8 +261,7 @@ class LatentSet:
     origin: Tensor
     clips: tuple[Clip, ...]
     mask: Tensor
-    mean: Tensor
-    std: Tensor
+    scale: LatentScale
 
     @classmethod
     def load(cls, folder: Path, device: torch.device) -> LatentSet:
@@ -233,15 +270,9 @@ class LatentSet:
         Raises:
             FileNotFoundError: It holds no latents.
         """
-        paths = whole_shards(folder)
-        if not paths or not (folder / FOLDER / SCALE).exists():
-            raise FileNotFoundError(f"{folder} holds no latents, make some with stage latents")
-        shards = [load_file(path) for path in paths]
-        parts = {n: torch.cat([shard[n] for shard in shards]).to(device) for n in shards[0]}
-        clips = tuple(Clip.draw(number) for number in range(SHARD * len(paths)))
-        scale = load_file(folder / FOLDER / SCALE)
-        mean, std = (scale[name].view(-1, 1, 1, 1).to(device) for name in ("mean", "std"))
-        return cls(**parts, clips=clips, mask=subject_mask(clips).to(device), mean=mean, std=std)
+        shards = Shards.read(folder, "shard", device, "latents")
+        mask = subject_mask(shards.clips).to(device)
+        return cls(**shards.parts, clips=shards.clips, mask=mask, scale=shards.scale)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -253,7 +284,7 @@ class LatentSet:
     def batch(self, rows: list[int]) -> Batch:
         """Put rows together, all of which begin at departure or none."""
         content, state, origin = (
-            (latents[rows].float() - self.mean) / self.std
+            self.scale.normalised(latents[rows])
             for latents in (self.content, self.state, self.origin)
         )
         chunks = content.unflatten(2, (CHUNKS, CHUNK_FRAMES)).transpose(1, 2)
@@ -278,8 +309,7 @@ class OpeningSet:
     state: Tensor
     clips: tuple[Clip, ...]
     mask: Tensor
-    mean: Tensor
-    std: Tensor
+    scale: LatentScale
 
     @classmethod
     def load(cls, folder: Path, device: torch.device) -> OpeningSet:
@@ -288,16 +318,9 @@ class OpeningSet:
         Raises:
             FileNotFoundError: It holds no openings.
         """
-        paths = whole_shards(folder, "opening")
-        if not paths or not (folder / FOLDER / SCALE).exists():
-            raise FileNotFoundError(f"{folder} holds no openings, make some with stage openings")
-        shards = [load_file(path) for path in paths]
-        parts = {n: torch.cat([shard[n] for shard in shards]).to(device) for n in shards[0]}
-        clips = tuple(clip for index in range(len(paths)) for clip in clips_of("opening", index))
-        scale = load_file(folder / FOLDER / SCALE)
-        mean, std = (scale[name].view(-1, 1, 1, 1).to(device) for name in ("mean", "std"))
-        mask = subject_mask(clips)[:, :1].to(device)
-        return cls(**parts, clips=clips, mask=mask, mean=mean, std=std)
+        shards = Shards.read(folder, "opening", device, "openings")
+        mask = subject_mask(shards.clips)[:, :1].to(device)
+        return cls(**shards.parts, clips=shards.clips, mask=mask, scale=shards.scale)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -305,7 +328,7 @@ class OpeningSet:
     def batch(self, rows: list[int]) -> Batch:
         """Put rows together, each a way of one chunk."""
         content, state = (
-            (latents[rows].float() - self.mean) / self.std for latents in (self.content, self.state)
+            self.scale.normalised(latents[rows]) for latents in (self.content, self.state)
         )
         numbers = prompt_numbers()
         return Batch(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from safetensors import safe_open
@@ -23,7 +23,7 @@ from training.train_dit import CONFIG, is_hidden
 START = Path(__file__).with_name("base_start.safetensors")
 AVERAGE, RESUME = "average.safetensors", "resume.pt"
 BASE = "base"
-Kind = Literal["departing", "passing", "opening"]
+UpdateKind = Literal["departing", "passing", "opening"]
 """Clips that begin at departure or somewhere on a way, or first chunks alone."""
 # Openings are learned at more noise: what a prompt says is decided there.
 OPENING_SHIFT = 5.0
@@ -61,13 +61,18 @@ class Run:
     guide_from: float = 0.0
     clips: int = 2
     copies: int = 2
-    kinds: tuple[Kind, ...] = ("departing", "passing")
+    kinds: tuple[UpdateKind, ...] = ("departing", "passing")
     openings: int = 16
     ema_rate: float = EMA_RATE
     rate: float = 1.0
     muon_lr: float = 2e-3
     adam_lr: float = 1e-3
     config: DitConfig = CONFIG
+
+    def __post_init__(self) -> None:
+        known = get_args(UpdateKind)
+        if unknown := [kind for kind in self.kinds if kind not in known]:
+            raise ValueError(f"updates are of kind {unknown[0]!r}, expected {', '.join(known)}")
 
     @classmethod
     def base(cls, **options: object) -> Run:
@@ -99,7 +104,7 @@ class Run:
             ema_rate=self.ema_rate,
         )
 
-    def kind(self, step: int) -> Kind:
+    def kind(self, step: int) -> UpdateKind:
         """Return what update ``step`` learns; each policy sees every kind."""
         return self.kinds[step // len(self.anchors) % len(self.kinds)]
 
@@ -149,7 +154,7 @@ class Losses:
     first: list[float] = field(default_factory=list)
     later: list[float] = field(default_factory=list)
 
-    def add(self, losses: tuple[float, ...], kind: Kind) -> None:
+    def add(self, losses: tuple[float, ...], kind: UpdateKind) -> None:
         later = losses if kind == "passing" else losses[1:]
         if kind == "departing":  # those of openings are at other levels of noise
             self.first = [*self.first, losses[0]][-RECENT:]

@@ -22,7 +22,7 @@ from training.anchors.draws import Draws
 from training.anchors.latents import Batch, LatentSet, OpeningSet
 from training.anchors.network import Network, RunBlock, block
 from training.anchors.rollout import Update
-from training.anchors.runs import AVERAGE, Kept, Kind, Run, first_params, run_folder
+from training.anchors.runs import AVERAGE, Kept, Run, UpdateKind, first_params, run_folder
 from training.dit import Params
 from training.optim import warmup_stable_decay
 from training.settings import stage_logger
@@ -118,7 +118,7 @@ class Drawn:
     """What updates are drawn from: clips, by where they begin, and openings if a run has any."""
 
     clips: LatentSet
-    rows: dict[Kind, list[int]]
+    rows: dict[UpdateKind, list[int]]
     openings: OpeningSet | None
 
     @classmethod
@@ -129,7 +129,10 @@ class Drawn:
             FileNotFoundError: It is not there.
         """
         clips = LatentSet.load(folder, device)
-        rows: dict[Kind, list[int]] = {"departing": clips.rows(True), "passing": clips.rows(False)}
+        rows: dict[UpdateKind, list[int]] = {
+            "departing": clips.rows(True),
+            "passing": clips.rows(False),
+        }
         openings = OpeningSet.load(folder, device) if "opening" in run.kinds else None
         return cls(clips, rows, openings)
 

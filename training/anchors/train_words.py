@@ -54,7 +54,7 @@ def choices_of(prompts: Sequence[Prompt]) -> Tensor:
     )
 
 
-class Reader(torch.nn.Module):
+class WordReader(torch.nn.Module):
     """A linear layer that reads all parts of a prompt off one of its words."""
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ def teach(
     log, started = stage_logger("words"), time.monotonic()
     before = part(begin, "text.", torch.float32)
     params = {name: value.clone().requires_grad_() for name, value in before.items()}
-    reader, prompts = Reader(), split(unseen=False)
+    reader, prompts = WordReader(), split(unseen=False)
     groups = [
         {"params": list(params.values()), "lr": RATE},
         {"params": list(reader.parameters()), "lr": READER_RATE},

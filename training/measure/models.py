@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +28,11 @@ def open_models(
     if folder is None:
         model, clip, vae = pack.run("AdaStateLoadDemo")
     else:
-        dit, text, decoder = (str(folder / name) for name in FILES)
-        loading = pack.part("adastate_comfy.model.loading")
+        dit, loading = str(folder / DIT_FILE), pack.part("adastate_comfy.model.loading")
         shift = pack.part("adastate_comfy.model.checkpoint").declared_shift(dit)
         model = loading.with_shift(loading.load_streaming_model(dit, {}), shift)
-        words, header = comfy.utils.load_torch_file(text, return_metadata=True)
-        clip = comfy.sd.load_text_encoder_state_dicts(
-            [words],
-            clip_type=comfy.sd.CLIPType.WAN,
-            model_options={"umt5xxl_model_config": json.loads(header["umt5xxl_model_config"])},
-        )
-        vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(decoder))
+        clip = pack.part("adastate_comfy.model.demo_models").load_small_umt5(folder / TEXT_FILE)
+        vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(folder / VAE_FILE)))
     if adapter is not None:
         lora = comfy.utils.load_torch_file(str(adapter), safe_load=True)
         model, _ = comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)

@@ -14,9 +14,9 @@ from tests.support.tiny_anchors import fill_folder
 from training.anchors import latents
 from training.anchors.clips import CHUNKS, FRAMES, Clip, picture_times, subject_mask
 from training.anchors.latents import (
-    Kind,
     LatentSet,
     OpeningSet,
+    ShardKind,
     clips_of,
     encode_clips,
     encode_openings,
@@ -72,7 +72,7 @@ def test_the_mask_is_where_the_subject_is() -> None:
 def test_no_shard_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADASTATE_TRAIN_DIR", str(tmp_path))
 
-    def encode(job: tuple[Path, int, Kind]) -> int:
+    def encode(job: tuple[Path, int, ShardKind]) -> int:
         save_file({"content": torch.randn(1, 16, 3, 2, 2)}, shard_path(*job))
         return job[1]
 

@@ -64,6 +64,8 @@ def test_every_layout_sees_every_kind_of_update() -> None:
     for run, steps, count in ((Run.base(), 16, 4 * 3), (variant(), 2, 2)):
         seen = {(run.task(step, 0.0).anchor, run.kind(step)) for step in range(steps)}
         assert len(seen) == count
+    with pytest.raises(ValueError, match="kind 'closing', expected departing, passing, opening"):
+        Run.base(kinds=("closing",))
     # Openings are many clips at few levels, with more noise.
     tasks = {Run.base().kind(step): Run.base().task(step, 0.0) for step in range(16)}
     assert tasks["opening"].copies == 1 < tasks["departing"].copies

@@ -73,7 +73,7 @@ class Tokenizer:
 
 
 def init_params(size: int, generator: torch.Generator) -> Params:
-    """Fresh parameters; each head starts out looking at one neighbouring word."""
+    """Fresh parameters; heads of the first layer start out looking at one neighbouring word."""
 
     def matrix(rows: int, columns: int, gain: float = 1.0) -> Tensor:
         return torch.randn(rows, columns, generator=generator) * gain * columns**-0.5
@@ -89,7 +89,8 @@ def init_params(size: int, generator: torch.Generator) -> Params:
         params[f"{attn}SelfAttention.o.weight"] = matrix(D_MODEL, inner, 0.5)
         offsets = torch.zeros(BUCKETS, HEADS)
         # Buckets: 16 + n is n words ahead, n is n words back. Heads: +1, +2, -1, -2.
-        for head, bucket in enumerate((17, 18, 1, 2)):
+        # Those of later layers look at all words, as news from afar would else hardly get through.
+        for head, bucket in enumerate((17, 18, 1, 2) if i == 0 else ()):
             offsets[bucket, head] = 4.0
         params[f"{attn}SelfAttention.relative_attention_bias.weight"] = offsets
         params[f"{attn}layer_norm.weight"] = torch.ones(D_MODEL)

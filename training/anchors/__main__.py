@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     stage("polish", "train only its decoder on: latents stay valid", 30.0)
     latents = stage("latents", "encode clips, shard by shard", 60.0)
     latents.add_argument("--shards", type=int, default=100_000, help="no more than these")
-    stage("words", "teach the text encoder the grammar, before a base begins", 4.0)
+    stage("words", "teach a fresh text encoder the grammar, before a base begins")
     stage("openings", "encode first chunks alone, of more journeys", 15.0)
     trained("base", "train what all variants begin with", 120.0)
     variant = trained("variant", "train one anchor from the base on", 60.0)
@@ -52,6 +52,8 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--variant", required=True, help="name of the run, as progress lists it")
     export.add_argument("--to", type=Path, required=True, help="folder")
     stage("progress", "say what there is")
+    obeyed = stage("obedience", "say which words a run takes notice of")
+    obeyed.add_argument("--run", default="base", help="name of the run, as progress lists it")
     lease = stage("lease", "everything in one go, on a card", 13.0)
     lease.add_argument("--out", type=Path, required=True, help="folder for the first parcels")
     lease.add_argument("--tiny", action="store_true", help="tiny sizes, to rehearse")
@@ -88,10 +90,9 @@ def run_stage(options: argparse.Namespace, folder: Path, device: torch.device) -
 
         make_latents(folder, options.minutes, options.workers, device, options.shards)
     elif options.stage == "words":
-        from training.anchors.runs import start_params
         from training.anchors.train_words import teach
 
-        teach(folder, start_params(), options.minutes)
+        teach(folder)
     elif options.stage == "openings":
         from training.anchors.latents import make_latents
 
@@ -117,6 +118,10 @@ def run_stage(options: argparse.Namespace, folder: Path, device: torch.device) -
         from training.anchors.progress import progress_table
 
         print(progress_table(folder))
+    elif options.stage == "obedience":
+        from training.anchors.obedience import obedience_table
+
+        print(obedience_table(folder, options.run))
     else:
         run_lease(options, folder, device)
 

@@ -108,7 +108,7 @@ def export(folder: Path, name: str, target: Path) -> list[Path]:
     encoder[MARKER] = torch.zeros(10240, 1, dtype=torch.float16)
     rows = {"vocab_size": weights["text.shared.weight"].shape[0]}
     config_text = json.dumps(UMT5_CONFIG | rows)
-    note = f"{text.LAYERS}-layer UMT5 trained together with the DiT"
+    note = f"{text.LAYERS}-layer UMT5, taught alone that every word knows the whole prompt"
     save_file(
         encoder,
         target / TEXT_FILE,

@@ -221,6 +221,12 @@ class LatentScale:
     mean: Tensor
     std: Tensor
 
+    @classmethod
+    def read(cls, folder: Path, device: torch.device) -> LatentScale:
+        """Read the scale of a folder's latents."""
+        scale = load_file(folder / FOLDER / SCALE)
+        return cls(*(scale[name].view(-1, 1, 1, 1).to(device) for name in ("mean", "std")))
+
     def normalised(self, latents: Tensor) -> Tensor:
         """Bring latents ``(B, 16, T, h, w)`` of the VAE to the scale that the DiT sees."""
         return (latents.float() - self.mean) / self.std
@@ -247,9 +253,7 @@ class Shards:
         shards = [load_file(path) for path in paths]
         parts = {n: torch.cat([shard[n] for shard in shards]).to(device) for n in shards[0]}
         clips = tuple(clip for index in range(len(paths)) for clip in clips_of(kind, index))
-        scale = load_file(folder / FOLDER / SCALE)
-        mean, std = (scale[name].view(-1, 1, 1, 1).to(device) for name in ("mean", "std"))
-        return cls(parts, clips, LatentScale(mean, std))
+        return cls(parts, clips, LatentScale.read(folder, device))
 
 
 @dataclass(frozen=True, slots=True)

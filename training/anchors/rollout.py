@@ -61,6 +61,12 @@ class Task:
     ema_rate: float = 0.9
 
 
+def weighted(mask: Tensor, weight: float) -> Tensor:
+    """Weigh cells ``(N, frames, h, w)`` of a mask, all others 1, so that the mean is 1."""
+    factor = 1.0 + (weight - 1.0) * mask.float()
+    return factor / factor.mean((1, 2, 3), keepdim=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Update:
     """Learns one batch; the gradients are left in the parameters."""
@@ -150,8 +156,7 @@ class Update:
                 )
             wanted = wanted + task.guide_weight * (seen.detach() - plain)
         mask = self.batch.mask[:, k, 1 - memory.state_frames :].repeat(copies, 1, 1, 1)
-        factor = 1.0 + (task.subject_weight - 1.0) * mask.float()
-        factor = factor / factor.mean((1, 2, 3), keepdim=True)
+        factor = weighted(mask, task.subject_weight)
         return ((seen - wanted).square().mean(1) * factor).flatten(1).mean(1)
 
     @torch.no_grad()

@@ -144,7 +144,11 @@ def first_params(folder: Path, run: Run) -> Params:
     for name, shape in parameter_shapes(run.config).items():
         if (seen := tuple(params[f"dit.{name}"].shape)) != shape:
             raise ValueError(f"{name} is {seen}, expected {shape}")
-    return {name: value.float().clone().requires_grad_() for name, value in params.items()}
+    # The text encoder stays as it was taught, see `train_words`.
+    return {
+        name: value.float().clone().requires_grad_(name.startswith("dit."))
+        for name, value in params.items()
+    }
 
 
 @dataclass(slots=True)
@@ -182,7 +186,8 @@ class Kept:
     @classmethod
     def begin(cls, run: Run, params: Params) -> Kept:
         rates = run.rate * run.muon_lr, run.rate * run.adam_lr
-        optimizer = TwoOptimizers(params.items(), is_hidden, *rates)
+        trained = [(name, value) for name, value in params.items() if value.requires_grad]
+        optimizer = TwoOptimizers(trained, is_hidden, *rates)
         return cls(run, params, optimizer, Average(0.995), Losses())
 
     def save(self, folder: Path) -> None:

@@ -70,7 +70,9 @@ def train(
     home = run_folder(folder, run.name)
     progress = new_progress(0, 0.0)
     if device.type == "cuda" or workers == 1:
-        params = {n: v.detach().to(device).requires_grad_() for n, v in params.items()}
+        params = {
+            n: v.detach().to(device).requires_grad_(v.requires_grad) for n, v in params.items()
+        }
         work(0, params, progress, folder, run, length, 1, stop_after)
     else:
         kept = Kept.begin(run, params)

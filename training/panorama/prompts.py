@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "violet")
@@ -66,12 +67,7 @@ class Prompt:
 
     @property
     def text(self) -> str:
-        article = "an" if self.colour == "orange" else "a"
-        return (
-            f"{article} {self.colour} {self.subject} {self.action}, "
-            f"travelling {self.heading} at a {self.pace} pace "
-            f"from the {self.origin} to the {self.destination}, {self.light}"
-        )
+        return sentence(asdict(self))
 
     @property
     def sign(self) -> int:
@@ -94,6 +90,16 @@ class Prompt:
         """Whether the prompt is held out of training; a fixed hash, so it never changes."""
         digest = hashlib.sha256(self.text.encode("ascii")).digest()
         return int.from_bytes(digest[:4], "big") % 1000 < UNSEEN_PER_MILLE
+
+
+def sentence(parts: Mapping[str, str]) -> str:
+    """Put the parts of a prompt into words, also those of a way that no clip goes."""
+    article = "an" if parts["colour"] == "orange" else "a"
+    text = (
+        "{colour} {subject} {action}, travelling {heading} at a {pace} pace "
+        "from the {origin} to the {destination}, {light}"
+    )
+    return f"{article} {text.format(**parts)}"
 
 
 def parse_prompt(text: str) -> Prompt:

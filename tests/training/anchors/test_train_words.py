@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from tests.support.tiny_anchors import fill_folder, tiny_params
-from training.anchors.runs import Run, first_params
+from tests.support.tiny_anchors import TINY, fill_folder
+from training.anchors.runs import AVERAGE, BASE, Run, first_params, run_folder
+from training.anchors.train import Length, train
 from training.anchors.train_words import CHOICES, choices_of, taught, teach
 from training.panorama.prompts import parse_prompt
 
@@ -22,18 +23,24 @@ def test_what_a_prompt_says_is_numbered() -> None:
     assert words == ["green", "kite", "bobbing", "left", "slow", "town", "forest", "by day"]
 
 
-@pytest.mark.slow
-def test_words_learn_what_others_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_word_of_a_prompt_learns_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ADASTATE_TRAIN_DIR", str(tmp_path))
     torch.set_num_threads(1)
     fill_folder(tmp_path)
     assert taught(tmp_path) == {}
-    teach(tmp_path, tiny_params(), minutes=9.0, most=102)
-    lines = (tmp_path / "words.log").read_text("utf-8").splitlines()
-    losses = [float(line.split("loss ")[1].split(",")[0]) for line in lines]
-    guessed = sum(math.log(len(known)) for known in CHOICES) / len(CHOICES)
-    assert losses[0] == pytest.approx(guessed, abs=0.001)
-    assert losses[2] < 0.9 * losses[0]
+    assert teach(tmp_path, steps=150) > 0.9
     begun = first_params(tmp_path, Run.base())
     for name, value in taught(tmp_path).items():
-        assert torch.equal(begun[name].detach(), value)
+        assert torch.equal(begun[name], value)
+
+
+def test_a_run_leaves_the_text_encoder_as_it_was(tmp_path: Path) -> None:
+    fill_folder(tmp_path)
+    run = Run.variant("none", 1, config=TINY, clips=1)
+    train(tmp_path, run, Length(updates=2), 1, torch.device("cpu"))
+    begun = load_file(run_folder(tmp_path, BASE) / AVERAGE)
+    learned = load_file(run_folder(tmp_path, run.name) / AVERAGE)
+    same = {name for name, value in begun.items() if torch.equal(value, learned[name])}
+    assert same == {name for name in begun if name.startswith("text.")}

@@ -72,7 +72,7 @@ def teach(folder: Path, steps: int = STEPS, seed: int = 3) -> float:
 
     Args:
         folder: Where it goes.
-        steps: Steps; 400 take a minute and a half on one core, and 200 are nearly enough.
+        steps: Steps; 400 take a minute on one core, and 200 are nearly enough.
         seed: Of the encoder and of the draws.
 
     Returns:

@@ -23,8 +23,7 @@ from training.anchors.rollout import Task, weighted
 from training.anchors.runs import run_folder
 from training.anchors.streaming import Weights, embedded
 from training.anchors.train_vae import ENCODED_BY
-from training.anchors.train_words import CHOICES
-from training.panorama.prompts import Prompt, sentence, split
+from training.panorama.prompts import CHOICES, Prompt, sentence, split
 from training.train_dit import mix_noise, part
 from training.train_vae import load_vae
 
@@ -53,9 +52,9 @@ def changed(prompt: Prompt) -> dict[str, str]:
     for (name, said), known in zip(parts.items(), CHOICES, strict=True):
         # The region across the ring, and of everything else what is next.
         other = known[(known.index(said) + len(known) // 2) % len(known)]
-        texts[name] = sentence(parts | {name: other})
+        texts[name] = sentence(**parts | {name: other})
     swapped = {"origin": prompt.destination, "destination": prompt.origin}
-    return texts | {"swapped": sentence(parts | swapped), "empty": ""}
+    return texts | {"swapped": sentence(**parts | swapped), "empty": ""}
 
 
 @torch.no_grad()

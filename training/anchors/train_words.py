@@ -1,9 +1,9 @@
 """Teaches a text encoder the grammar: every word of a prompt comes to know all that it says.
 
 It is taught alone, by a linear reader of its words, and no run trains it on, as those of large
-models stay as they are. UMT5 does not scale its logits: trained together with the DiT they grew to
-a thousand, every word looked at one other, no gradient went through that choice any more, and the
-regions of a prompt never reached the DiT.
+models stay as they are. UMT5 does not scale its logits: trained together with the DiT they grew
+until every word looked at one other, no gradient went through that choice any more, and the regions
+of a prompt never reached the DiT.
 """
 
 from __future__ import annotations
@@ -22,22 +22,10 @@ from training.anchors.draws import Draws
 from training.anchors.latents import write_whole
 from training.anchors.words import tokenizer, tokens
 from training.optim import warmup_stable_decay
-from training.panorama.prompts import (
-    ACTIONS,
-    COLOURS,
-    HEADINGS,
-    LIGHTS,
-    PACES,
-    REGIONS,
-    SUBJECTS,
-    Prompt,
-    split,
-)
+from training.panorama.prompts import CHOICES, Prompt, split
 from training.settings import stage_logger
 
 WORDS = "words.safetensors"
-# What a prompt says, part by part, as `Prompt` has it.
-CHOICES = (COLOURS, SUBJECTS, ACTIONS, HEADINGS, PACES, REGIONS, REGIONS, LIGHTS)
 # Prompts of a step, steps, and every which unseen prompt is examined.
 PROMPTS, STEPS, UNSEEN_STEP = 24, 400, 8
 RATE, READER_RATE = 7e-4, 6e-3

@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "violet")
@@ -20,6 +19,8 @@ PACES = ("slow", "steady", "quick")
 # In the order of the ring: heading right goes forward, and mountains lead on to the coast.
 REGIONS = ("coast", "hills", "forest", "town", "desert", "mountains")
 LIGHTS = ("by day", "as night falls", "as day breaks")
+# What a prompt says, part by part, as `Prompt` has it.
+CHOICES = (COLOURS, SUBJECTS, ACTIONS, HEADINGS, PACES, REGIONS, REGIONS, LIGHTS)
 
 # Pixels of the near layer from the middle of one region to the middle of the next.
 REGION_LENGTH = 480
@@ -30,12 +31,7 @@ UNSEEN_PER_MILLE = 60
 GRAMMAR = re.compile(
     r"an? (?P<colour>{}) (?P<subject>{}) (?P<action>{}), travelling (?P<heading>{}) "
     r"at a (?P<pace>{}) pace from the (?P<origin>{}) to the (?P<destination>{}), "
-    r"(?P<light>{})".format(
-        *(
-            "|".join(words)
-            for words in (COLOURS, SUBJECTS, ACTIONS, HEADINGS, PACES, REGIONS, REGIONS, LIGHTS)
-        )
-    )
+    r"(?P<light>{})".format(*("|".join(words) for words in CHOICES))
 )
 
 
@@ -53,8 +49,7 @@ class Prompt:
     light: str
 
     def __post_init__(self) -> None:
-        choices = (COLOURS, SUBJECTS, ACTIONS, HEADINGS, PACES, REGIONS, REGIONS, LIGHTS)
-        for field, allowed in zip(fields(self), choices, strict=True):
+        for field, allowed in zip(fields(self), CHOICES, strict=True):
             value = getattr(self, field.name)
             if value not in allowed:
                 raise ValueError(f"{field.name} is {value!r}, expected one of {allowed}")
@@ -67,7 +62,16 @@ class Prompt:
 
     @property
     def text(self) -> str:
-        return sentence(asdict(self))
+        return sentence(
+            self.colour,
+            self.subject,
+            self.action,
+            self.heading,
+            self.pace,
+            self.origin,
+            self.destination,
+            self.light,
+        )
 
     @property
     def sign(self) -> int:
@@ -92,14 +96,22 @@ class Prompt:
         return int.from_bytes(digest[:4], "big") % 1000 < UNSEEN_PER_MILLE
 
 
-def sentence(parts: Mapping[str, str]) -> str:
+def sentence(
+    colour: str,
+    subject: str,
+    action: str,
+    heading: str,
+    pace: str,
+    origin: str,
+    destination: str,
+    light: str,
+) -> str:
     """Put the parts of a prompt into words, also those of a way that no clip goes."""
-    article = "an" if parts["colour"] == "orange" else "a"
-    text = (
-        "{colour} {subject} {action}, travelling {heading} at a {pace} pace "
-        "from the {origin} to the {destination}, {light}"
+    article = "an" if colour == "orange" else "a"
+    return (
+        f"{article} {colour} {subject} {action}, travelling {heading} at a {pace} pace "
+        f"from the {origin} to the {destination}, {light}"
     )
-    return f"{article} {text.format(**parts)}"
 
 
 def parse_prompt(text: str) -> Prompt:

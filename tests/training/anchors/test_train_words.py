@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from tests.support.tiny_anchors import TINY, fill_folder
 from training.anchors.runs import AVERAGE, BASE, Run, first_params, run_folder
 from training.anchors.train import Length, train
-from training.anchors.train_words import CHOICES, choices_of, taught, teach
-from training.panorama.prompts import parse_prompt
+from training.anchors.train_words import choices_of, taught, teach
+from training.panorama.prompts import CHOICES, parse_prompt
 
 TEXT = "a green kite bobbing, travelling left at a slow pace from the town to the forest, by day"
 

@@ -28,6 +28,10 @@ ARRIVAL = 96.0
 CALM = 0.06
 
 PERIOD = 48.0
+# Radians by which an act begins early or late. Where it begins is known: swaying and bobbing in the
+# middle, circling on the right. Were it anywhere, a first chunk would have to settle that from
+# noise alone, and a small model shows the subject in two places.
+STRAY = 0.35
 CENTRE = (96.0, 42.0)
 REACH = (42.0, 17.0)
 
@@ -58,7 +62,7 @@ class Journey:
             seed=seed,
             pattern=PATTERNS[words[0] % len(PATTERNS)],
             accent=ACCENTS[words[1] % len(ACCENTS)],
-            phase=math.tau * rolls[2],
+            phase=STRAY * (2.0 * rolls[2] - 1.0),
             period=PERIOD * (0.9 + 0.2 * rolls[3]),
             centre=(CENTRE[0] + 8.0 * (rolls[4] - 0.5), CENTRE[1] + 4.0 * (rolls[5] - 0.5)),
             reach=(REACH[0] * (0.92 + 0.16 * rolls[6]), REACH[1] * (0.92 + 0.16 * rolls[7])),

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from training.panorama import prompts
-from training.panorama.journey import ACCENTS, PATTERNS, SPEEDS, Journey, truth
+from training.panorama.journey import (
+    ACCENTS,
+    CENTRE,
+    PATTERNS,
+    REACH,
+    SPEEDS,
+    Journey,
+    truth,
+)
 
 RED = prompts.Prompt(
     "red", "balloon", "circling left", "right", "steady", "coast", "forest", "as night falls"
@@ -67,6 +75,19 @@ def test_bobbing_stays_on_its_line() -> None:
     told = truth([Journey.draw(replace(RED, action="bobbing"), 8)], clock(1, 200))
     assert float(told.x.max() - told.x.min()) == 0.0
     assert float(told.y.max() - told.y.min()) > 28.0
+
+
+@pytest.mark.parametrize(
+    ("action", "across"),
+    [("swaying", 0.0), ("bobbing", 0.0), ("circling left", 1.0), ("circling right", 1.0)],
+)
+def test_an_act_begins_where_its_prompt_says(action: str, across: float) -> None:
+    journeys = [Journey.draw(replace(RED, action=action), seed) for seed in range(200)]
+    start = truth(journeys, torch.zeros(200, 1))
+    # Within the width of the subject, so that no picture between two of them shows two.
+    assert float((start.x - CENTRE[0] - across * REACH[0]).abs().max()) < 20.0
+    assert float((start.y - CENTRE[1]).abs().max()) < 10.0
+    assert float(start.x.std()) > 2.0 or float(start.y.std()) > 2.0
 
 
 def test_looks_are_drawn_evenly_and_for_good() -> None:

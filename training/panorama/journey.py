@@ -27,7 +27,8 @@ ARRIVAL = 96.0
 # A share of the way at each end in which a change of light has not begun or is over.
 CALM = 0.06
 
-PERIOD = 48.0
+# Eight chunks: where an act takes four, a model this small loses the subject between two of them.
+PERIOD = 96.0
 # Radians by which an act begins early or late. Where it begins is known: swaying and bobbing in the
 # middle, circling on the right. Were it anywhere, a first chunk would have to settle that from
 # noise alone, and a small model shows the subject in two places.

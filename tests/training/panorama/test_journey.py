@@ -90,6 +90,14 @@ def test_an_act_begins_where_its_prompt_says(action: str, across: float) -> None
     assert float(start.x.std()) > 2.0 or float(start.y.std()) > 2.0
 
 
+@pytest.mark.parametrize("action", prompts.ACTIONS)
+def test_an_act_moves_less_than_two_latent_cells_in_a_latent_frame(action: str) -> None:
+    journeys = [Journey.draw(replace(RED, action=action), seed) for seed in range(50)]
+    told = truth(journeys, clock(50, 200))
+    frames = torch.stack([told.x, told.y])[:, :, ::4]
+    assert float(frames.diff(dim=2).norm(dim=0).max()) < 16.0
+
+
 def test_looks_are_drawn_evenly_and_for_good() -> None:
     journeys = [Journey.draw(RED, seed) for seed in range(400)]
     assert journeys[7] == Journey.draw(RED, 7)
